@@ -1,0 +1,169 @@
+"""The base of every job's config: strict, frozen, printable, digestible.
+
+A config is a complete typed value. It starts from a recipe (a dict of plain values), a YAML
+file and `--set a.b=c` override it, and `build_config` validates the result once. Where the
+values come from is `config_source.py`'s business; what a job does with them is the job's.
+
+A field marked `operational()` changes how a job runs and never what it produces (an interval,
+a worker's memory), so it stays out of the digest that `--resume` compares.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from darkroom.errors import ConfigError
+
+MAX_SEED = 2**32 - 1
+
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+def operational(**kwargs: Any) -> Any:
+    """A pydantic Field that is left out of the config digest."""
+    return Field(json_schema_extra={"operational": True}, **kwargs)
+
+
+class Config(BaseModel):
+    """Strict, frozen, and closed: unknown keys and coerced types are errors."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; what Ray carries and a manifest stores."""
+        return self.model_dump(mode="json")
+
+    def digest_values(self) -> dict[str, Any]:
+        """`to_dict` without operational fields: what decides the output."""
+        values: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and extra.get("operational"):
+                continue
+            value = getattr(self, name)
+            values[name] = value.digest_values() if isinstance(value, Config) else _plain(value)
+        return values
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON of `digest_values`."""
+        return json_digest(self.digest_values())
+
+
+OnExisting = Literal["refuse", "resume", "overwrite"]
+
+
+class JobConfig(Config):
+    """What every verb's config has."""
+
+    output: Annotated[str, operational(min_length=1)]
+    """URI (s3://bucket/prefix) or path that the job publishes to."""
+    on_existing: Annotated[OnExisting, operational()] = "refuse"
+    """What to do when the output is there: refuse, resume (finish or keep it), overwrite."""
+    seed: Seed = 0
+    """Everything random derives from this and a step, rank or row id."""
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def build_config(config_type: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """Validate plain values into a config.
+
+    Errors: ConfigError with the dotted field, the value and the remedy of the first fault.
+    """
+    try:
+        # Through JSON, where strict mode still reads lists as tuples and strings as enums.
+        return config_type.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise _translate(config_type, values, error) from None
+    except (TypeError, ValueError) as error:
+        raise ConfigError("config", None, f"is not plain data: {error}") from None
+
+
+def json_digest(value: object) -> str:
+    """sha256 (hex) of the canonical JSON form: sorted keys, no spaces, no NaN."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return value.digest_values()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def closest(word: str, known: Sequence[str]) -> str | None:
+    """The known word that `word` most likely meant."""
+    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def _translate(
+    config_type: type[Config], values: Mapping[str, Any], error: ValidationError
+) -> ConfigError:
+    faults = error.errors(include_url=False)
+    # An unknown key explains a missing one, so it is named first.
+    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
+    parts = [str(part) for part in fault["loc"]]
+    field = ".".join(parts) or "config"
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    if fault["type"] == "extra_forbidden":
+        known = _keys_beside(config_type, values, parts)
+        guess = closest(parts[-1], known)
+        remedy = f"did you mean {guess!r}?" if guess else f"known keys: {', '.join(known)}"
+        return ConfigError(field, None, "unknown key", remedy + more)
+    if fault["type"] == "missing":
+        return ConfigError(field, None, "is required", f"set it in the config or with --set{more}")
+    message = fault["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    shown = fault["input"] if parts else None
+    return ConfigError(field, shown, message + more)
+
+
+def _keys_beside(
+    config_type: type[Config], values: Mapping[str, Any], parts: Sequence[str]
+) -> list[str]:
+    """Names of the fields beside the unknown key at `parts`, read off the JSON Schema."""
+    schema = config_type.model_json_schema()
+    definitions = schema.get("$defs", {})
+    nodes = [schema]
+    for part in parts[:-1]:
+        children: list[dict[str, Any]] = []
+        for node in nodes:
+            child = node.get("properties", {}).get(part)
+            if child is not None:
+                children.extend(_resolve(child, definitions))
+        # A union's tag stands in the error's path but is no key: stay at the same place.
+        nodes = children or nodes
+    return sorted({name for node in nodes for name in node.get("properties", {})})
+
+
+def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
+    if "$ref" in node:
+        return _resolve(definitions[node["$ref"].rsplit("/", 1)[-1]], definitions)
+    options = node.get("anyOf") or node.get("oneOf") or node.get("allOf")
+    if options:
+        return [found for option in options for found in _resolve(option, definitions)]
+    return [node]

@@ -1,0 +1,116 @@
+"""Every error Darkroom raises on purpose, and the exit code that each becomes.
+
+    DarkroomError                       exit 1
+    |-- InputError (ValueError)         exit 2: the user can fix it; names field, value, remedy
+    |   |-- ConfigError                 a config, recipe or flag
+    |   |-- UriError                    an s3:// URI or a path
+    |   |-- DataError                   the contents of an input
+    |   |-- OutputExistsError           the output is already published
+    |   `-- StorageAccessError          bucket, permission, region, credentials, endpoint
+    |-- StorageError                    the store failed while we worked
+    |   |-- ObjectNotFoundError (FileNotFoundError)
+    |   |-- IntegrityError              bytes do not match the manifest's digest
+    |   |-- PreconditionFailedError     a conditional write lost its race
+    |   `-- FencedError                 another driver took this output over
+    |-- TrainingError
+    |   |-- NonFiniteLossError          NaN or infinite loss
+    |   `-- WorkerLostError             a rank stopped answering; names it
+    `-- InterruptedBySignal             exit 143: stopped cleanly, resumable
+
+Callers catch the base; leaves exist only where someone recovers differently. Foreign
+errors (botocore, pyarrow, pydantic) are translated where they enter, never passed on.
+"""
+
+from __future__ import annotations
+
+
+class DarkroomError(Exception):
+    """Base of every error raised on purpose."""
+
+    exit_code = 1
+
+
+class InputError(DarkroomError, ValueError):
+    """Bad input: one line that names the field, the value and the remedy."""
+
+    exit_code = 2
+
+    def __init__(self, field: str, value: object, problem: str, remedy: str = "") -> None:
+        self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
+        shown = _shorten(value)
+        line = f"{field}: {problem}" if shown is None else f"{field}: got {shown}, {problem}"
+        super().__init__(f"{line}; {remedy}" if remedy else line)
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        # Ray carries errors between processes by pickle, which would call __init__ with the
+        # single formatted message.
+        return type(self), (self.field, self.value, self.problem, self.remedy)
+
+
+class ConfigError(InputError):
+    """A config file, recipe or flag is wrong."""
+
+
+class UriError(InputError):
+    """A URI or a path is malformed or not allowed."""
+
+
+class DataError(InputError):
+    """An input's contents cannot be used."""
+
+
+class OutputExistsError(InputError):
+    """The output is already published, and neither --resume nor --overwrite was given."""
+
+
+class StorageAccessError(InputError):
+    """The store refuses this identity, bucket, region or endpoint."""
+
+
+class StorageError(DarkroomError):
+    """The store failed while a job was using it."""
+
+
+class ObjectNotFoundError(StorageError, FileNotFoundError):
+    """No such object."""
+
+
+class IntegrityError(StorageError):
+    """Bytes differ from the digest that the manifest promises."""
+
+
+class PreconditionFailedError(StorageError):
+    """A conditional write (If-Match, If-None-Match) lost against another writer."""
+
+
+class FencedError(StorageError):
+    """Another driver has taken this output over; this one must stop."""
+
+
+class TrainingError(DarkroomError):
+    """Training cannot go on."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss is NaN or infinite."""
+
+
+class WorkerLostError(TrainingError):
+    """A training worker stopped answering within its time limit."""
+
+
+class InterruptedBySignal(DarkroomError):
+    """SIGTERM or SIGINT arrived; everything done so far is kept and resumable."""
+
+    exit_code = 143
+
+
+_MAX_SHOWN = 120
+
+
+def _shorten(value: object) -> str | None:
+    """The value as shown to the user: one line, bounded; None hides it (secrets, nothing to show)."""
+    if value is None:
+        return None
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}... ({len(text)} characters)"
