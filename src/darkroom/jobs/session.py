@@ -1,0 +1,141 @@
+"""One Ray session for a job: the cluster that RAY_ADDRESS names, or a local Ray of our own.
+
+Assumes that nothing else in this process manages Ray; a Ray that is already initialised is used
+as it is and left running. On a cluster the image brings darkroom; locally the workers get this
+package's directory. What runs on Ray, and how long it may take, is the jobs' business.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from darkroom.errors import ConfigError
+
+MIN_NUM_CPUS = 4
+"""Ray Train and Ray Data wait for ever, without a word, on fewer; the count is bookkeeping."""
+
+OBJECT_STORE_BYTES = 512 * 1024**2
+"""A local object store; what does not fit is spilled to disk by Ray."""
+MIN_OBJECT_STORE_BYTES = 80 * 1024**2
+"""Ray refuses less than 75 MiB."""
+
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+@contextmanager
+def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> Iterator[None]:
+    """Connect to RAY_ADDRESS or start a local Ray; stop only what was started here.
+
+    num_cpus: logical CPUs of a local Ray; by default the cores, and never under 4. A cluster
+        keeps its own count.
+    log_to_driver: also print what workers print (stdout included).
+
+    Errors: ConfigError when the cluster does not answer or /dev/shm cannot hold the object store.
+    """
+    _set_default_environment()
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address and address != "local":
+        _connect(address, log_to_driver=log_to_driver)
+    else:
+        _start(num_cpus or max(MIN_NUM_CPUS, os.cpu_count() or 1), log_to_driver=log_to_driver)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str, *, log_to_driver: bool) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=log_to_driver)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            "RAY_ADDRESS",
+            address,
+            f"no Ray cluster can be used there ({reason})",
+            "correct it, or unset it to run on a local Ray",
+        ) from error
+
+
+def _start(num_cpus: int, *, log_to_driver: bool) -> None:
+    import ray
+
+    object_store_bytes = local_object_store_bytes()
+    _set_local_auth()
+    logging.getLogger("ray").setLevel(logging.ERROR)  # before ray.init configures it
+    with _workers_import_this_package():
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            object_store_memory=object_store_bytes,
+            logging_level=logging.ERROR,
+            log_to_driver=log_to_driver,
+        )
+
+
+def local_object_store_bytes(shared_memory: Path = _SHARED_MEMORY) -> int:
+    """Size of a local object store that `shared_memory` can hold.
+
+    Errors: ConfigError naming the directory when it is missing, read-only or too small, where
+    Ray would only say that the node timed out.
+    """
+    if sys.platform != "linux":
+        return OBJECT_STORE_BYTES
+    remedy = (
+        "Ray keeps objects there: mount a writable tmpfs of at least 512 MB (Docker: "
+        "--shm-size=1g; Kubernetes: an emptyDir with medium Memory)"
+    )
+    where = str(shared_memory)
+    if not shared_memory.is_dir() or not os.access(shared_memory, os.W_OK):
+        raise ConfigError(where, None, "is missing or not writable", remedy)
+    free = shutil.disk_usage(shared_memory).free
+    # Ray wants a margin, or it falls back to slow files under /tmp.
+    if free * 0.9 < MIN_OBJECT_STORE_BYTES:
+        raise ConfigError(where, None, f"has only {free // 1024**2} MiB free", remedy)
+    return min(OBJECT_STORE_BYTES, int(free * 0.9))
+
+
+def _set_default_environment() -> None:
+    """Quiet defaults that must stand before ray is imported; the user's own settings win."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+def _set_local_auth() -> None:
+    """A token for a Ray of this process alone, so that none is written under HOME.
+
+    Ray turns token auth on by itself where RAY_AUTH_MODE is unset; setting the mode here would
+    come too late in a process that has imported ray already.
+    """
+    given = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token" and not given:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@contextmanager
+def _workers_import_this_package() -> Iterator[None]:
+    """Let worker processes import the same darkroom, installed or not."""
+    root = str(Path(__file__).resolve().parents[2])
+    before = os.environ.get("PYTHONPATH")
+    parts = [root, *(before.split(os.pathsep) if before else [])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(parts))
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("PYTHONPATH", None)
+        else:
+            os.environ["PYTHONPATH"] = before
