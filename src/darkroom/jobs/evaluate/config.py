@@ -18,10 +18,10 @@ Device = Literal["auto", "cpu", "cuda"]
 class EvaluateConfig(JobConfig):
     """Measure generated pictures against a prepared data set."""
 
-    input: Annotated[str, Field(min_length=1)]
+    input: Annotated[str, operational(min_length=1)]
     """URI of samples (what `darkroom sample` published), or a folder of pictures; subfolders
     named after classes are the asked classes."""
-    reference: Annotated[str, Field(min_length=1)]
+    reference: Annotated[str, operational(min_length=1)]
     """URI of the prepared data set, with a training and a test split."""
     metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = (
         "frechet_pixels",

@@ -7,23 +7,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
-
-from darkroom.config import JobConfig, PositiveInt
-
-Location = Annotated[str, Field(min_length=1)]
+from darkroom.config import JobConfig, PositiveInt, operational
 
 
 class ReportConfig(JobConfig):
     """One self-contained HTML page about a trained model."""
 
-    input: Location
+    input: Annotated[str, operational(min_length=1)]
     """URI of a trained model (what `darkroom train` published)."""
-    data: Location | None = None
+    data: Annotated[str | None, operational()] = None
     """URI of the prepared data; null takes the one that the model names as its parent."""
-    samples: Location | None = None
+    samples: Annotated[str | None, operational()] = None
     """URI of samples to show; null leaves them out."""
-    evaluation: Location | None = None
+    evaluation: Annotated[str | None, operational()] = None
     """URI of an evaluation to show; null leaves it out."""
     title: str | None = None
     """Heading of the page; null makes one from the output's name."""

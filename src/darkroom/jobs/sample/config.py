@@ -18,10 +18,10 @@ from darkroom.config import (
     PositiveInt,
     operational,
 )
+from darkroom.diffusion.config import SamplerName
 
-SamplerName = Literal["ddpm", "ddim", "dpm-solver++"]
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["float32", "bfloat16"]
 
 DEFAULT_STRIP_FRAMES = 8
 
@@ -34,12 +34,12 @@ def _num_frames(value: object) -> object:
 class SampleConfig(JobConfig):
     """Draw pictures with a trained model on a pool of Ray actors."""
 
-    input: Annotated[str, Field(min_length=1)]
+    input: Annotated[str, operational(min_length=1)]
     """URI of a trained model (what `darkroom train` published)."""
     num_images: PositiveInt = 64
     """How many pictures to draw, over all classes."""
     limit: PositiveInt | None = None
-    """Draw at most this many pictures: a quick look."""
+    """Draw at most so many pictures: a quick look."""
     classes: Annotated[tuple[str | int, ...], Field(min_length=1)] | None = None
     """Class names or indices to draw in turn; null draws every class of the model in turn."""
     sampler: SamplerName = "ddim"
@@ -54,8 +54,8 @@ class SampleConfig(JobConfig):
     """Clamp each predicted x_0 to the range of pictures, [-1, 1]."""
     strip: Annotated[int, BeforeValidator(_num_frames), Field(ge=0, le=64)] = 0
     """Frames kept of the reverse process of one picture per class; true means 8, 0 keeps none."""
-    precision: Precision = "fp32"
-    """fp32, or bf16 autocast (pictures may then differ by more than a grey level)."""
+    precision: Precision = "float32"
+    """bfloat16 runs the network under autocast; batch mates may then change a grey level."""
 
     batch_size: Annotated[PositiveInt, operational()] = 64
     """Pictures drawn at once by one actor; never changes what is drawn."""
