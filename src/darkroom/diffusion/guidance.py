@@ -64,12 +64,14 @@ def guided(
     return denoise
 
 
-def drop_labels(labels: Tensor, null_class: int, uniform: Tensor, probability: float) -> Tensor:
-    """`labels` (B,) with the null class wherever `uniform` (B,), drawn in [0, 1), is below
-    `probability`.
+def drop_labels(
+    labels: Tensor, null_class: int, probability: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """Labels (B,) with each replaced by the null class with this probability.
 
     Source: Ho & Salimans 2022, Algorithm 1 (p_uncond).
     """
+    uniform = torch.rand(labels.shape, generator=generator, device=labels.device)
     return torch.where(uniform < probability, null_class, labels)
 
 

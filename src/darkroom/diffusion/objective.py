@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from darkroom.diffusion.config import PredictionType
@@ -75,31 +74,24 @@ def min_snr_weight(snr: Tensor, gamma: float, prediction_type: PredictionType) -
 
 
 def diffusion_loss(
-    denoiser: Denoiser,
-    schedule: NoiseSchedule,
+    output: Tensor,
+    *,
     x0: Tensor,
     t: Tensor,
     noise: Tensor,
-    *,
+    schedule: NoiseSchedule,
     prediction_type: PredictionType,
     min_snr_gamma: float | None = None,
 ) -> Tensor:
-    """Each sample's loss (B,) float32: weighted mean squared error of the prediction.
+    """Each sample's loss, (B,) float32: the mean squared error of the network's `output`.
 
-    x0, noise: (B, ...) in [-1, 1] and standard normal; t: (B,). Without `min_snr_gamma` every
-    timestep weighs the same. Source: Ho et al. 2020, Algorithm 1.
+    `output` is the prediction at x_t = schedule.q_sample(x0, t, noise); x0, noise and output
+    are (B, ...), t is (B,). Without `min_snr_gamma` every timestep weighs the same.
+    Source: Ho et al. 2020, Algorithm 1.
     """
-    output = denoiser(schedule.q_sample(x0, t, noise), t)
     error = output.float() - target(schedule, x0, t, noise, prediction_type).float()
     loss = error.square().flatten(1).mean(dim=1)
     if min_snr_gamma is None:
         return loss
-    weights = min_snr_weight(schedule.snr, min_snr_gamma, prediction_type)
-    return loss * weights[t.to(weights.device)].to(loss)
-
-
-def draw_timesteps(num_timesteps: int, count: int, generator: torch.Generator) -> Tensor:
-    """`count` timesteps, uniform over 0 .. T-1, int64, on the generator's device."""
-    return torch.randint(
-        num_timesteps, (count,), generator=generator, device=generator.device, dtype=torch.int64
-    )
+    snr = schedule.coefficients(schedule.snr, t, loss)
+    return loss * min_snr_weight(snr, min_snr_gamma, prediction_type)

@@ -190,7 +190,7 @@ def rescale_zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
     return NoiseSchedule(1.0 - alphas, schedule.named)
 
 
-def from_config(config: ScheduleConfig) -> NoiseSchedule:
+def build_schedule(config: ScheduleConfig) -> NoiseSchedule:
     """Build the tables that `config` names."""
     schedule = _named_schedule(config)
     return rescale_zero_terminal_snr(schedule) if config.zero_terminal_snr else schedule
