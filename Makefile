@@ -39,7 +39,7 @@ lint: setup ## Check style, types and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: setup ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix

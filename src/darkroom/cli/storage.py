@@ -1,0 +1,50 @@
+"""`darkroom storage`: look after what jobs published; each command is one call of the library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from darkroom.cli.child import run_child
+
+storage_app = typer.Typer(
+    help="Look at, fetch, check and clean up what is published.", rich_markup_mode=None
+)
+
+UriArgument = Annotated[str, typer.Argument(metavar="URI", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")]
+
+# They would send the command elsewhere than the server's own variables say.
+_FOREIGN_VARIABLES = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ENDPOINT_URL")
+
+
+@storage_app.command()
+def serve(
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- COMMAND...]", show_default=False)
+    ] = None,
+    *,
+    data: Annotated[Path, typer.Option(help="Where the server keeps its objects.", metavar="DIR")],
+    bucket: Annotated[
+        str, typer.Option(help="A bucket to have there.", metavar="NAME")
+    ] = "darkroom",
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run an S3 server for this machine, for as long as COMMAND runs, or until it is stopped."""
+    from darkroom.storage import EmbeddedServer
+
+    with EmbeddedServer(data, port=port, bucket=bucket) as server:
+        if command:
+            raise typer.Exit(run_child(command, _environment_with(server.environment)))
+
+
+def _environment_with(variables: Mapping[str, str]) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if key not in _FOREIGN_VARIABLES}
+    return {**kept, **variables}
