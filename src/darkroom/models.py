@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import UNet2DModel
@@ -18,6 +18,8 @@ from darkroom.errors import DataError
 from darkroom.storage import Artifact
 
 UNET_FOLDER = "model/unet/"
+
+PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,11 @@ class ModelInfo:
     image_size: tuple[int, int]
     """Height and width in pixels."""
     channels: int
+    class_conditional: bool
+    """Whether the network takes labels."""
     null_class: int | None
     """Label that stands for "no class"; None when the model cannot be guided."""
-    prediction_type: str
+    prediction_type: PredictionType
     schedule: Mapping[str, Any]
     """Values of a diffusion ScheduleConfig."""
     step: int
@@ -55,6 +59,7 @@ def read_model_info(artifact: Artifact) -> ModelInfo:
             classes=tuple(metadata["classes"]),
             image_size=(int(height), int(width)),
             channels=int(metadata["channels"]),
+            class_conditional=_num_class_embeds(artifact) is not None,
             null_class=metadata["null_class"],
             prediction_type=metadata["prediction_type"],
             schedule=metadata["schedule"],
@@ -73,3 +78,8 @@ def load_unet(artifact: Artifact, device: torch.device | str = "cpu") -> UNet2DM
         artifact.download(folder, prefix=UNET_FOLDER)
         unet = UNet2DModel.from_pretrained(folder, local_files_only=True)
     return unet.to(device).eval()
+
+
+def _num_class_embeds(artifact: Artifact) -> int | None:
+    number: int | None = artifact.read_json(f"{UNET_FOLDER}config.json").get("num_class_embeds")
+    return number

@@ -92,4 +92,6 @@ class SampleConfig(JobConfig):
             )
         if self.num_gpus > 1 and not float(self.num_gpus).is_integer():
             raise ValueError("num_gpus above 1 must be whole; use a fraction below 1 to share")
+        if self.device == "cuda" and not self.num_gpus:
+            raise ValueError("device cuda needs num_gpus above 0, or Ray hides the GPU; set both")
         return self

@@ -6,12 +6,12 @@ and batches, which is why they cannot change the pictures.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from darkroom.config import closest
+from darkroom.diffusion.noise import image_seed
 from darkroom.errors import ConfigError
 
 
@@ -21,32 +21,24 @@ class PlannedImage:
 
     index: int
     """Position in the run, from 0."""
-    label: int
-    """Index of the class in the model's classes."""
-    class_name: str
+    label: int | None
+    """Index of the class in the model's classes; None when the model knows no classes."""
+    class_name: str | None
     seed: int
-    """Seeds the picture's own generator: 63 bits."""
+    """Drives all of the picture's noise: 64 bits."""
     keep_frames: bool = False
     """Whether its intermediates go into the strip."""
 
     @property
     def id(self) -> str:
         """Unique within the run, and safe in a file name."""
-        return f"{self.index:06d}-{slug(self.class_name)}"
+        number = f"{self.index:06d}"
+        return number if self.class_name is None else f"{number}-{slug(self.class_name)}"
 
     @property
     def file_name(self) -> str:
         """Logical path inside the artifact."""
         return f"images/{self.id}.png"
-
-
-def image_seed(seed: int, index: int) -> int:
-    """The seed of picture `index` in a run seeded with `seed`: 63 bits of a sha256.
-
-    A hash, not `seed + index`: run 1 must not repeat run 0's pictures shifted by one.
-    """
-    digest = hashlib.sha256(f"darkroom.sample/{seed}/{index}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def resolve_classes(wanted: Sequence[str | int] | None, classes: Sequence[str]) -> list[int]:
@@ -60,19 +52,21 @@ def resolve_classes(wanted: Sequence[str | int] | None, classes: Sequence[str]) 
     return [_resolve(item, classes) for item in wanted]
 
 
-def plan_images(seed: int, total: int, labels: Sequence[int], classes: Sequence[str],
-                *, strip: bool = False) -> list[PlannedImage]:  # fmt: skip
-    """`total` pictures that take the classes of `labels` in turn.
+def plan_images(
+    seed: int, total: int, labels: Sequence[int], classes: Sequence[str], *, strip: bool = False
+) -> list[PlannedImage]:
+    """`total` pictures that take the classes of `labels` in turn; no labels, no classes.
 
     With `strip`, the first picture of each class keeps its intermediates.
     """
+    turn: Sequence[int | None] = labels or (None,)
     return [
         PlannedImage(
             index=index,
-            label=labels[index % len(labels)],
-            class_name=classes[labels[index % len(labels)]],
+            label=(label := turn[index % len(turn)]),
+            class_name=None if label is None else classes[label],
             seed=image_seed(seed, index),
-            keep_frames=strip and index < len(labels) and labels.index(labels[index]) == index,
+            keep_frames=strip and turn.index(label) == index,
         )
         for index in range(total)
     ]

@@ -1,0 +1,148 @@
+"""The figures of an evaluation as they stand on the page: key figures, table, plots.
+
+Takes `metrics.json` as `darkroom evaluate` publishes it. Judges nothing: verdicts and the word
+"biased" are the evaluation's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from darkroom.report.page import Block, Chip, Figure, KeyFigure, SideBySide, Table
+from darkroom.report.plots import (
+    Ranged,
+    accuracy_plot,
+    confusion_plot,
+    floor_plot,
+    neighbour_plot,
+)
+
+NAMES = {
+    "class_accuracy": "Recognised as the asked class",
+    "frechet_pixels": "Frechet distance, pixels",
+    "frechet_classifier": "Frechet distance, classifier features",
+    "memorisation": "Nearest training picture (against test pictures' = 1)",
+}
+_SHARES = ("class_accuracy",)
+
+Values = Mapping[str, Any]
+
+
+def key_figures(evaluation: Values) -> list[KeyFigure]:
+    """The headline numbers, each with N, interval and floor."""
+    metrics = evaluation["metrics"]
+    figures = []
+    if accuracy := metrics.get("class_accuracy"):
+        figures.append(
+            KeyFigure(
+                "Recognised as asked", f"{accuracy['value']:.1%}",
+                f"of {accuracy['n']} pictures [{_interval('class_accuracy', accuracy)}]; "
+                f"real test pictures {accuracy['floor']['value']:.1%}",
+            )
+        )  # fmt: skip
+    if pixels := metrics.get("frechet_pixels"):
+        figures.append(
+            KeyFigure(
+                "Frechet distance, pixels", f"{pixels['value']:.3g}",
+                f"{pixels['ratio']:.2f} times the floor of {pixels['floor']['value']:.3g} "
+                f"at N = {pixels['n']}" + (", biased" if pixels["biased"] else ""),
+            )
+        )  # fmt: skip
+    if memory := metrics.get("memorisation"):
+        figures.append(
+            KeyFigure(
+                "Memorising", "yes" if memory["memorising"] else "no",
+                f"nearest training picture at {memory['value']:.2f} of a test picture's distance",
+                "bad" if memory["memorising"] else "good",
+            )
+        )  # fmt: skip
+    return figures
+
+
+def measures_table(evaluation: Values) -> Table:
+    """Every metric with its interval, N, floor and notes."""
+    percent = f"{evaluation['confidence']:.0%} interval"
+    return Table(
+        columns=["measure", "value", percent, "N", "real pictures, same N", "ratio", "notes"],
+        rows=[
+            [
+                NAMES.get(name, name),
+                _shown(name, metric["value"]),
+                _interval(name, metric),
+                str(metric["n"]),
+                _floor(name, metric["floor"]),
+                f"{metric['ratio']:.2f}" if metric.get("ratio") is not None else "",
+                _notes(metric),
+            ]
+            for name, metric in evaluation["metrics"].items()
+        ],
+        numbers=frozenset({"value", "N", "ratio"}),
+    )
+
+
+def measure_plots(evaluation: Values) -> list[Block]:
+    """What the metrics at hand have to show."""
+    metrics = evaluation["metrics"]
+    blocks: list[Block] = []
+    distances = {
+        name.removeprefix("frechet_"): (_ranged(metric), _ranged(metric["floor"]))
+        for name, metric in metrics.items()
+        if name.startswith("frechet_")
+    }
+    if distances:
+        blocks.append(Figure(floor_plot(distances)))
+    figures = []
+    if accuracy := metrics.get("class_accuracy"):
+        per_class = accuracy["per_class"]
+        figures.append(
+            Figure(
+                accuracy_plot(
+                    {row["class"]: (row["value"], row["lower"], row["upper"]) for row in per_class},
+                    floor=accuracy["floor"]["value"],
+                    chance=accuracy["chance"],
+                )
+            )
+        )
+        names = [row["class"] for row in per_class]
+        figures.append(Figure(confusion_plot(accuracy["confusion"], names)))
+    if memory := metrics.get("memorisation"):
+        histogram = memory["histogram"]
+        figures.append(
+            Figure(neighbour_plot(histogram["edges"], histogram["generated"], histogram["test"]))
+        )
+    if figures:
+        blocks.append(SideBySide(figures))
+    return blocks
+
+
+def _notes(metric: Values) -> list[Chip]:
+    chips = []
+    if metric.get("biased"):
+        chips.append(Chip(f"biased: N = {metric['n']} is small", "warn"))
+    if metric.get("memorising") is not None:
+        flag = metric["memorising"]
+        chips.append(Chip("memorising" if flag else "not memorising", "bad" if flag else "good"))
+    if metric.get("note"):
+        chips.append(Chip(metric["note"]))
+    return chips
+
+
+def _shown(name: str, value: float) -> str:
+    return f"{value:.1%}" if name in _SHARES else f"{value:.3g}"
+
+
+def _interval(name: str, metric: Values) -> str:
+    if metric.get("lower") is None:
+        return ""
+    return f"{_shown(name, metric['lower'])} to {_shown(name, metric['upper'])}"
+
+
+def _floor(name: str, floor: Values) -> str:
+    interval = _interval(name, floor)
+    return _shown(name, floor["value"]) + (f" ({interval})" if interval else "")
+
+
+def _ranged(metric: Values) -> Ranged:
+    value = metric["value"]
+    return Ranged(value, metric.get("lower", value), metric.get("upper", value))
