@@ -1,0 +1,53 @@
+"""Fixtures that every suite shares: the real S3 server and fresh places to write to.
+
+One embedded server serves the whole session, and its address and credentials stand in the
+environment for as long. `bucket_uri` and `local_uri` give each test a place of its own;
+`store_uri` runs a test on both.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from darkroom.storage import EmbeddedServer
+
+TEST_BUCKET = "darkroom-tests"
+READER = "reader"
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A running S3 server, found through the environment; `reader` may only read and list."""
+    directory = tmp_path_factory.mktemp("s3")
+    with (
+        EmbeddedServer(directory, identities={READER: ["Read", "List"]}) as server,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        for name, value in server.environment.items():
+            environment.setenv(name, value)
+        server.create_bucket(TEST_BUCKET)
+        yield server
+
+
+@pytest.fixture
+def bucket_uri(s3: EmbeddedServer) -> str:
+    """An empty S3 prefix of this test's own."""
+    return f"s3://{TEST_BUCKET}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def local_uri(tmp_path: Path) -> str:
+    """An empty folder of this test's own, as a URI."""
+    return f"file://{tmp_path}/output"
+
+
+@pytest.fixture(params=["local", "s3"])
+def store_uri(request: pytest.FixtureRequest) -> str:
+    """An empty place of this test's own, once on local files and once on S3."""
+    name = "local_uri" if request.param == "local" else "bucket_uri"
+    uri: str = request.getfixturevalue(name)
+    return uri
