@@ -1,11 +1,12 @@
 """What every Ray Train worker runs: build the parts, resume, fit, say how it ended.
 
 Each start resolves the newest valid checkpoint from the run's own pointer; Ray Train keeps
-none (docs/decisions/0003). Rank 0 decides which one it is and tells the others.
+none (docs/decisions/0005). Rank 0 decides which one it is and tells the others.
 """
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -19,7 +20,6 @@ import ray.train.torch
 import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
-from ray.actor import ActorHandle
 
 from darkroom.config import build_config
 from darkroom.errors import FencedError
@@ -53,7 +53,7 @@ class WorkerSettings:
 
     config: dict[str, Any]
     address: RunAddress
-    monitor: ActorHandle[Any]
+    monitor: Any
 
 
 def train_worker(settings: dict[str, WorkerSettings]) -> dict[str, Any]:
@@ -69,6 +69,7 @@ def train_worker(settings: dict[str, WorkerSettings]) -> dict[str, Any]:
 
 
 def _prepare_torch(config: TrainConfig) -> None:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(config.compute.num_threads)
     torch.use_deterministic_algorithms(config.compute.deterministic)
     if torch.cuda.is_available():
@@ -86,12 +87,11 @@ def _fit(
     module = DiffusionModule(config, facts.shape, facts.num_classes)
     stream = _stream(config, dataset, facts, rank, world)
     try:
-        checkpoint = _checkpoint_of_rank_zero(address, rank)
+        checkpoint = _resume(address, rank, directory)
     except FencedError:
         return Outcome("fenced")
     log, seconds_before = MetricsLog(), 0.0
     if checkpoint is not None:
-        checkpoint.download(directory)
         log = MetricsLog.from_bytes((directory / METRICS_FILE).read_bytes())
         seconds_before = float(checkpoint.manifest.metadata["seconds"])
     publisher = None
@@ -176,15 +176,16 @@ def _validation(config: TrainConfig, dataset: Artifact, facts: DatasetFacts) -> 
     return Validation(rows, num_images=plan.num_rows, batch_size=config.images_per_micro_batch)
 
 
-def _checkpoint_of_rank_zero(address: RunAddress, rank: int) -> Artifact | None:
-    """The checkpoint to resume from, the same on every rank.
+def _resume(address: RunAddress, rank: int, directory: Path) -> Artifact | None:
+    """The checkpoint to resume from, the same on every rank, downloaded to the folder.
 
     Errors: FencedError, on every rank, when another driver owns the run.
     """
+    found: Artifact | None = None
     chosen: list[str | FencedError | None] = [None]
     if rank == 0:
         try:
-            found = resolve_checkpoint(address)
+            found = resolve_checkpoint(address, directory)
             chosen = [None if found is None else str(found.uri)]
         except FencedError as error:
             chosen = [error]  # All ranks must hear of it, or they would wait for rank 0.
@@ -192,4 +193,7 @@ def _checkpoint_of_rank_zero(address: RunAddress, rank: int) -> Artifact | None:
         dist.broadcast_object_list(chosen, src=0)
     if isinstance(chosen[0], FencedError):
         raise chosen[0]
-    return None if chosen[0] is None else open_artifact(chosen[0], kind="checkpoint")
+    if chosen[0] is not None and found is None:
+        found = open_artifact(chosen[0], kind="checkpoint")
+        found.download(directory)
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
 import psutil
@@ -96,19 +96,19 @@ class RunCallback(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Take one micro-batch's loss; at the end of an optimizer step do all the rest."""
-        assert isinstance(pl_module, TrainedModule)
+        module = cast("TrainedModule", pl_module)
         self._loss_sum += outputs["loss"].detach() / self._accumulation
         step = trainer.global_step
         if step == self._last_step:
             return
         self._last_step = self._heartbeat.step = step
-        pl_module.update_ema()
-        self._note_non_finite(pl_module, step)
+        module.update_ema()
+        self._note_non_finite(module, step)
         last = step >= self._config.max_steps
         if last or step % self._config.log_every_steps == 0:
-            self._log_metrics(trainer, pl_module, step)
+            self._log_metrics(trainer, module, step)
         if self._validation and (last or step % self._config.validation.every_steps == 0):
-            self._validate(trainer, pl_module, step)
+            self._validate(trainer, module, self._validation, step)
         fenced = self._publisher is not None and self._publisher.fenced
         decision = self._agreement.at(step, fenced=fenced)
         if decision.fenced:
@@ -119,7 +119,7 @@ class RunCallback(pl.Callback):
         every = self._config.checkpoint.every_steps
         by_steps = every is not None and step % every == 0
         if last or by_steps or decision.checkpoint or trainer.should_stop:
-            self._checkpoint(trainer, pl_module, step)
+            self._checkpoint(trainer, step)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say how it ended."""
@@ -171,11 +171,12 @@ class RunCallback(pl.Callback):
         self._logged_step, self._logged_at = step, now
         self._waited_before = self._stream.wait_seconds
 
-    def _validate(self, trainer: pl.Trainer, module: TrainedModule, step: int) -> None:
-        assert self._validation is not None
+    def _validate(
+        self, trainer: pl.Trainer, module: TrainedModule, validation: Validation, step: int
+    ) -> None:
         if self._stop_if_non_finite(trainer):
             return
-        loss = self._validation.loss(module)
+        loss = validation.loss(module)
         self._log.add(step, epoch=self._epoch(step), seconds=self._seconds(), validation_loss=loss)
         module.plateau.update(loss)
         self._validated_step = step
@@ -184,7 +185,7 @@ class RunCallback(pl.Callback):
         if patience is not None and self._improvement.num_since_best >= patience:
             self._end(trainer, "stopped_early")
 
-    def _checkpoint(self, trainer: pl.Trainer, module: TrainedModule, step: int) -> None:
+    def _checkpoint(self, trainer: pl.Trainer, step: int) -> None:
         if self._stop_if_non_finite(trainer) or step == self._saved_step:
             return
         info = CheckpointInfo(
@@ -218,8 +219,8 @@ def _mean_over_ranks(value: torch.Tensor) -> float:
 
 
 def _norm(module: TrainedModule) -> float:
-    norms = torch._foreach_norm([p.detach() for p in module.network.parameters()])
-    return float(torch.linalg.vector_norm(torch.stack(norms)))
+    parameters = [parameter.detach() for parameter in module.network.parameters()]
+    return float(torch.nn.utils.get_total_norm(parameters))
 
 
 def _memory_bytes(device: torch.device) -> float:

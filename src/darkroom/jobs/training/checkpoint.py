@@ -8,6 +8,7 @@ the metrics log.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from darkroom.errors import FencedError
 from darkroom.jobs.training.metrics_log import METRICS_FILE, MetricsLog
 from darkroom.storage import (
     Artifact,
+    BestCheckpoint,
     Parent,
     RunPointer,
     open_artifact,
@@ -29,6 +31,8 @@ from darkroom.storage import (
     open_store,
     parse_uri,
 )
+
+logger = logging.getLogger(__name__)
 
 STATE_FILE = "state.ckpt"
 LIVE_PREFIX = "live"
@@ -123,14 +127,25 @@ class CheckpointPublisher:
             self._pointer.advance(
                 step=info.step,
                 checkpoint=artifact,
-                metric=info.validation_loss,
-                keep_last=self._keep_last,
+                best=self._best(info, artifact),
+                keep=self._newest_kept(),
             )
             self._show_live(directory, log)
         except FencedError:
             self.fenced = True
         finally:
             shutil.rmtree(directory, ignore_errors=True)
+
+    def _best(self, info: CheckpointInfo, artifact: Artifact) -> BestCheckpoint | None:
+        best, loss = self._pointer.state.best, info.validation_loss
+        if loss is None or (best is not None and best.metric <= loss):
+            return None
+        return BestCheckpoint(info.step, loss, self._pointer.relative(artifact))
+
+    def _newest_kept(self) -> list[str]:
+        """The earlier checkpoints that stay beside the new one."""
+        newest = sorted(self._pointer.state.kept, key=lambda item: item.step)
+        return [item.checkpoint for item in newest[len(newest) - self._keep_last + 1 :]]
 
     def _show_live(self, directory: Path, log: MetricsLog) -> None:
         """Put the curves so far where `tensorboard --logdir` finds them during the run."""
@@ -155,17 +170,36 @@ def publish_checkpoint(
         return target.publish(files, metadata=info.to_dict())
 
 
-def resolve_checkpoint(address: RunAddress) -> Artifact | None:
-    """The newest checkpoint of the run that verifies; None at the run's start."""
-    return RunPointer.attach(address.output, owner=address.owner).newest_valid()
+def resolve_checkpoint(address: RunAddress, directory: Path) -> Artifact | None:
+    """The newest checkpoint that verifies, downloaded there; None at the run's start.
+
+    Errors: FencedError, IntegrityError when there are checkpoints and none verifies.
+    """
+    pointer = RunPointer.attach(address.output, owner=address.owner)
+    valid = pointer.newest_valid(directory)
+    if valid is None:
+        return None
+    for skipped in valid.skipped:
+        logger.warning(
+            "checkpoint of step %d is damaged (%s); resuming from step %d",
+            skipped.step,
+            skipped.reason,
+            valid.step,
+        )
+    return valid.artifact
 
 
 def checkpoint_to_export(pointer: RunPointer, export: str) -> Artifact | None:
     """The checkpoint that becomes the model; None while training is not finished."""
-    newest = pointer.newest_valid()
-    if newest is None or not newest.manifest.metadata["finished"]:
+    state = pointer.state
+    if state.checkpoint is None:
         return None
-    best = pointer.state.best
-    if export == "best" and best is not None:
-        return open_artifact(parse_uri(pointer.output) / best.checkpoint, kind="checkpoint")
+    newest = open_artifact(pointer.output / state.checkpoint, kind="checkpoint")
+    if not newest.manifest.metadata["finished"]:
+        return None
+    valid = pointer.newest_valid()
+    if valid is None or valid.artifact.digest != newest.digest:
+        return None  # The last one is damaged: train again from the one before.
+    if export == "best" and state.best is not None:
+        return open_artifact(pointer.output / state.best.checkpoint, kind="checkpoint")
     return newest

@@ -17,7 +17,6 @@ from typing import Any
 import ray
 import ray.train
 import ray.train.torch
-from ray.actor import ActorHandle
 
 from darkroom.errors import TrainingError, WorkerLostError
 from darkroom.jobs.progress import Progress, progress
@@ -63,8 +62,8 @@ def stop_signals() -> Iterator[StopRequest]:
 
 
 def run_workers(
-    worker: Callable[[dict[str, Any]], dict[str, Any]],
-    make_settings: Callable[[ActorHandle[Any]], Any],
+    worker: Callable[[dict[Any, Any]], Any],
+    make_settings: Callable[[Any], Any],
     *,
     run_name: str,
     workers: WorkersConfig,
@@ -75,7 +74,7 @@ def run_workers(
 
     Errors: TrainingError with the cause that Ray Train names, once restarts are used up.
     """
-    monitor: ActorHandle[Any] = RunMonitor.remote()
+    monitor: Any = RunMonitor.remote()  # type: ignore[attr-defined] # made by ray.remote
     trainer = ray.train.torch.TorchTrainer(
         worker,
         train_loop_config={"settings": make_settings(monitor)},
@@ -110,7 +109,7 @@ class _Fit(threading.Thread):
     def run(self) -> None:
         try:
             self._result = self._trainer.fit()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - outcome() raises it in the main thread
             self._error = error
 
     def outcome(self) -> dict[str, Any]:
@@ -122,12 +121,12 @@ class _Fit(threading.Thread):
 
 def _attend(
     fit: _Fit,
-    monitor: ActorHandle[Any],
+    monitor: Any,
     bar: Progress,
     workers: WorkersConfig,
     stop: StopRequest,
 ) -> None:
-    told = False
+    told, shown = False, 0
     while fit.is_alive():
         fit.join(timeout=_TICK_SECONDS)
         try:
@@ -135,7 +134,7 @@ def _attend(
                 logger.warning("%s: saving a checkpoint, then stopping", stop.reason)
                 ray.get(monitor.request_stop.remote(stop.reason), timeout=30)
                 told = True
-            _show(bar, ray.get(monitor.metrics.remote(), timeout=30))
+            shown = _show(bar, shown, ray.get(monitor.metrics.remote(), timeout=30))
             silent = ray.get(monitor.pop_silent.remote(workers.hang_timeout_seconds), timeout=30)
         except (ray.exceptions.RayError, TimeoutError):
             continue  # The monitor restarts by itself; fit() says what is really wrong.
@@ -150,19 +149,20 @@ def _attend(
             ray.kill(actor, no_restart=True)
 
 
-def _show(bar: Progress, row: dict[str, Any]) -> None:
-    if row:
-        bar.update_to(
-            row["step"],
-            loss=f"{row['loss']:.4f}",
-            images_per_second=f"{row['images_per_second']:.0f}",
-        )
+def _show(bar: Progress, shown: int, row: dict[str, Any]) -> int:
+    """Move the bar to the row's step; returns the step it stands at. It never goes back."""
+    step = row.get("step", 0)
+    if step <= shown:
+        return shown
+    figures = {name: row[name] for name in ("loss", "images_per_second") if row[name] is not None}
+    bar.advance(step - shown, **figures)
+    return int(step)
 
 
 def _translate(error: BaseException) -> TrainingError:
     failures = getattr(error, "worker_failures", None)
     if failures:
-        rank, cause = sorted(failures.items())[0]
+        rank, cause = min(failures.items())
         text = str(cause).strip().splitlines()
         last = text[-1] if text else type(cause).__name__
         kind = WorkerLostError if "died" in str(cause).lower() else TrainingError

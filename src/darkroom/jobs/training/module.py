@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from diffusers.training_utils import EMAModel
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from darkroom.jobs.training.config import TrainingConfig
@@ -48,7 +49,7 @@ class TrainedModule(pl.LightningModule):
         """Move the average, which is no module, to the device of the parameters."""
         self.ema.to(self.device)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with the configured schedule, stepped per optimizer step."""
         config = self.training_config.optimizer
         lr_schedule = self.training_config.lr_schedule

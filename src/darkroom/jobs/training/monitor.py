@@ -14,10 +14,9 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import ray
-from ray.actor import ActorHandle
 
 BEAT_SECONDS = 1.0
 
@@ -86,7 +85,7 @@ class RunMonitor:
 class Heartbeat:
     """The worker's side: a thread that beats, and remembers the wish to stop."""
 
-    def __init__(self, monitor: ActorHandle[Any], rank: int) -> None:
+    def __init__(self, monitor: Any, rank: int) -> None:
         self._monitor = monitor
         self._address = WorkerAddress(rank, os.getpid(), socket.gethostname())
         self._actor = ray.get_runtime_context().current_actor
@@ -95,7 +94,7 @@ class Heartbeat:
         self.step = 0
         self.stop_reason: str | None = None
 
-    def __enter__(self) -> Heartbeat:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

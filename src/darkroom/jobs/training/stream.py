@@ -16,6 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -194,11 +195,9 @@ class BatchStream:
     ) -> None:
         def put(item: Batch | BaseException | None) -> None:
             while not stop.is_set():
-                try:
+                with suppress(queue.Full):
                     ahead.put(item, timeout=0.2)
                     return
-                except queue.Full:
-                    continue
 
         try:
             for micro_step in range(self.first_micro_step, self._num_micro_steps):
@@ -206,5 +205,5 @@ class BatchStream:
                     return
                 put(self._rows.fetch(self._plan.rows(micro_step), micro_step))
             put(None)
-        except BaseException as error:  # The consumer raises it where the step can see it.
+        except BaseException as error:  # noqa: BLE001 - the consumer raises it in its own thread
             put(error)
