@@ -74,7 +74,8 @@ class Artifact:
         """A whole Parquet file."""
         import pyarrow.parquet as pq
 
-        table: pa.Table = pq.read_table(io.BytesIO(self.read_bytes(name)))
+        # Not pq.read_table: its prefetching threads may outlive it and abort a process that exits.
+        table: pa.Table = pq.ParquetFile(io.BytesIO(self.read_bytes(name))).read()
         return table
 
     def parquet_file(self, name: str) -> pq.ParquetFile:
