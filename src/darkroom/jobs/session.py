@@ -26,7 +26,7 @@ OBJECT_STORE_BYTES = 512 * 1024**2
 MIN_OBJECT_STORE_BYTES = 80 * 1024**2
 """Ray refuses less than 75 MiB."""
 
-_SHARED_MEMORY = Path("/dev/shm")
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (inspected, never written to)
 
 
 @contextmanager

@@ -189,6 +189,9 @@ class PrepareConfig(JobConfig):
         jitter = self.augment.color_jitter
         if self.channels == 1 and jitter and (jitter.saturation or jitter.hue):
             raise ValueError(
-                "augment.color_jitter.saturation and hue need colour; set channels to 3 or both to 0"
+                "augment.color_jitter: saturation and hue need colour; "
+                "set channels to 3 or both to 0"
             )
+        if self.channels == 1 and self.encoding.format == "webp":
+            raise ValueError("encoding.format: webp has no grey pictures; use png or jpeg")
         return self

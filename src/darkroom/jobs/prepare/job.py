@@ -1,0 +1,168 @@
+"""`darkroom prepare`: list the source, plan, run the pipeline, publish one dataset.
+
+Everything that is the user's to fix (empty input, duplicate ids, output inside the input) is
+found before Ray starts and before anything is written. Files that cannot be used never stop the
+job; they are rows of `dead_letters/part-00000.parquet`, and counted by reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from darkroom.errors import DarkroomError, DataError, UriError
+from darkroom.jobs.prepare.config import SPLITS, PrepareConfig
+from darkroom.jobs.prepare.parts import WrittenPart, write_parquet
+from darkroom.jobs.prepare.plan import Chunk, plan_chunks
+from darkroom.jobs.prepare.rows import DEAD_SCHEMA
+from darkroom.jobs.prepare.source import DeadLetter, Listing, open_source
+from darkroom.jobs.progress import progress
+from darkroom.jobs.session import ray_session
+from darkroom.storage import Artifact, FileEntry, Output, PartWriter, Uri, open_output, parse_uri
+
+KIND = "dataset"
+DEAD_LETTERS_NAME = "dead_letters/part-00000.parquet"
+
+
+def run(config: PrepareConfig) -> dict[str, Any]:
+    """Prepare and publish; returns what `--json` prints.
+
+    Errors: DataError (nothing usable in the input), UriError and OutputExistsError (output).
+    """
+    _check_apart(config)
+    listing = open_source(config.source).listing()
+    chunks = plan_chunks(listing.items, config)
+    parents = [listing.parent]
+    with open_output(config.output, kind=KIND, config=config, parents=parents) as output:
+        if output.completed is not None:
+            return _result(output.completed)
+        with ray_session():
+            parts = _write_parts(chunks, listing, config, output)
+        return _result(_publish(parts, listing, config, output))
+
+
+def _check_apart(config: PrepareConfig) -> None:
+    """Input and output must not lie in each other: outputs would be listed as inputs."""
+    source = getattr(config.source, "uri", None)
+    if source is None:
+        return
+    inside = parse_uri(config.output, field="output")
+    outside = parse_uri(source, field="source.uri")
+    if _contains(inside, outside) or _contains(outside, inside):
+        raise UriError(
+            "output",
+            config.output,
+            f"is the input {source!r} or lies inside it, or holds it",
+            "publish beside the input, not in it",
+        )
+
+
+def _contains(outer: Uri, inner: Uri) -> bool:
+    if (outer.scheme, outer.bucket) != (inner.scheme, inner.bucket):
+        return False
+    return inner.key == outer.key or not outer.key or inner.key.startswith(outer.key + "/")
+
+
+def _write_parts(
+    chunks: Sequence[Chunk], listing: Listing, config: PrepareConfig, output: Output
+) -> list[WrittenPart]:
+    # Imports ray: only after the checks that need none.
+    from darkroom.jobs.prepare.pipeline import run_pipeline
+
+    num_items = sum(len(chunk.items) for chunk in chunks)
+    parts: list[WrittenPart] = []
+    num_dead = len(listing.dead_letters)
+    with progress(num_items, "prepare", "pictures") as bar:
+        written = run_pipeline(
+            chunks, config, output.writer, on_chunk=lambda chunk: bar.advance(len(chunk.items))
+        )
+        for part in written:
+            parts.append(part)
+            num_dead += len(part.dead_letters)
+            _check_dead_letters(num_dead, num_items + len(listing.dead_letters), config, parts)
+    _check_complete(chunks, parts, config)
+    return parts
+
+
+def _check_dead_letters(
+    num_dead: int, num_files: int, config: PrepareConfig, parts: Sequence[WrittenPart]
+) -> None:
+    """Stop as soon as the share of bad files is over the limit."""
+    if num_dead <= config.max_dead_letter_share * num_files and num_dead < num_files:
+        return
+    reasons = Counter(letter.reason for part in parts for letter in part.dead_letters)
+    examples = [letter for part in parts for letter in part.dead_letters][:1]
+    first = "".join(f"; first: {letter.path}: {letter.detail}" for letter in examples)
+    raise DataError(
+        "source",
+        None,
+        f"{num_dead} of {num_files} files cannot be used ({_counted(reasons)}{first})",
+        "repair or remove them, or raise max_dead_letter_share"
+        if num_dead < num_files
+        else "check that these are JPEG, PNG or WebP files",
+    )
+
+
+def _check_complete(
+    chunks: Sequence[Chunk], parts: Sequence[WrittenPart], config: PrepareConfig
+) -> None:
+    """Every listed picture is in the output once, or a dead letter: nothing lost, none doubled."""
+    for split in SPLITS:
+        copies = config.augment.copies if split == "train" else 0
+        num_items = sum(len(chunk.items) for chunk in chunks if chunk.split == split)
+        mine = [part for part in parts if part.split == split]
+        num_good = num_items - sum(len(part.dead_letters) for part in mine)
+        num_rows = sum(part.num_rows for part in mine)
+        if num_rows != num_good * (1 + copies):
+            raise DarkroomError(
+                f"{split}: {num_rows} rows were written for {num_good} pictures with {copies} "
+                "copies each; nothing is published (this is a fault in Darkroom: report it)"
+            )
+
+
+def _publish(
+    parts: Sequence[WrittenPart], listing: Listing, config: PrepareConfig, output: Output
+) -> Artifact:
+    letters = [*listing.dead_letters, *(letter for part in parts for letter in part.dead_letters)]
+    files = [part.entry for part in parts if part.entry is not None]
+    num_rows = {
+        split: sum(part.num_rows for part in parts if part.split == split) for split in SPLITS
+    }
+    if letters:
+        files.append(_write_dead_letters(letters, output.writer))
+    metadata = {
+        "classes": list(listing.classes),
+        "num_rows": num_rows,
+        "image_size": list(config.image_size) if config.image_size else None,
+        "channels": config.channels,
+        "num_dead_letters": len(letters),
+        "dead_letters": dict(sorted(Counter(letter.reason for letter in letters).items())),
+        "num_skipped": listing.num_skipped,
+        "source": config.source.to_dict(),
+        "augment": config.augment.to_dict() if config.augment.copies else None,
+    }
+    return output.publish(files, rows=sum(num_rows.values()), metadata=metadata)
+
+
+def _write_dead_letters(letters: Sequence[DeadLetter], writer: PartWriter) -> FileEntry:
+    rows = [asdict(letter) for letter in sorted(letters, key=lambda letter: letter.path)]
+    table = pa.Table.from_pylist(rows, schema=DEAD_SCHEMA)
+    return write_parquet(writer, DEAD_LETTERS_NAME, table, [len(table)])
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+
+
+def _result(artifact: Artifact) -> dict[str, Any]:
+    metadata = artifact.manifest.metadata
+    figures = ("num_rows", "num_dead_letters", "dead_letters", "num_skipped", "classes")
+    return {
+        "output": str(artifact.uri),
+        "digest": artifact.digest,
+        **{name: metadata[name] for name in figures},
+    }
