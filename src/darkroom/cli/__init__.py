@@ -22,6 +22,7 @@ import typer
 
 from darkroom import __version__
 from darkroom.cli import output
+from darkroom.cli.help_option import HelpOption
 from darkroom.cli.storage import storage_app
 from darkroom.cli.verbs import add_verbs
 from darkroom.errors import ConfigError, InterruptedBySignal
@@ -42,7 +43,7 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with t
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(add_help_option=False)
 def _root(
     *,
     version: Annotated[
@@ -51,6 +52,7 @@ def _root(
             "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
+    help: HelpOption = False,  # noqa: A002 - the option's name
 ) -> None:
     pass
 

@@ -10,10 +10,17 @@ from typing import Annotated
 import typer
 
 from darkroom.cli.child import run_child
+from darkroom.cli.help_option import HelpOption
 
 storage_app = typer.Typer(
     help="Look at, fetch, check and clean up what is published.", rich_markup_mode=None
 )
+
+
+@storage_app.callback(add_help_option=False)
+def _root(*, help: HelpOption = False) -> None:  # noqa: A002 - the option's name
+    pass
+
 
 UriArgument = Annotated[str, typer.Argument(metavar="URI", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
