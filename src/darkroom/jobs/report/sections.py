@@ -12,7 +12,7 @@ from typing import Any
 
 from darkroom.config import build_config
 from darkroom.diffusion.config import ScheduleConfig, ScheduleKind
-from darkroom.diffusion.schedule import NoiseSchedule, from_config
+from darkroom.diffusion.schedule import NoiseSchedule, build_schedule
 from darkroom.jobs.report.measures import measure_plots, measures_table
 from darkroom.jobs.report.pictures import (
     MAX_CLASSES,
@@ -44,7 +44,7 @@ def pictures_section(real: PicturesByClass, generated: PicturesByClass) -> Secti
 def forward_section(model: Artifact, real: PicturesByClass, seed: int) -> Section:
     """The noise schedule beside others, and what it does to real pictures."""
     config = build_config(ScheduleConfig, model.manifest.metadata["schedule"])
-    own = from_config(config)
+    own = build_schedule(config)
     blocks: list[Block] = [Figure(schedule_plot(_overlaid(config, own)))]
     if any(real.values()):
         blocks.append(Paragraph("Real pictures with the noise of more and more timesteps:"))
@@ -166,7 +166,7 @@ def _overlaid(config: ScheduleConfig, own: NoiseSchedule) -> list[ScheduleCurves
     """The run's own schedule and the other kinds at the same number of timesteps."""
     others = (kind for kind in _KINDS if kind != config.kind)
     curves = [
-        _curves(kind, from_config(ScheduleConfig(kind=kind, num_timesteps=config.num_timesteps)))
+        _curves(kind, build_schedule(ScheduleConfig(kind=kind, num_timesteps=config.num_timesteps)))
         for kind in others
     ]
     return [_curves(config.kind, own, is_own=True), *curves]

@@ -24,7 +24,7 @@ from darkroom.diffusion.guidance import conditional, guided
 from darkroom.diffusion.noise import ImageNoise
 from darkroom.diffusion.objective import Denoiser
 from darkroom.diffusion.sampler import SAMPLERS, timesteps
-from darkroom.diffusion.schedule import NoiseSchedule, from_config
+from darkroom.diffusion.schedule import NoiseSchedule, build_schedule
 from darkroom.errors import ConfigError
 from darkroom.jobs.sample.config import SampleConfig
 from darkroom.jobs.sample.plan import PlannedImage
@@ -158,7 +158,7 @@ def choose_device(config: SampleConfig) -> torch.device:
 
 def read_schedule(info: ModelInfo) -> NoiseSchedule:
     """The noise schedule that the model was trained with."""
-    return from_config(build_config(ScheduleConfig, info.schedule))
+    return build_schedule(build_config(ScheduleConfig, info.schedule))
 
 
 def frame_steps(config: SampleConfig) -> list[int]:

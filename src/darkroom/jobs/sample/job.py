@@ -83,7 +83,7 @@ def _draw(
                 table.add(images)
                 album.add(images)
                 files.extend(image.entry for image in images)
-                bar.update(len(images))
+                bar.advance(len(images))
         seconds = time.monotonic() - started
         files.append(output.writer.write_file(path.name, path, rows=len(plan)))
     files.append(output.writer.write_bytes("grid.png", album.grid()))
