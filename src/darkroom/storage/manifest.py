@@ -20,6 +20,7 @@ VERSION = 1
 MANIFEST_KEY = "manifest.json"
 ATTEMPTS_PREFIX = "attempts/"
 CHECKPOINTS_PREFIX = "checkpoints/"
+LIVE_PREFIX = "live/"  # what a running job shows meanwhile; never read back
 POINTER_KEY = "latest.json"
 
 

@@ -27,6 +27,7 @@ from darkroom.storage.identity import refuse_other_run
 from darkroom.storage.manifest import (
     ATTEMPTS_PREFIX,
     CHECKPOINTS_PREFIX,
+    LIVE_PREFIX,
     MANIFEST_KEY,
     POINTER_KEY,
     FileEntry,
@@ -42,7 +43,7 @@ from darkroom.storage.writer import PartWriter, attempt_prefix
 if TYPE_CHECKING:
     from darkroom.config import JobConfig, OnExisting
 
-_OURS = (ATTEMPTS_PREFIX, CHECKPOINTS_PREFIX, MANIFEST_KEY, POINTER_KEY)
+_OURS = (ATTEMPTS_PREFIX, CHECKPOINTS_PREFIX, MANIFEST_KEY, POINTER_KEY, LIVE_PREFIX)
 
 
 class Output:

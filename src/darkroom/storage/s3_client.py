@@ -10,8 +10,10 @@ from __future__ import annotations
 import ipaddress
 import os
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from darkroom.errors import StorageAccessError
 from darkroom.storage.store import NUM_THREADS
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from botocore.config import Config as BotoConfig
     from mypy_boto3_s3.client import S3Client
 
+    from darkroom.storage.s3_lane import Lane
+
+AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn")
 DEFAULT_REGION = "us-east-1"
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
@@ -37,19 +42,30 @@ _ENVIRONMENT = (
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
 )
-_clients: dict[tuple[Any, ...], S3Client] = {}
+_connections: dict[tuple[Any, ...], Connection] = {}
 _lock = threading.Lock()
 
 
-def s3_client(*, anonymous: bool = False, brisk: bool = False) -> S3Client:
-    """A client for the environment as it is now. Errors: StorageAccessError."""
+@dataclass(slots=True)
+class Connection:
+    """One identity's way to one server."""
+
+    client: S3Client
+    lane: Lane | None
+    """The short way for plain requests, where it goes (no proxy, no private CA)."""
+    answered: bool = False
+    """The server has answered: an outage from here on is no longer the user's mistake."""
+
+
+def connect(*, anonymous: bool = False, brisk: bool = False) -> Connection:
+    """The connection for the environment as it is now. Errors: StorageAccessError."""
     environment = tuple(os.environ.get(name) for name in _ENVIRONMENT)
-    # A forked child must not share its parent's connections.
+    # A forked child must not share its parent's sockets.
     identity = (os.getpid(), environment, anonymous, brisk)
     with _lock:
-        if identity not in _clients:
-            _clients[identity] = _build(anonymous=anonymous, brisk=brisk)
-        return _clients[identity]
+        if identity not in _connections:
+            _connections[identity] = _build(anonymous=anonymous, brisk=brisk)
+        return _connections[identity]
 
 
 def custom_endpoint() -> str | None:
@@ -85,29 +101,54 @@ def _is_private(host: str) -> bool:
         return "." not in host or host.endswith(inside)
 
 
-def _build(*, anonymous: bool, brisk: bool) -> S3Client:
+def _build(*, anonymous: bool, brisk: bool) -> Connection:
     import boto3
+    import botocore.session
     from botocore.exceptions import BotoCoreError
+    from botocore.handlers import add_expect_header
 
     from darkroom.storage.s3_errors import translate
 
     endpoint = custom_endpoint()
     try:
-        session = boto3.session.Session()
+        chain = botocore.session.Session()
+        session = boto3.session.Session(botocore_session=chain)
         region = os.environ.get("AWS_REGION") or session.region_name or DEFAULT_REGION
-        client: S3Client = session.client(
-            "s3",
-            region_name=region,
-            endpoint_url=endpoint,
-            config=_boto_config(anonymous=anonymous, brisk=brisk, by_path=endpoint is not None),
-        )
+        options: Any = {"region_name": region, "endpoint_url": endpoint}
+        config = _boto_config(anonymous=anonymous, brisk=brisk, by_path=endpoint is not None)
+        client: S3Client = session.client("s3", config=config, **options)
     except (BotoCoreError, ValueError) as error:
         raise translate(error, uri="s3", verb="connect", answered=False) from None
     # Waiting for "100 Continue" would cost each upload a round trip.
-    from botocore.handlers import add_expect_header
-
     client.meta.events.unregister("before-call.s3", add_expect_header)
-    return client
+    if brisk:
+        return Connection(client, None)
+    credentials = None if anonymous else session.get_credentials()
+    authorities = chain.get_config_variable("ca_bundle")
+    return Connection(client, _lane(client, credentials, authorities, anonymous=anonymous))
+
+
+def _lane(
+    client: S3Client, credentials: Any, authorities: str | None, *, anonymous: bool
+) -> Lane | None:
+    """None where boto3 would do more than sign and send: a proxy, or no credentials."""
+    from botocore.httpsession import get_cert_path
+
+    from darkroom.storage.s3_lane import Lane
+
+    endpoint = client.meta.endpoint_url
+    proxied = getproxies() and not proxy_bypass(urlsplit(endpoint).netloc)
+    if proxied or (credentials is None and not anonymous):
+        return None
+    return Lane(
+        endpoint,
+        region=client.meta.region_name,
+        credentials=credentials,
+        authorities=authorities or str(get_cert_path(verify=True)),
+        by_path=not urlsplit(endpoint).netloc.endswith(AWS_DOMAINS),
+        connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS,
+        read_timeout_seconds=READ_TIMEOUT_SECONDS,
+    )
 
 
 def _boto_config(*, anonymous: bool, brisk: bool, by_path: bool) -> BotoConfig:

@@ -49,7 +49,7 @@ _WATCHDOG = 'read -r _; kill -KILL "$1" 2>/dev/null'
 
 
 class EmbeddedServer:
-    """A running S3 server with its data in `directory`.
+    """A running S3 server with its data in `directory`, and a `bucket` if one is named.
 
     `identities` adds further users, each with its own actions ("Read", "List", "Write", each
     possibly ":bucket"), beside the administrator whose credentials `environment` holds.
@@ -60,6 +60,7 @@ class EmbeddedServer:
         directory: str | Path,
         port: int = 0,
         *,
+        bucket: str | None = None,
         identities: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.directory = Path(directory).absolute()
@@ -69,6 +70,7 @@ class EmbeddedServer:
         }
         self._actions = {"darkroom": ADMIN_ACTIONS, **(identities or {})}
         self._port = port
+        self._bucket = bucket
         self._ports: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
@@ -134,6 +136,8 @@ class EmbeddedServer:
         try:
             self._watchdog = _watch(self._process.pid)
             self._wait_until_ready()
+            if self._bucket is not None:
+                self.create_bucket(self._bucket)
         except BaseException:
             self.stop()
             raise
