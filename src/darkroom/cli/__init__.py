@@ -12,20 +12,19 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from darkroom import __version__
 from darkroom.cli import output
 from darkroom.cli.help_option import HelpOption
+from darkroom.cli.stopping import Stopped, unwinding_on_signals
 from darkroom.cli.storage import storage_app
 from darkroom.cli.verbs import add_verbs
-from darkroom.errors import ConfigError, InterruptedBySignal
+from darkroom.errors import ConfigError
 
 app = typer.Typer(
     name="darkroom",
@@ -79,10 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--json" in own
     debug = "--debug" in own or os.environ.get("DARKROOM_DEBUG", "") not in ("", "0")
     output.log_to_stderr(debug=debug)
-    signal.signal(signal.SIGTERM, _stop)
     try:
-        return _run(arguments or ["--help"])
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last line of defence
+        with unwinding_on_signals():
+            return _run(arguments or ["--help"])
+    except (Exception, Stopped) as error:  # noqa: BLE001 - the last line of defence
         return output.print_error(error, as_json=as_json, debug=debug)
 
 
@@ -105,8 +104,3 @@ def _usage_error(error: typer.TyperException) -> ConfigError:
         problem[:1].lower() + problem[1:],
         f"see {command} --help",
     )
-
-
-def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    """Unwind on SIGTERM as on an exception, so that what was started is stopped."""
-    raise InterruptedBySignal(f"stopped by {signal.Signals(number).name}")

@@ -15,10 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from darkroom.cli.stopping import Stopped
 from darkroom.errors import DarkroomError, InputError
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
 
 
 def print_json(values: Mapping[str, Any]) -> None:
@@ -77,16 +75,12 @@ def stdout_to_stderr() -> Iterator[None]:
 
 
 def _exit_code(error: BaseException) -> int:
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
-    return error.exit_code if isinstance(error, DarkroomError) else 1
+    return error.exit_code if isinstance(error, (DarkroomError, Stopped)) else 1
 
 
 def _message(error: BaseException, *, debug: bool) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted; --resume goes on from what is published"
     text = " ".join(str(error).split())
-    if isinstance(error, DarkroomError):
+    if isinstance(error, (DarkroomError, Stopped)):
         return text
     hint = "" if debug else "; DARKROOM_DEBUG=1 or --debug shows the traceback"
     return f"unexpected {type(error).__name__}: {text}{hint}"

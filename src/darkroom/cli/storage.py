@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from darkroom.cli import output
 from darkroom.cli.child import run_child
 from darkroom.cli.help_option import HelpOption
 
@@ -33,23 +36,32 @@ _FOREIGN_VARIABLES = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", 
 @storage_app.command()
 def serve(
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- COMMAND...]", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="[-- COMMAND...]", help="What to run.", show_default=False),
     ] = None,
     *,
-    data: Annotated[Path, typer.Option(help="Where the server keeps its objects.", metavar="DIR")],
-    bucket: Annotated[
-        str, typer.Option(help="A bucket to have there.", metavar="NAME")
-    ] = "darkroom",
-    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 0,
+    data: Annotated[Path, typer.Option(help="Where the objects are kept.", metavar="DIR")],
+    bucket: Annotated[str, typer.Option(help="A bucket to have.", metavar="NAME")] = "darkroom",
+    port: Annotated[
+        int, typer.Option(help="0 takes a free one.", min=0, max=65535, metavar="N")
+    ] = 0,
     json: Json = False,
-    debug: Debug = False,
+    debug: Debug = False,  # noqa: ARG001 - main reads it
 ) -> None:
-    """Run an S3 server for this machine, for as long as COMMAND runs, or until it is stopped."""
+    """Run an S3 server while COMMAND runs, or until it is stopped."""
     from darkroom.storage import EmbeddedServer
 
-    with EmbeddedServer(data, port=port, bucket=bucket) as server:
+    with EmbeddedServer(data, port=port) as server:
+        server.create_bucket(bucket)
         if command:
             raise typer.Exit(run_child(command, _environment_with(server.environment)))
+        if json:
+            output.print_json({"bucket": bucket, "environment": server.environment})
+        else:
+            for name, value in server.environment.items():
+                print(f"export {name}={shlex.quote(value)}", flush=True)
+            print(f"# s3://{bucket} is served; Ctrl-C stops the server", flush=True)
+        threading.Event().wait()
 
 
 def _environment_with(variables: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,9 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,14 +48,28 @@ def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> 
         yield
         return
     address = os.environ.get("RAY_ADDRESS", "")
-    if address and address != "local":
-        _connect(address, log_to_driver=log_to_driver)
-    else:
-        _start(num_cpus or max(MIN_NUM_CPUS, os.cpu_count() or 1), log_to_driver=log_to_driver)
+    with _keeping_sigterm_handler():
+        if address and address != "local":
+            _connect(address, log_to_driver=log_to_driver)
+        else:
+            _start(num_cpus or max(MIN_NUM_CPUS, os.cpu_count() or 1), log_to_driver=log_to_driver)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _keeping_sigterm_handler() -> Iterator[None]:
+    """ray.init installs a handler that exits with 15, where users expect 143."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _connect(address: str, *, log_to_driver: bool) -> None:
