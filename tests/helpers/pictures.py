@@ -64,10 +64,10 @@ def crops(name: str, count: int, side: int = 96) -> Iterator[Image.Image]:
         yield image.crop((left, top, left + side, top + side))
 
 
-def encoded(image: Image.Image, format: str = "JPEG", **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     """The picture as a file's bytes."""
     out = io.BytesIO()
-    image.save(out, format, **options)
+    image.save(out, kind, **options)
     return out.getvalue()
 
 
@@ -110,10 +110,10 @@ def deep_rgb(width: int, height: int, level: int) -> bytes:
     return png_file(width, height, bit_depth=16, color_type=2, pixels=rows)
 
 
-def animated(format: str, num_frames: int = 3) -> bytes:
+def animated(kind: str, num_frames: int = 3) -> bytes:
     """An animated PNG or WebP."""
     frames = [Image.new("RGB", (16, 16), (60 * index, 0, 0)) for index in range(num_frames)]
-    return encoded(frames[0], format, save_all=True, append_images=frames[1:], duration=100)
+    return encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=100)
 
 
 def stereo(image: Image.Image) -> bytes:

@@ -61,7 +61,7 @@ class SplitConfig(Config):
 class EncodingConfig(Config):
     """How pictures are stored."""
 
-    format: Literal["keep"] | ImageFormat = "keep"
+    format: Literal["keep", "jpeg", "png", "webp"] = "keep"
     """keep stores a file's own bytes where nothing had to change, else re-encodes in its format."""
     quality: Annotated[int, Field(ge=1, le=100)] = 95
     """Quality of JPEG and of lossy WebP; PNG ignores it."""

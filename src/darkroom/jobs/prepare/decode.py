@@ -144,6 +144,8 @@ def _open(data: bytes) -> Image.Image:
     if image.format == "PNG":
         with Image.open(io.BytesIO(data), formats=_OPENERS) as again:
             again.verify()
+        if len(data) < data.rfind(b"IEND") + 8:  # verify() does not read the last checksum
+            raise _Dead("truncated", "the last chunk is cut off")
     return image
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.helpers import pictures as files
 
 from darkroom.jobs.prepare.config import LimitsConfig
 from darkroom.jobs.prepare.decode import DeadImage, Picture, decode
-from tests.helpers import pictures as files
 
 WHITE, BLACK = 255, 0
 
@@ -35,12 +35,12 @@ def test_broken_file_is_a_dead_letter_with_its_reason(broken: files.Broken) -> N
     assert found.detail
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
-def test_plain_file_is_exactly_what_a_plain_reader_sees(format: str) -> None:
-    data = files.encoded(files.thumbnail(), format)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_plain_file_is_exactly_what_a_plain_reader_sees(kind: str) -> None:
+    data = files.encoded(files.thumbnail(), kind)
     found = picture(data)
     assert found.is_exact
-    assert found.format == format.lower()
+    assert found.format == kind.lower()
     assert np.array_equal(np.asarray(found.image), files.decoded(data))
 
 
@@ -56,11 +56,11 @@ def test_progressive_jpeg_is_exact() -> None:
     assert picture(files.encoded(files.thumbnail(), progressive=True)).is_exact
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @settings(max_examples=60, deadline=None)
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_file_cut_anywhere_is_never_accepted(format: str, share: float) -> None:
-    data = files.encoded(files.thumbnail(), format)
+def test_file_cut_anywhere_is_never_accepted(kind: str, share: float) -> None:
+    data = files.encoded(files.thumbnail(), kind)
     found = decode(data[: int(share * len(data))], channels=3)
     assert isinstance(found, DeadImage)
     assert found.reason in ("empty", "truncated", "corrupt", "not_an_image")
@@ -68,12 +68,12 @@ def test_file_cut_anywhere_is_never_accepted(format: str, share: float) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    format=st.sampled_from(["JPEG", "PNG", "WEBP"]),
+    kind=st.sampled_from(["JPEG", "PNG", "WEBP"]),
     position=st.floats(0, 1, exclude_max=True),
     noise=st.binary(min_size=1, max_size=64),
 )
-def test_hostile_bytes_never_raise(format: str, position: float, noise: bytes) -> None:
-    data = bytearray(files.encoded(files.thumbnail(size=(16, 12)), format))
+def test_hostile_bytes_never_raise(kind: str, position: float, noise: bytes) -> None:
+    data = bytearray(files.encoded(files.thumbnail(size=(16, 12)), kind))
     start = int(position * len(data))
     data[start : start + len(noise)] = noise
     found = decode(bytes(data), channels=3)
@@ -127,10 +127,10 @@ def with_alpha() -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 @pytest.mark.parametrize("background", [WHITE, BLACK])
-def test_alpha_is_composited_on_the_background(format: str, background: int) -> None:
-    data = files.encoded(with_alpha(), format, **({"lossless": True} if format == "WEBP" else {}))
+def test_alpha_is_composited_on_the_background(kind: str, background: int) -> None:
+    data = files.encoded(with_alpha(), kind, **({"lossless": True} if kind == "WEBP" else {}))
     opaque, clear, half = pixels(data, background=background)[0]
     assert opaque.tolist() == [200, 100, 0]
     assert clear.tolist() == [background] * 3
@@ -193,7 +193,8 @@ def test_colour_profile_is_applied() -> None:
     found = picture(files.encoded(image, "PNG", icc_profile=files.swapped_profile()))
     red, green, _ = np.asarray(found.image)[0, 0].astype(int)
     assert not found.is_exact
-    assert green > 180 > 100 > red
+    assert green > 180
+    assert red < 100
 
 
 @pytest.mark.parametrize("profile", [b"nonsense", b""], ids=["unusable", "none"])
@@ -208,9 +209,9 @@ def test_srgb_profile_keeps_the_bytes() -> None:
     assert picture(files.encoded(files.thumbnail(), icc_profile=profile)).is_exact
 
 
-@pytest.mark.parametrize("format", ["PNG", "WEBP"])
-def test_animation_stands_for_its_first_frame_on_request(format: str) -> None:
-    found = picture(files.animated(format), animated="first_frame")
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_animation_stands_for_its_first_frame_on_request(kind: str) -> None:
+    found = picture(files.animated(kind), animated="first_frame")
     assert not found.is_exact
     assert found.image.size == (16, 16)
     assert np.abs(np.asarray(found.image).astype(int)).max() <= 2  # the first frame is black
@@ -226,7 +227,9 @@ def test_second_picture_behind_a_jpeg_is_no_animation() -> None:
 def test_no_metadata_survives() -> None:
     exif = Image.Exif()
     exif[0x010F] = "a camera"
-    found = picture(files.encoded(files.thumbnail(), exif=exif, comment=b"by someone", dpi=(72, 72)))
+    found = picture(
+        files.encoded(files.thumbnail(), exif=exif, comment=b"by someone", dpi=(72, 72))
+    )
     assert found.image.info == {}
     out = io.BytesIO()
     found.image.save(out, "PNG")
@@ -243,9 +246,9 @@ def test_no_metadata_survives() -> None:
     ],
     ids=["bytes", "pixels", "many-pixels", "side"],
 )
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
-def test_limits_hold_for_every_format(format: str, limits: LimitsConfig, reason: str) -> None:
-    found = decode(files.encoded(files.thumbnail(), format), channels=3, limits=limits)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_limits_hold_for_every_format(kind: str, limits: LimitsConfig, reason: str) -> None:
+    found = decode(files.encoded(files.thumbnail(), kind), channels=3, limits=limits)
     assert isinstance(found, DeadImage)
     assert found.reason == reason
 
