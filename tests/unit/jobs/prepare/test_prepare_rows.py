@@ -77,7 +77,7 @@ def test_redone_chunk_is_byte_equal_whatever_the_neighbours() -> None:
     both = {
         row["id"]: row for row in processed([photo("b"), photo("a")], augment=AUGMENT).to_pylist()
     }
-    assert [by_id[row["id"]] for row in alone.to_pylist()] == alone.to_pylist()
+    assert [both[row["id"]] for row in alone.to_pylist()] == alone.to_pylist()
 
 
 def test_copies_are_spread_over_the_chunk() -> None:
