@@ -111,12 +111,11 @@ class Artifact:
 
     def verify(self) -> None:
         """Read every file and compare it with the manifest. Errors: as `read_bytes`."""
-        store = self.store
+        for_each(self.verify_file, self.manifest.files)
 
-        def check(entry: FileEntry) -> None:
-            self._verify(entry, *digest_of(store, entry.key))
-
-        for_each(check, self.manifest.files)
+    def verify_file(self, entry: FileEntry) -> None:
+        """Read one file and compare it with the manifest. Errors: as `read_bytes`."""
+        self._verify(entry, *digest_of(self.store, entry.key))
 
     def as_parent(self, role: str) -> Parent:
         """This artifact as something that another one was made from."""

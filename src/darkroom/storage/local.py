@@ -69,7 +69,7 @@ class LocalStore(ObjectStore):
         self, key: str, data: bytes, *, if_none_match: bool = False, if_match: str | None = None
     ) -> str:
         target = self.path(key)
-        with _translated(self.root, key), _temporary(target) as temporary:
+        with _translated(self.root, key, writing=True), _temporary(target) as temporary:
             _write_synced(temporary, data)
             failpoint("local.before-rename")
             if if_none_match:
@@ -94,16 +94,16 @@ class LocalStore(ObjectStore):
                         found.append(ObjectInfo(key, status.st_size, None, _modified(status)))
         yield from sorted(found, key=lambda info: info.key)
 
-    def children(self, prefix: str = "") -> Iterator[str]:
+    def children(self, prefix: str = "") -> Iterator[tuple[str, int | None]]:
         folder = self._folder / prefix
         with _translated(self.root, prefix):
             paths = sorted(folder.iterdir()) if folder.is_dir() else []
         for path in paths:
             if path.is_dir():
                 if any(not _is_hidden(file) for file in _files(path)):
-                    yield path.name + "/"
+                    yield path.name + "/", None
             elif not _is_hidden(path):
-                yield path.name
+                yield path.name, path.stat().st_size
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -114,7 +114,7 @@ class LocalStore(ObjectStore):
 
     def upload(self, source: Source, key: str) -> Written:
         target = self.path(key)
-        with _translated(self.root, key), _temporary(target) as temporary:
+        with _translated(self.root, key, writing=True), _temporary(target) as temporary:
             size, digest = _copy_synced(source, temporary)
             failpoint("local.before-rename")
             temporary.replace(target)
@@ -245,10 +245,17 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _translated(root: Uri, key: str) -> Iterator[None]:
+def _translated(root: Uri, key: str, *, writing: bool = False) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileExistsError, NotADirectoryError, IsADirectoryError, FileNotFoundError) as error:
+        if writing:
+            raise StorageAccessError(
+                "path",
+                f"{root}/{key}",
+                f"cannot be a file here ({error.strerror})",
+                "choose another path, or move away what is there",
+            ) from None
         raise ObjectNotFoundError(f"{root / key if key else root} does not exist") from None
     except PermissionError as error:
         raise StorageAccessError(

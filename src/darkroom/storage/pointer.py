@@ -275,8 +275,8 @@ class RunPointer:
                 checkpoint=to.checkpoint,
                 digest=to.digest,
                 best=None if best is not None and best.checkpoint in damaged else best,
+                # Not retired: what is left of a damaged checkpoint stays to be looked at, until gc.
                 kept=tuple(item for item in self.state.kept if item.checkpoint not in damaged),
-                retired=(*self.state.retired, *sorted(damaged)),
                 updated_at=utc_now(),
             )
             if self._move(store, moved):
@@ -351,8 +351,8 @@ def _claimed(
     if config.on_existing == "overwrite":
         # A rerun of the same overwrite goes on; one after it has published begins anew.
         if not same_run(current, config, parents) or current.supersedes != fresh.supersedes:
-            names = {item.checkpoint for item in current.kept} | set(current.retired)
-            return replace(fresh, generation=generation, retired=tuple(sorted(names)))
+            # The published model still names one of the old checkpoints: they are left to gc.
+            return replace(fresh, generation=generation)
     else:
         refuse_other_run(output, current, config, parents)
     return replace(current, owner=fresh.owner, generation=generation, updated_at=utc_now())
@@ -388,7 +388,7 @@ def _read(store: ObjectStore) -> tuple[PointerState | None, str]:
         data, etag = store.get_with_etag(POINTER_KEY)
     except ObjectNotFoundError:
         return None, ""
-    return _parse(data, str(store.root / POINTER_KEY)), etag
+    return parse_pointer(data, uri=str(store.root / POINTER_KEY)), etag
 
 
 def _write(store: ObjectStore, state: PointerState, etag: str) -> str | None:
@@ -401,7 +401,8 @@ def _write(store: ObjectStore, state: PointerState, etag: str) -> str | None:
         return None
 
 
-def _parse(data: bytes, uri: str) -> PointerState:
+def parse_pointer(data: bytes, *, uri: str) -> PointerState:
+    """Read the bytes of `latest.json`. Errors: IntegrityError, DataError for another version."""
     values = decode_json(data, uri=uri, what="run pointer")
     if values.get("version") != VERSION:
         raise unknown_version(uri, values.get("version"), VERSION)

@@ -2,7 +2,7 @@
 
 S3 has no rename, so the manifest's appearance is the commit. It is written with
 `If-None-Match: *`, or with `If-Match` where an older one is replaced on purpose; of several
-writers exactly one wins. What an overwrite or a crash leaves behind is `gc.py`'s business.
+writers exactly one wins. What an overwrite or a crash leaves behind is `garbage.py`'s business.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def _refuse_inputs(root: Uri, parents: Sequence[Parent]) -> None:
 
 def _refuse_foreign(store: ObjectStore) -> None:
     """A prefix that holds other things is not an output: probably the URI is mistyped."""
-    foreign = next((name for name in store.children() if name not in _OURS), None)
+    foreign = next((name for name, _ in store.children() if name not in _OURS), None)
     if foreign is not None:
         raise OutputExistsError(
             "output",

@@ -147,13 +147,13 @@ class S3Store(ObjectStore):
                     item["Key"][skip:], item["Size"], item["ETag"], item["LastModified"]
                 )
 
-    def children(self, prefix: str = "") -> Iterator[str]:
+    def children(self, prefix: str = "") -> Iterator[tuple[str, int | None]]:
         skip = len(self.full_key(prefix))
         for page in self._pages(prefix, Delimiter="/"):
             for folder in page.get("CommonPrefixes", []):
-                yield folder["Prefix"][skip:]
+                yield folder["Prefix"][skip:], None
             for item in page.get("Contents", []):
-                yield item["Key"][skip:]
+                yield item["Key"][skip:], item["Size"]
 
     def _pages(self, prefix: str, **options: Any) -> Iterator[Any]:
         token: dict[str, Any] = {}

@@ -103,8 +103,11 @@ class ObjectStore(ABC):
         """Every object whose key begins with `prefix`, in key order."""
 
     @abstractmethod
-    def children(self, prefix: str = "") -> Iterator[str]:
-        """The names one level below `prefix` (empty or ending in '/'); folders end in '/'."""
+    def children(self, prefix: str = "") -> Iterator[tuple[str, int | None]]:
+        """Names and sizes one level below `prefix` (empty, or ending in '/').
+
+        A folder's name ends in '/' and its size is None.
+        """
 
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
