@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Annotated, Any
 
 import typer
@@ -90,13 +91,14 @@ def _run(arguments: Sequence[str]) -> int:
         # Not standalone: typer would print usage errors in several lines and exit by itself.
         result: Any = app(list(arguments), prog_name="darkroom", standalone_mode=False)
     except typer.TyperException as error:
-        raise _usage_error(error) from error
+        raise _usage_error(error, arguments) from error
     return result if isinstance(result, int) else 0
 
 
-def _usage_error(error: typer.TyperException) -> ConfigError:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "darkroom"
+def _usage_error(error: typer.TyperException, arguments: Sequence[str]) -> ConfigError:
+    context = getattr(error, "ctx", None)  # not every usage error knows its command
+    words = takewhile(lambda word: not word.startswith("-"), arguments)
+    command = context.command_path if context else " ".join(("darkroom", *words))
     problem = " ".join(error.format_message().split()).rstrip(".")
     return ConfigError(
         command.removeprefix("darkroom ").replace("darkroom", "command"),
