@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from darkroom.config import json_digest
 from darkroom.errors import DataError, IntegrityError
 
 VERSION = 1
@@ -82,6 +81,8 @@ class Manifest:
     @property
     def digest(self) -> str:
         """sha256 (hex) of the canonical JSON form."""
+        from darkroom.config import json_digest
+
         return json_digest(self.to_dict())
 
 

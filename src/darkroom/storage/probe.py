@@ -12,7 +12,6 @@ import uuid
 from contextlib import suppress
 
 from darkroom.errors import PreconditionFailedError, StorageAccessError
-from darkroom.storage.s3_errors import ConditionalWritesError
 from darkroom.storage.store import ObjectStore
 from darkroom.storage.writer import attempt_prefix
 
@@ -40,6 +39,8 @@ def probe_conditional_writes(store: ObjectStore) -> None:
         with suppress(StorageAccessError):
             store.delete([key])
     if not honoured:
+        from darkroom.storage.s3_errors import ConditionalWritesError
+
         raise ConditionalWritesError(str(store.root))
 
 

@@ -55,7 +55,7 @@ class S3Store(ObjectStore):
         """boto3's client, with its errors translated for `verb` on `key`."""
         connection = self._connection()
         uri = f"{self.root}/{key}" if key else str(self.root)
-        with translated(uri, verb, answered=connection.answered):
+        with translated(uri, verb, reachable=connection.reachable):
             yield connection.client
         connection.answered = True
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore import exceptions as boto
 
@@ -195,8 +196,8 @@ _UNREACHABLE = (
 )
 
 
-def translate(error: Exception, *, uri: str, verb: str, answered: bool) -> DarkroomError:
-    """Our error for botocore's. `answered`: this server has answered this process before."""
+def translate(error: Exception, *, uri: str, verb: str, reachable: bool) -> DarkroomError:
+    """Our error for botocore's. `reachable`: this server has answered this process before."""
     if isinstance(error, boto.ClientError):
         return _from_answer(_Answer(uri, verb, error))
     if isinstance(error, _NO_CREDENTIALS):
@@ -216,13 +217,8 @@ def translate(error: Exception, *, uri: str, verb: str, answered: bool) -> Darkr
         )
     if isinstance(error, ValueError) and not isinstance(error, boto.BotoCoreError):
         return StorageAccessError("endpoint", None, _text(error), "correct AWS_ENDPOINT_URL_S3")
-    if isinstance(error, _UNREACHABLE) and not answered:
-        return StorageAccessError(
-            "endpoint",
-            None,
-            f"cannot be reached ({_text(error)})",
-            "check AWS_ENDPOINT_URL_S3, the network and that the server runs",
-        )
+    if isinstance(error, _UNREACHABLE) and not reachable:
+        return _unreachable(error)
     return StorageError(f"{uri}: could not {verb}: {_text(error)}; run the same command again")
 
 
@@ -238,13 +234,25 @@ def _from_answer(answer: _Answer) -> DarkroomError:
     )
 
 
+def _unreachable(error: boto.BotoCoreError) -> StorageAccessError:
+    parts = urlsplit(str(error.kwargs.get("endpoint_url", "")))
+    why = ": its certificate is not trusted" if isinstance(error, boto.SSLError) else ""
+    return StorageAccessError(
+        "endpoint",
+        f"{parts.scheme}://{parts.netloc}",
+        f"cannot be reached{why}",
+        "check AWS_ENDPOINT_URL_S3, the network and that the server runs"
+        + (", or name its authority in AWS_CA_BUNDLE" if why else ""),
+    )
+
+
 @contextmanager
-def translated(uri: str, verb: str, *, answered: bool) -> Iterator[None]:
+def translated(uri: str, verb: str, *, reachable: bool) -> Iterator[None]:
     """Raise our errors in place of botocore's."""
     try:
         yield
     except (boto.ClientError, boto.BotoCoreError) as error:
-        raise translate(error, uri=uri, verb=verb, answered=answered) from None
+        raise translate(error, uri=uri, verb=verb, reachable=reachable) from None
 
 
 def bucket_region(error: boto.ClientError) -> str | None:
