@@ -24,7 +24,14 @@ from darkroom.errors import (
     StorageError,
 )
 from darkroom.storage.failpoint import failpoint
-from darkroom.storage.store import ObjectInfo, ObjectStore, Source, Unfinished, Written
+from darkroom.storage.store import (
+    ObjectInfo,
+    ObjectStore,
+    Source,
+    Unfinished,
+    Written,
+    source_size,
+)
 from darkroom.storage.uri import Uri
 
 CHUNK_BYTES = 1 << 20
@@ -113,6 +120,7 @@ class LocalStore(ObjectStore):
                 self._prune(path.parent)
 
     def upload(self, source: Source, key: str) -> Written:
+        source_size(source)
         target = self.path(key)
         with _translated(self.root, key, writing=True), _temporary(target) as temporary:
             size, digest = _copy_synced(source, temporary)
@@ -121,14 +129,6 @@ class LocalStore(ObjectStore):
             failpoint("local.after-rename")
             _sync_folder(target.parent)
         return Written(key, size, digest, digest, digest)
-
-    def download(self, key: str, path: Path) -> str:
-        digest = hashlib.sha256()
-        with path.open("wb") as target:
-            for chunk in self.pieces(key):
-                digest.update(chunk)
-                target.write(chunk)
-        return digest.hexdigest()
 
     def pieces(self, key: str) -> Iterator[bytes]:
         with _translated(self.root, key), self.path(key).open("rb") as source:

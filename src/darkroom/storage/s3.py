@@ -15,14 +15,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darkroom.errors import PreconditionFailedError, StorageError
 from darkroom.storage import s3_parts
 from darkroom.storage.s3_client import Connection, connect
 from darkroom.storage.s3_errors import ConflictError, translated
-from darkroom.storage.store import ObjectInfo, ObjectStore, Source, Unfinished, Written
+from darkroom.storage.store import (
+    ObjectInfo,
+    ObjectStore,
+    Source,
+    Unfinished,
+    Written,
+    source_size,
+)
 from darkroom.storage.uri import Uri
 
 if TYPE_CHECKING:
@@ -181,7 +187,7 @@ class S3Store(ObjectStore):
                 )
 
     def upload(self, source: Source, key: str) -> Written:
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        size = source_size(source)
         if size > s3_parts.PART_BYTES:
             return s3_parts.upload(self, source, key, size)
         data = source if isinstance(source, bytes) else source.read_bytes()
@@ -193,9 +199,6 @@ class S3Store(ObjectStore):
         )
         etag = reply.headers["etag"] if reply else self._put(key, data, {})["ETag"]
         return Written(key, len(data), digest.hexdigest(), etag, checksum)
-
-    def download(self, key: str, path: Path) -> str:
-        return s3_parts.download(self, key, path)
 
     def pieces(self, key: str) -> Iterator[bytes]:
         return s3_parts.pieces(self, key)

@@ -31,9 +31,14 @@ EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 class Credentials(Protocol):
     """A key pair at one moment, as botocore freezes it."""
 
-    access_key: str
-    secret_key: str
-    token: str | None
+    @property
+    def access_key(self) -> str: ...
+
+    @property
+    def secret_key(self) -> str: ...
+
+    @property
+    def token(self) -> str | None: ...
 
 
 class CredentialSource(Protocol):

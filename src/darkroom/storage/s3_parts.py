@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from darkroom.errors import DarkroomError, IntegrityError, StorageError
@@ -149,16 +148,6 @@ def _abort(store: S3Store, location: Any, upload_id: str) -> None:
 
 def _part_bytes(size: int) -> int:
     return max(PART_BYTES, -(-size // MAX_NUM_PARTS))
-
-
-def download(store: S3Store, key: str, path: Path) -> str:
-    """Ranged reads of one version into `path`; returns the sha256 of the whole."""
-    digest = hashlib.sha256()
-    with path.open("wb", buffering=0) as file:
-        for data in pieces(store, key):
-            digest.update(data)
-            file.write(data)
-    return digest.hexdigest()
 
 
 def pieces(store: S3Store, key: str) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ writes. Stores are cheap to open, safe to use from threads, and picklable by the
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from darkroom.errors import DarkroomError, ObjectNotFoundError, StorageError
 from darkroom.storage.uri import Uri, parse_uri
 
 NUM_THREADS = 16
@@ -117,9 +119,19 @@ class ObjectStore(ABC):
     def upload(self, source: Source, key: str) -> Written:
         """Write bytes or a file with a checksum; large ones in parallel parts."""
 
-    @abstractmethod
     def download(self, key: str, path: Path) -> str:
         """Write the object to `path`, large ones in parallel parts; returns its sha256."""
+        digest = hashlib.sha256()
+        try:
+            with path.open("wb", buffering=0) as file:
+                for data in self.pieces(key):
+                    digest.update(data)
+                    file.write(data)
+        except OSError as error:
+            if isinstance(error, DarkroomError):
+                raise
+            raise StorageError(f"{path}: could not write it: {error.strerror}") from error
+        return digest.hexdigest()
 
     @abstractmethod
     def pieces(self, key: str) -> Iterator[bytes]:
@@ -140,6 +152,15 @@ class ObjectStore(ABC):
     def download_many(self, items: Sequence[tuple[str, Path]]) -> Sequence[str]:
         """Download concurrently; sha256 of each in the order of `items`."""
         return for_each(lambda item: self.download(*item), items)
+
+
+def source_size(source: Source) -> int:
+    """How many bytes an upload will send. Errors: ObjectNotFoundError."""
+    if isinstance(source, bytes):
+        return len(source)
+    if not source.is_file():
+        raise ObjectNotFoundError(f"{source} is not a file")
+    return source.stat().st_size
 
 
 def for_each(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
