@@ -14,11 +14,13 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from darkroom.errors import ConfigError
+import psutil
+
+from darkroom.errors import ConfigError, DarkroomError
 
 MIN_NUM_CPUS = 4
 """Ray Train and Ray Data wait for ever, without a word, on fewer; the count is bookkeeping."""
@@ -27,6 +29,9 @@ OBJECT_STORE_BYTES = 512 * 1024**2
 """A local object store; what does not fit is spilled to disk by Ray."""
 MIN_OBJECT_STORE_BYTES = 80 * 1024**2
 """Ray refuses less than 75 MiB."""
+
+_START_ATTEMPTS = 2
+"""Ray gives its node 30 s to start, which a busy machine can exceed."""
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (inspected, never written to)
 
@@ -39,7 +44,8 @@ def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> 
         keeps its own count.
     log_to_driver: also print what workers print (stdout included).
 
-    Errors: ConfigError when the cluster does not answer or /dev/shm cannot hold the object store.
+    Errors: ConfigError when the cluster does not answer or /dev/shm cannot hold the object store,
+    DarkroomError when a local Ray does not come up.
     """
     _set_default_environment()
     import ray
@@ -78,21 +84,36 @@ def _connect(address: str, *, log_to_driver: bool) -> None:
     try:
         ray.init(address=address, logging_level=logging.WARNING, log_to_driver=log_to_driver)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
             "RAY_ADDRESS",
             address,
-            f"no Ray cluster can be used there ({reason})",
+            f"no Ray cluster can be used there ({_first_line(error)})",
             "correct it, or unset it to run on a local Ray",
         ) from error
 
 
 def _start(num_cpus: int, *, log_to_driver: bool) -> None:
-    import ray
-
     object_store_bytes = local_object_store_bytes()
     _set_local_auth()
     logging.getLogger("ray").setLevel(logging.ERROR)  # before ray.init configures it
+    for attempt in range(1, _START_ATTEMPTS + 1):
+        before = set(psutil.Process().children())
+        try:
+            _start_once(num_cpus, object_store_bytes, log_to_driver=log_to_driver)
+        except Exception as error:  # Ray raises bare Exception when its node is slow to start
+            _end(set(psutil.Process().children()) - before)
+            if attempt == _START_ATTEMPTS:
+                raise DarkroomError(
+                    f"a local Ray could not be started ({_first_line(error)}); "
+                    "free CPU, memory or disk on this machine, or set RAY_ADDRESS to a cluster"
+                ) from error
+        else:
+            return
+
+
+def _start_once(num_cpus: int, object_store_bytes: int, *, log_to_driver: bool) -> None:
+    import ray
+
     with _workers_import_this_package():
         ray.init(
             address="local",
@@ -101,6 +122,20 @@ def _start(num_cpus: int, *, log_to_driver: bool) -> None:
             logging_level=logging.ERROR,
             log_to_driver=log_to_driver,
         )
+
+
+def _end(processes: Iterable[psutil.Process]) -> None:
+    """Stop what a failed start has left running; Ray itself would only at exit."""
+    import ray
+
+    ray.shutdown()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def local_object_store_bytes(shared_memory: Path = _SHARED_MEMORY) -> int:

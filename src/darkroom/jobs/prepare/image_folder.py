@@ -3,9 +3,9 @@
     <uri>/<class>/**/<picture>
 
 The class is the first folder below the root; labels number the sorted class names. An item's id
-is its path without the extension, so `cats/1.jpg` and `cats/1.png` are a duplicate id, which the
-plan refuses. Names only say what to look at: files with no picture's extension and hidden files
-are skipped and counted, and what a picture file really holds is decided by its content.
+is its path in Unicode NFC: names that differ in nothing else are a duplicate id, which the plan
+refuses. Names only say what to look at: files with no picture's extension and hidden files are
+skipped and counted, and what a picture file really holds is decided by its content.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class ImageFolder:
         labels = {name: label for label, name in enumerate(classes)}
         return [
             Item(
-                id=_id(info.key),
+                id=unicodedata.normalize("NFC", info.key),
                 path=info.key,
                 label=labels[_class(info.key)],
                 size=info.size,
@@ -145,11 +145,6 @@ def _skipped_as(key: str) -> str | None:
 def _class(key: str) -> str:
     """The first folder, or "" for a file beside the class folders."""
     return key.partition("/")[0] if "/" in key else ""
-
-
-def _id(key: str) -> str:
-    # NFC, or one name typed on two systems would be two ids.
-    return unicodedata.normalize("NFC", str(PurePosixPath(key).with_suffix("")))
 
 
 def _fingerprint(pictures: Iterable[ObjectInfo]) -> str:

@@ -52,7 +52,7 @@ def check_ids(items: Iterable[Item], *, num_copies: int) -> None:
                 "source",
                 item.id,
                 f"is the id of both {other!r} and {item.path!r}",
-                "ids are paths without extension: rename or remove one of the files",
+                "rename or remove one of the two",
             )
     for copy in range(1, num_copies + 1):
         taken = next((name for name in paths if copy_id(name, copy) in paths), None)

@@ -34,10 +34,10 @@ def test_classes_are_the_sorted_first_folders(folder: Path) -> None:
     found = listing(folder)
     assert list(found.classes) == ["ants", "cats", "dogs"]
     assert {(item.id, item.path, item.label) for item in found.items} == {
-        ("ants/3", "ants/3.webp", 0),
-        ("ants/4", "ants/4.jpeg", 0),
-        ("cats/deep/er/2", "cats/deep/er/2.PNG", 1),
-        ("dogs/1", "dogs/1.jpg", 2),
+        ("ants/3.webp", "ants/3.webp", 0),
+        ("ants/4.jpeg", "ants/4.jpeg", 0),
+        ("cats/deep/er/2.PNG", "cats/deep/er/2.PNG", 1),
+        ("dogs/1.jpg", "dogs/1.jpg", 2),
     }
 
 
@@ -58,7 +58,7 @@ def test_pictures_of_foreign_formats_are_listed_to_be_reported(folder: Path) -> 
 def test_picture_beside_the_class_folders_is_a_dead_letter(folder: Path) -> None:
     fill(folder, ["cats/1.jpg", "stray.jpg"])
     found = listing(folder)
-    assert [item.id for item in found.items] == ["cats/1"]
+    assert [item.id for item in found.items] == ["cats/1.jpg"]
     assert [(letter.path, letter.reason) for letter in found.dead_letters] == [
         ("stray.jpg", "no_class")
     ]
@@ -67,7 +67,7 @@ def test_picture_beside_the_class_folders_is_a_dead_letter(folder: Path) -> None
 def test_name_that_is_no_text_is_a_dead_letter(folder: Path) -> None:
     fill(folder, ["cats/1.jpg", "cats/bad\udcff.jpg"])
     found = listing(folder)
-    assert [item.id for item in found.items] == ["cats/1"]
+    assert [item.id for item in found.items] == ["cats/1.jpg"]
     assert [(letter.path, letter.reason) for letter in found.dead_letters] == [
         ("cats/bad\\udcff.jpg", "bad_name")
     ]

@@ -49,7 +49,9 @@ def test_every_class_is_divided_alike_to_within_one(
     for label, count in enumerate(counts):
         found = Counter(split for name, split in splits.items() if name.startswith(f"{label}/"))
         for split in SPLITS:
-            assert abs(found[split] - count * shares[split]) <= 1 + 1e-9
+            # Where training would get nothing, its one picture is taken from the others.
+            slack = 1 if count * shares["train"] >= 1 or not shares["train"] else 2
+            assert abs(found[split] - count * shares[split]) <= slack + 1e-9
             if shares[split] == 0:
                 assert not found[split]
         if shares["train"]:
@@ -131,8 +133,8 @@ def test_limit_above_the_number_of_items_takes_all() -> None:
 
 
 def test_duplicate_id_names_both_files() -> None:
-    items = [Item(id="cats/1", path="cats/1.jpg"), Item(id="cats/1", path="cats/1.png")]
-    with pytest.raises(DataError, match=r"'cats/1'.*'cats/1.jpg' and 'cats/1.png'.*rename"):
+    items = [Item(id="cats/1", path="a.jpg"), Item(id="cats/1", path="b.jpg")]
+    with pytest.raises(DataError, match=r"'cats/1'.*'a.jpg' and 'b.jpg'.*rename or remove"):
         check_ids(items, num_copies=0)
 
 
