@@ -16,6 +16,8 @@ from darkroom.errors import ConfigError
 ScheduleKind = Literal["linear", "cosine", "sigmoid"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 Spacing = Literal["leading", "trailing"]
+# Whatever the sampler, one grid; it is also what the exported scheduler config names.
+DEFAULT_SPACING: Spacing = "trailing"
 SamplerName = Literal["ddpm", "ddim", "dpm-solver++"]
 
 Beta = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]

@@ -49,10 +49,15 @@ class ImageNoise:
         return self._draw(INITIAL_DRAW + 1 + step_index)
 
     def _draw(self, draw: int) -> Tensor:
-        rows = [
-            np.random.Generator(np.random.Philox(key=[seed, draw])).standard_normal(
-                self._shape, dtype=np.float32
-            )
-            for seed in self._seeds
-        ]
-        return torch.from_numpy(np.stack(rows)).to(device=self._device, dtype=self._dtype)
+        rows = np.stack(
+            [
+                _generator(seed, draw).standard_normal(self._shape, dtype=np.float32)
+                for seed in self._seeds
+            ]
+        )
+        return torch.from_numpy(rows).to(device=self._device, dtype=self._dtype)
+
+
+def _generator(seed: int, draw: int) -> np.random.Generator:
+    # Spelt as uint64: numpy would make floats of a list that holds a seed of 2**63 or more.
+    return np.random.Generator(np.random.Philox(key=np.array([seed, draw], dtype=np.uint64)))

@@ -25,9 +25,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from darkroom.diffusion.config import PredictionType, SamplerName, Spacing, check_prediction_type
+from darkroom.diffusion.config import (
+    DEFAULT_SPACING,
+    PredictionType,
+    SamplerName,
+    Spacing,
+    check_prediction_type,
+)
 from darkroom.diffusion.objective import Denoiser, predict_x0_eps
-from darkroom.diffusion.schedule import NoiseSchedule, default_spacing
+from darkroom.diffusion.schedule import NoiseSchedule
 from darkroom.errors import ConfigError
 
 NoiseSource = Callable[[int], Tensor]
@@ -48,7 +54,7 @@ class Sampler(Protocol):
         noise: NoiseSource,
         clip: float | None = 1.0,
         eta: float = 0.0,
-        spacing: Spacing | None = None,
+        spacing: Spacing = DEFAULT_SPACING,
         on_step: OnStep | None = None,
     ) -> Tensor: ...
 
@@ -66,18 +72,19 @@ class Step:
     last: bool
 
 
-def timesteps(schedule: NoiseSchedule, num_steps: int, spacing: Spacing | None = None) -> list[int]:
-    """The timesteps to visit, high to low.
+def timesteps(
+    schedule: NoiseSchedule, num_steps: int, spacing: Spacing = DEFAULT_SPACING
+) -> list[int]:
+    """The timesteps to visit, high to low. Source: Lin et al. 2023, table 2.
 
-    leading: 0, r, 2r, ... with r = T // num_steps; trailing: T-1, T-1-T/num_steps, ..., which
-    starts at the noisiest step (Lin et al. 2023, table 2). None takes trailing under zero
-    terminal SNR, which needs it, and leading elsewhere.
-    Errors: ConfigError for num_steps outside 1 .. T, or leading under zero terminal SNR.
+    trailing: T-1, T-1 - T/num_steps, ...: starts where the network expects pure noise.
+    leading: ..., 2r, r, 0 with r = T // num_steps: ends at the least noisy step, but hands pure
+    noise to a network that expects a trace of an image; refused under zero terminal SNR.
+    Errors: ConfigError, also for num_steps outside 1 .. T.
     """
     num_timesteps = schedule.num_timesteps
     if not 1 <= num_steps <= num_timesteps:
         raise ConfigError("num_steps", num_steps, f"must be between 1 and {num_timesteps}")
-    spacing = spacing or default_spacing(schedule)
     if spacing == "trailing":
         return [round(num_timesteps * (num_steps - i) / num_steps) - 1 for i in range(num_steps)]
     if schedule.zero_terminal_snr:
@@ -99,7 +106,7 @@ def sample_ddpm(
     noise: NoiseSource,
     clip: float | None = 1.0,
     eta: float = 0.0,
-    spacing: Spacing | None = None,
+    spacing: Spacing = DEFAULT_SPACING,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Ancestral sampling. Source: Ho et al. 2020, Algorithm 2, in the x0 form of eq. 7.
@@ -127,7 +134,7 @@ def sample_ddim(
     noise: NoiseSource,
     clip: float | None = 1.0,
     eta: float = 0.0,
-    spacing: Spacing | None = None,
+    spacing: Spacing = DEFAULT_SPACING,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Denoising diffusion implicit models. Source: Song et al. 2021, eq. 12 and 16."""
@@ -152,7 +159,7 @@ def sample_dpm_solver(
     noise: NoiseSource,  # noqa: ARG001 - the one signature
     clip: float | None = 1.0,
     eta: float = 0.0,
-    spacing: Spacing | None = None,
+    spacing: Spacing = DEFAULT_SPACING,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """DPM-Solver++(2M), diffusers' implementation. Source: Lu et al. 2022, Algorithm 2.
@@ -203,7 +210,7 @@ def _steps(
     schedule: NoiseSchedule,
     num_steps: int,
     prediction_type: PredictionType,
-    spacing: Spacing | None,
+    spacing: Spacing,
 ) -> Iterator[Step]:
     check_prediction_type(prediction_type, zero_terminal_snr=schedule.zero_terminal_snr)
     visited = timesteps(schedule, num_steps, spacing)

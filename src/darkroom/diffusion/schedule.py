@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from darkroom.diffusion.config import (
+    DEFAULT_SPACING,
     PredictionType,
     ScheduleConfig,
-    Spacing,
     check_prediction_type,
 )
 from darkroom.errors import ConfigError
@@ -127,14 +127,9 @@ class NoiseSchedule:
             "clip_sample": clip is not None,
             "clip_sample_range": 1.0 if clip is None else clip,
             "rescale_betas_zero_snr": self.zero_terminal_snr,
-            "timestep_spacing": default_spacing(self),
+            "timestep_spacing": DEFAULT_SPACING,
             "steps_offset": 0,
         }
-
-
-def default_spacing(schedule: NoiseSchedule) -> Spacing:
-    """Trailing where the last timestep must be visited, else leading."""
-    return "trailing" if schedule.zero_terminal_snr else "leading"
 
 
 def linear_schedule(
