@@ -94,6 +94,8 @@ def _fit(
     if checkpoint is not None:
         log = MetricsLog.from_bytes((directory / METRICS_FILE).read_bytes())
         seconds_before = float(checkpoint.manifest.metadata["seconds"])
+    if rank == 0:
+        heartbeat.report_start(0 if checkpoint is None else checkpoint.manifest.metadata["step"])
     publisher = None
     if rank == 0:
         publisher = CheckpointPublisher(

@@ -48,6 +48,7 @@ class RunMonitor:
     def __init__(self) -> None:
         self._beats: dict[int, _Beat] = {}
         self._metrics: dict[str, Any] = {}
+        self._starts: list[int] = []
         self._stop_reason: str | None = None
 
     def beat(self, address: WorkerAddress, step: int, actor: Any) -> str | None:
@@ -68,6 +69,15 @@ class RunMonitor:
     def post_metrics(self, row: dict[str, Any]) -> None:
         """Take the newest metrics row, for the progress bar."""
         self._metrics = row
+
+    def post_start(self, step: int) -> None:
+        """A worker group begins (again) at this step."""
+        self._starts.append(step)
+
+    def pop_starts(self) -> list[int]:
+        """Starts since the last call."""
+        starts, self._starts = self._starts, []
+        return starts
 
     def metrics(self) -> dict[str, Any]:
         """The newest metrics row; empty before the first."""
@@ -106,6 +116,10 @@ class Heartbeat:
     def post_metrics(self, row: dict[str, Any]) -> None:
         """Show a metrics row on the driver's progress bar."""
         self._monitor.post_metrics.remote(row)
+
+    def report_start(self, step: int) -> None:
+        """Tell the driver's log where this start of the workers begins."""
+        self._monitor.post_start.remote(step)
 
     def _run(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
