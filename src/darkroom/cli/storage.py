@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import threading
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -33,7 +32,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug 
 _DURATION = re.compile(r"(\d{1,6})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
-# They would send the command elsewhere than the server's own variables say.
+# They would send us and the command elsewhere than the server's own variables say.
 _FOREIGN_VARIABLES = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ENDPOINT_URL")
 
 
@@ -148,10 +147,12 @@ def serve(
     """Run an S3 server while COMMAND runs, or until it is stopped."""
     from darkroom.storage import EmbeddedServer
 
+    for name in _FOREIGN_VARIABLES:
+        os.environ.pop(name, None)
     with EmbeddedServer(data, port=port) as server:
         server.create_bucket(bucket)
         if command:
-            raise typer.Exit(run_child(command, _environment_with(server.environment)))
+            raise typer.Exit(run_child(command, {**os.environ, **server.environment}))
         if json:
             output.print_json({"bucket": bucket, "environment": server.environment})
         else:
@@ -166,8 +167,3 @@ def _duration(text: str) -> timedelta:
     if match is None:
         raise ConfigError("--older-than", text, "is no duration", "write 30m, 24h or 7d")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
-
-
-def _environment_with(variables: Mapping[str, str]) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if key not in _FOREIGN_VARIABLES}
-    return {**kept, **variables}
