@@ -72,19 +72,17 @@ class Artifact:
 
     def read_table(self, name: str) -> pa.Table:
         """A whole Parquet file."""
-        import pyarrow.parquet as pq
+        from darkroom.storage.parquet import read_table
 
-        # Not pq.read_table: its prefetching threads may outlive it and abort a process that exits.
-        table: pa.Table = pq.ParquetFile(io.BytesIO(self.read_bytes(name))).read()
-        return table
+        return read_table(io.BytesIO(self.read_bytes(name)), self._where(self.entry(name)))
 
     def parquet_file(self, name: str) -> pq.ParquetFile:
         """A Parquet file read by ranges; its page checksums are verified where it has them."""
-        import pyarrow.parquet as pq
+        from darkroom.storage.parquet import VerifiedParquetFile
 
         entry = self.entry(name)
         reader = RangedReader(self.store, entry.key, entry.size)
-        return pq.ParquetFile(reader, page_checksum_verification=True)
+        return VerifiedParquetFile(reader, self._where(entry))
 
     def download(
         self, directory: str | Path, *, prefix: str = "", strip_prefix: bool = True
@@ -121,8 +119,11 @@ class Artifact:
         """This artifact as something that another one was made from."""
         return Parent(role, str(self.uri), self.digest, self.manifest.kind)
 
+    def _where(self, entry: FileEntry) -> str:
+        return f"{self.uri}: {entry.name} ({entry.key})"
+
     def _verify(self, entry: FileEntry, size: int, sha256: str) -> None:
-        where = f"{self.uri}: {entry.name} ({entry.key})"
+        where = self._where(entry)
         if size != entry.size:
             raise IntegrityError(f"{where} has {size} bytes, the manifest says {entry.size}")
         if sha256 != entry.sha256:

@@ -102,7 +102,7 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Every object whose key begins with `prefix`, in key order."""
+        """Every object whose key begins with `prefix`, in the server's order."""
 
     @abstractmethod
     def children(self, prefix: str = "") -> Iterator[tuple[str, int | None]]:
