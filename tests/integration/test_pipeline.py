@@ -31,7 +31,7 @@ def serve(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
         "DARKROOM_REPORT": str(home / "report"),
         "PATH": f"{BIN}:{os.environ['PATH']}",
     }
-    server = [BIN / "darkroom", "storage", "serve", "--data", home / "s3", "--bucket", "darkroom"]
+    server = [f"{BIN}/darkroom", "storage", "serve", "--data", f"{home}/s3", "--bucket", "darkroom"]
     return subprocess.run(
         [*server, "--", *command],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
