@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
@@ -118,3 +119,33 @@ def test_the_schema_accepts_what_show_config_prints(verb: object, recipe: str) -
     jsonschema.validate({"version": 1, **shown}, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**shown, "sede": 1}, schema)
+
+
+def test_every_reason_of_a_dead_letter_is_explained() -> None:
+    source = ast.parse((ROOT / "src/darkroom/jobs/prepare/decode.py").read_text())
+    (reasons,) = [
+        {name.value for name in ast.walk(node.value) if isinstance(name, ast.Constant)}
+        for node in source.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "Reason"
+    ]
+    page = (ROOT / "docs/verbs/prepare.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \| [^|]+ \|$", page, re.MULTILINE)) == reasons
+
+
+def test_every_decision_is_in_the_index() -> None:
+    pages = {path.name for path in (ROOT / "docs/decisions").glob("[0-9]*.md")}
+    index = (ROOT / "docs/decisions/README.md").read_text()
+    assert set(re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", index)) == pages
+    numbers = [name[:4] for name in sorted(pages)]
+    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
+
+
+def test_the_tree_in_the_readme_is_complete() -> None:
+    tree = (ROOT / "README.md").read_text().partition("src/darkroom/\n")[2].partition("```")[0]
+    named = set(re.findall(r"\b([a-z_]+(?:\.py|/))", tree))
+    package = {
+        path.name if path.suffix else f"{path.name}/"
+        for path in (ROOT / "src/darkroom").iterdir()
+        if not path.name.startswith("__") and path.name != "py.typed"
+    }
+    assert package <= named
