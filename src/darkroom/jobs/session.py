@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,9 @@ OBJECT_STORE_BYTES = 512 * 1024**2
 """A local object store; what does not fit is spilled to disk by Ray."""
 MIN_OBJECT_STORE_BYTES = 80 * 1024**2
 """Ray refuses less than 75 MiB."""
+
+KNOCK_SECONDS = 10.0
+"""How long a cluster's port may take to answer."""
 
 _START_ATTEMPTS = 2
 """Ray gives its node 30 s to start, which a busy machine can exceed."""
@@ -82,14 +86,22 @@ def _connect(address: str, *, log_to_driver: bool) -> None:
     import ray
 
     try:
+        _knock(address)
         ray.init(address=address, logging_level=logging.WARNING, log_to_driver=log_to_driver)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             "RAY_ADDRESS",
             address,
             f"no Ray cluster can be used there ({_first_line(error)})",
             "correct it, or unset it to run on a local Ray",
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError when nothing listens at host:port; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 def _start(num_cpus: int, *, log_to_driver: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -91,3 +92,18 @@ def test_workers_find_this_package_first_and_the_environment_is_restored(
         assert Path(first, "darkroom", "errors.py").is_file()
         assert others == ([before] if before else [])
     assert os.environ.get("PYTHONPATH") == before
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_cluster_that_does_not_answer_is_named_at_once(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: refuses
+        address = f"{scheme}127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with (
+            pytest.raises(ConfigError, match=r"RAY_ADDRESS.*refused.*unset it"),
+            session.ray_session(),
+        ):
+            raise AssertionError("there is no cluster")

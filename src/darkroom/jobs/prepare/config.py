@@ -135,7 +135,7 @@ class LimitsConfig(Config):
     max_bytes: PositiveInt = 64 * 1024 * 1024
     """Most encoded bytes."""
     max_pixels: PositiveInt = 50_000_000
-    """Most pixels by the header (width x height, all frames): the guard against bombs."""
+    """Most pixels (width x height) by the header: the guard against decompression bombs."""
     min_side: Side = 1
     """Least width and height in pixels."""
 

@@ -74,36 +74,38 @@ def _write_parts(
     from darkroom.jobs.prepare.pipeline import run_pipeline
 
     num_items = sum(len(chunk.items) for chunk in chunks)
+    num_files = num_items + len(listing.dead_letters)
+    letters = list(listing.dead_letters)
     parts: list[WrittenPart] = []
-    num_dead = len(listing.dead_letters)
     with progress(num_items, "prepare", "pictures") as bar:
         written = run_pipeline(
             chunks, config, output.writer, on_chunk=lambda chunk: bar.advance(len(chunk.items))
         )
         for part in written:
             parts.append(part)
-            num_dead += len(part.dead_letters)
-            _check_dead_letters(num_dead, num_items + len(listing.dead_letters), config, parts)
+            letters += part.dead_letters
+            _check_dead_letters(letters, num_files, config)
     _check_complete(chunks, parts, config)
     return parts
 
 
 def _check_dead_letters(
-    num_dead: int, num_files: int, config: PrepareConfig, parts: Sequence[WrittenPart]
+    letters: Sequence[DeadLetter], num_files: int, config: PrepareConfig
 ) -> None:
     """Stop as soon as the share of bad files is over the limit."""
-    if num_dead <= config.max_dead_letter_share * num_files and num_dead < num_files:
+    all_dead = len(letters) >= num_files
+    if not all_dead and len(letters) <= config.max_dead_letter_share * num_files:
         return
-    reasons = Counter(letter.reason for part in parts for letter in part.dead_letters)
-    examples = [letter for part in parts for letter in part.dead_letters][:1]
-    first = "".join(f"; first: {letter.path}: {letter.detail}" for letter in examples)
+    counts = Counter(letter.reason for letter in letters).most_common()
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
+    first = f"first: {letters[0].path}: {letters[0].detail}"
     raise DataError(
         "source",
         None,
-        f"{num_dead} of {num_files} files cannot be used ({_counted(reasons)}{first})",
-        "repair or remove them, or raise max_dead_letter_share"
-        if num_dead < num_files
-        else "check that these are JPEG, PNG or WebP files",
+        f"at least {len(letters)} of {num_files} files cannot be used ({reasons}; {first})",
+        "check that these are JPEG, PNG or WebP files"
+        if all_dead
+        else "repair or remove them, or raise max_dead_letter_share",
     )
 
 
@@ -152,10 +154,6 @@ def _write_dead_letters(letters: Sequence[DeadLetter], writer: PartWriter) -> Fi
     rows = [asdict(letter) for letter in sorted(letters, key=lambda letter: letter.path)]
     table = pa.Table.from_pylist(rows, schema=DEAD_SCHEMA)
     return write_parquet(writer, DEAD_LETTERS_NAME, table, [len(table)])
-
-
-def _counted(counts: Counter[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
 
 
 def _result(artifact: Artifact) -> dict[str, Any]:

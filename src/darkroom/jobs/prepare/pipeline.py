@@ -101,13 +101,14 @@ def _quiet_data_context() -> Iterator[None]:
     """Ray Data as this pipeline needs it: one block per task, in order, no bars, no chatter."""
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):
-            handler.setLevel(logging.ERROR)
+            handler.setLevel(logging.CRITICAL)  # what fails is raised
     before = DataContext.get_current()
     context = before.copy()
     context.target_max_block_size = None
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True  # our errors, not only their text
     DataContext._set_current(context)  # noqa: SLF001  (the only way to scope a context)
     try:
         yield
