@@ -100,6 +100,8 @@ class Table:
     numbers: frozenset[str] = frozenset()
     code: frozenset[str] = frozenset()
     """Columns set in a fixed-width face."""
+    fixed: frozenset[str] = frozenset()
+    """Columns whose text is not broken into lines."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+)
 
 from darkroom.report.style import BLUE, GREEN, INK, ORANGE, RED, VIOLET, panels, styled, to_svg
 
@@ -49,7 +55,8 @@ def schedule_plot(schedules: Sequence[ScheduleCurves]) -> str:
             beta.plot(schedule.betas, label=label, **line)
             alpha_bar.plot(schedule.alphas_cumprod, label=label, **line)
             snr.plot(_decibel(schedule.snr), label=label, **line)
-        beta.set(title="Noise added per step", ylabel="β$_t$", yscale="log")
+        beta.set(title="Noise added per step", ylabel="β$_t$")
+        _log_scale(beta, subs=(1.0,))
         alpha_bar.set(title="Signal that is left", ylabel="ᾱ$_t$", ylim=(-0.02, 1.02))
         snr.set(title="Signal-to-noise ratio", ylabel="SNR$_t$ in dB")
         snr.set_ylim(bottom=max(snr.get_ylim()[0], -100))
@@ -78,26 +85,36 @@ class TrainingLog:
         return [step for step, _ in pairs], [value for _, value in pairs]
 
 
-def training_plot(log: TrainingLog) -> str:
+def training_plot(log: TrainingLog, *, max_grad_norm: float | None = None) -> str:
     """Loss and validation loss, learning rate, gradient norm, throughput over the steps."""
     with styled("training"):
         figure, (loss, rate, norm, speed) = panels(2, 2, height=2.7)
         _curve(loss, log, "loss", BLUE, "training", smooth=True)
         _curve(loss, log, "validation_loss", ORANGE, "validation (fixed noise)", marker="o")
-        loss.set(title="Loss", ylabel="mean squared error", yscale="log")
+        loss.set(title="Loss", ylabel="mean squared error")
+        _log_scale(loss)
         _curve(rate, log, "learning_rate", GREEN)
         rate.set(title="Learning rate", ylabel="learning rate")
-        rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+        rate.yaxis.set_major_formatter(_PLAIN)
+        rate.set_ylim(bottom=0)
         _curve(norm, log, "grad_norm", VIOLET, "gradient", smooth=True)
-        norm.set(title="Gradient norm before clipping", ylabel="L2 norm", yscale="log")
+        if max_grad_norm is not None:
+            norm.axhline(
+                max_grad_norm, color=RED, linewidth=1.2, linestyle=(0, (4, 2)),
+                label=f"clipped at {max_grad_norm:g}",
+            )  # fmt: skip
+        norm.set(title="Gradient norm before clipping", ylabel="L2 norm")
+        _log_scale(norm)
         _curve(speed, log, "images_per_second", BLUE, "images/s")
         speed.set(title="Throughput", ylabel="images/s")
         speed.set_ylim(bottom=0)
         for axes in (loss, rate, norm, speed):
             axes.set_xlabel("optimizer step")
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        if loss.get_legend_handles_labels()[0]:
-            loss.legend(loc="upper right")
+            if len(axes.get_legend_handles_labels()[0]) > 1:
+                axes.legend(loc="upper right")
+            if not axes.lines:
+                axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", alpha=0.6)
         return to_svg(figure, "Training curves: loss, learning rate, gradient norm, throughput")
 
 
@@ -109,7 +126,7 @@ def accuracy_plot(
     per_class: name -> (share, lower, upper); floor: the same share on real pictures.
     """
     with styled("accuracy"):
-        figure, (axes,) = panels(1, width=5.0, height=3.5)
+        figure, (axes,) = panels(1, width=5.0, height=4.1)
         shares = np.array([share for share, _, _ in per_class.values()])
         lower, upper = np.array([ends[1:] for ends in per_class.values()]).T
         positions = np.arange(len(per_class))
@@ -126,7 +143,7 @@ def accuracy_plot(
         axes.set(title="Recognised as the asked class", xlabel="asked class", ylim=(0, 1.04))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.grid(visible=False, axis="x")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.02), ncols=1, **_BOX)
+        figure.legend(loc="outside lower center", ncols=2)
         return to_svg(figure, "Accuracy of the reference classifier on each class asked for")
 
 
@@ -164,10 +181,10 @@ class Ranged:
 def floor_plot(distances: Mapping[str, tuple[Ranged, Ranged]]) -> str:
     """Frechet distances of generated pictures beside those of real ones at the same N.
 
-    distances: name -> (generated, real). One panel each: features have no common scale.
+    distances: name -> (generated, real). A panel each: features have no common scale.
     """
     with styled("floor"):
-        figure, every = panels(len(distances), width=5.0 * len(distances), height=1.75)
+        figure, every = panels(1, len(distances), width=5.0, height=1.8)
         for axes, (name, (generated, real)) in zip(every, distances.items(), strict=True):
             for y, ranged, colour in ((1, generated, BLUE), (0, real, GREEN)):
                 axes.plot([ranged.lower, ranged.upper], [y, y], color=colour, linewidth=5,
@@ -178,9 +195,9 @@ def floor_plot(distances: Mapping[str, tuple[Ranged, Ranged]]) -> str:
                     textcoords="offset points", ha="center", fontsize=9,
                 )  # fmt: skip
             axes.set_yticks([0, 1], ["real training\npictures", "generated\npictures"])
-            axes.set(title=f"Frechet distance, {name}", xlabel="distance to the test pictures")
+            axes.set(title=f"Frechet distance to the test pictures, {name}")
             axes.set_ylim(-0.55, 1.75)
-            axes.set_xlim(left=0)
+            axes.set_xlim(0, 1.08 * max(generated.upper, real.upper))
             axes.grid(visible=False, axis="y")
         return to_svg(figure, "Frechet distances and their floors: " + ", ".join(distances))
 
@@ -201,7 +218,7 @@ def neighbour_plot(edges: Numbers, generated: Numbers, test: Numbers) -> str:
             axes.stairs(shares, edges, color=colour, linewidth=1.7, label=label)
         axes.set(
             title="Distance to the nearest training picture",
-            xlabel="root-mean-square or Euclidean distance, pixels in [0, 1]", ylabel="share",
+            xlabel="distance, pixels in [0, 1]", ylabel="share",
         )  # fmt: skip
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_xlim(left=0)
@@ -209,8 +226,8 @@ def neighbour_plot(edges: Numbers, generated: Numbers, test: Numbers) -> str:
         return to_svg(figure, "Histogram of distances to the nearest training picture")
 
 
-_BOX = {"frameon": True, "framealpha": 0.0, "borderpad": 0.2}
 _FADE_IN = LinearSegmentedColormap.from_list("fade-in", [f"{BLUE}00", BLUE])
+_PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 _OTHERS = (ORANGE, GREEN, VIOLET, RED)
 
 
@@ -221,6 +238,14 @@ def _colours(schedules: Sequence[ScheduleCurves]) -> list[str]:
 
 def _decibel(ratios: Numbers) -> list[float]:
     return [10 * math.log10(ratio) if ratio > 0 else -math.inf for ratio in ratios]
+
+
+def _log_scale(axes: Axes, subs: Sequence[float] = (1.0, 2.0, 5.0)) -> None:
+    """A logarithmic y axis that names its ticks in plain numbers, some between the decades."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter(_PLAIN)
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _curve(axes: Axes, log: TrainingLog, column: str, colour: str, label: str = "",

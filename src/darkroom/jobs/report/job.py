@@ -16,6 +16,7 @@ from darkroom.jobs.report.sections import (
     duration,
     forward_section,
     measures_section,
+    moment,
     pictures_section,
     provenance_section,
     reverse_section,
@@ -84,7 +85,7 @@ def _subtitle(model: Artifact) -> str:
     of = f" of {len(classes)} classes" if classes else ""
     return (
         f"A pixel-space diffusion model of {width} x {height} {kind} pictures{of}; "
-        f"published {model.manifest.created_at}, digest {model.digest[:12]}."
+        f"published {moment(model.manifest.created_at)}, digest {model.digest[:12]}."
     )
 
 

@@ -22,7 +22,7 @@ NAMES = {
     "class_accuracy": "Recognised as the asked class",
     "frechet_pixels": "Frechet distance, pixels",
     "frechet_classifier": "Frechet distance, classifier features",
-    "memorisation": "Nearest training picture (against test pictures' = 1)",
+    "memorisation": "Distance to the nearest training picture, over a test picture's",
 }
 _SHARES = ("class_accuracy",)
 
@@ -42,10 +42,11 @@ def key_figures(evaluation: Values) -> list[KeyFigure]:
             )
         )  # fmt: skip
     if pixels := metrics.get("frechet_pixels"):
+        floor = _shown("frechet_pixels", pixels["floor"]["value"])
         figures.append(
             KeyFigure(
-                "Frechet distance, pixels", f"{pixels['value']:.3g}",
-                f"{pixels['ratio']:.2f} times the floor of {pixels['floor']['value']:.3g} "
+                "Frechet distance, pixels", _shown("frechet_pixels", pixels["value"]),
+                f"{pixels['ratio']:.2f} times the floor of {floor} "
                 f"at N = {pixels['n']}" + (", biased" if pixels["biased"] else ""),
             )
         )  # fmt: skip
@@ -78,6 +79,7 @@ def measures_table(evaluation: Values) -> Table:
             for name, metric in evaluation["metrics"].items()
         ],
         numbers=frozenset({"value", "N", "ratio"}),
+        fixed=frozenset({percent, "real pictures, same N"}),
     )
 
 
@@ -90,8 +92,6 @@ def measure_plots(evaluation: Values) -> list[Block]:
         for name, metric in metrics.items()
         if name.startswith("frechet_")
     }
-    if distances:
-        blocks.append(Figure(floor_plot(distances)))
     figures = []
     if accuracy := metrics.get("class_accuracy"):
         per_class = accuracy["per_class"]
@@ -106,6 +106,8 @@ def measure_plots(evaluation: Values) -> list[Block]:
         )
         names = [row["class"] for row in per_class]
         figures.append(Figure(confusion_plot(accuracy["confusion"], names)))
+    if distances:
+        figures.append(Figure(floor_plot(distances)))
     if memory := metrics.get("memorisation"):
         histogram = memory["histogram"]
         figures.append(
@@ -129,7 +131,7 @@ def _notes(metric: Values) -> list[Chip]:
 
 
 def _shown(name: str, value: float) -> str:
-    return f"{value:.1%}" if name in _SHARES else f"{value:.3g}"
+    return f"{value:.1%}" if name in _SHARES else f"{value:#.3g}".rstrip(".")
 
 
 def _interval(name: str, metric: Values) -> str:

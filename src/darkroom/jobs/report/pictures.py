@@ -19,8 +19,8 @@ from darkroom.report.sheet import Pixels, enlarge, tile
 from darkroom.storage import Artifact
 
 MAX_CLASSES = 20
-TILE_PIXELS = 40
-FRAME_PIXELS = 84
+TILE_PIXELS = 48
+FRAME_PIXELS = 72
 
 PicturesByClass = dict[str, list[Pixels]]
 
@@ -72,7 +72,13 @@ def forward_strip(
     levels = forward_levels(schedule.num_timesteps)
     chosen = {name: pictures[0] for name, pictures in real.items() if pictures}
     rows = [
-        (name, [_frame(frame, f"{name} at {_level(t)}") for t, frame in zip(levels, frames, strict=True)])
+        (
+            name,
+            [
+                _frame(frame, f"{name} at {_level(t)}")
+                for t, frame in zip(levels, frames, strict=True)
+            ],
+        )
         for index, (name, image) in enumerate(list(chosen.items())[:num_rows])
         for frames in [noised(image, schedule, levels, image_seed(seed, index))]
     ]  # fmt: skip

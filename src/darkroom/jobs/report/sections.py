@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from darkroom.config import build_config
@@ -77,9 +78,10 @@ def training_section(model: Artifact) -> Section:
     log = TrainingLog(table.pop("step"), table)
     metadata = model.manifest.metadata
     steps = f"{metadata['step']:,} optimizer steps"
+    max_grad_norm = model.manifest.config.get("optimizer", {}).get("max_grad_norm")
     seconds = metadata.get("seconds")
     return Section(
-        "training", "Training", [Figure(training_plot(log))],
+        "training", "Training", [Figure(training_plot(log, max_grad_norm=max_grad_norm))],
         steps + (f" in {duration(seconds)}." if seconds else "."),
     )  # fmt: skip
 
@@ -131,7 +133,7 @@ def provenance_section(sources: Sources) -> Section:
             continue
         manifest = artifact.manifest
         rows.append(
-            [manifest.kind, str(artifact.uri), artifact.digest, manifest.created_at,
+            [manifest.kind, str(artifact.uri), artifact.digest, moment(manifest.created_at),
              manifest.code_digest[:12]]
         )  # fmt: skip
         seen.add(artifact.digest)
@@ -160,6 +162,11 @@ def duration(seconds: float) -> str:
     if seconds < 7200:
         return f"{seconds / 60:.1f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def moment(created_at: str) -> str:
+    """A manifest's time for people, to the minute, in UTC."""
+    return f"{datetime.fromisoformat(created_at).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _overlaid(config: ScheduleConfig, own: NoiseSchedule) -> list[ScheduleCurves]:
