@@ -41,6 +41,7 @@ Reason = Literal[
     "truncated",
     "corrupt",
     "no_class",
+    "bad_name",
 ]
 """Why a file became a dead letter; docs/verbs/prepare.md explains each."""
 

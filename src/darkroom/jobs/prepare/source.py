@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
 
 from darkroom.jobs.prepare.config import DigitsSource, ImageFolderSource, SourceConfig, Split
+from darkroom.jobs.prepare.decode import Reason
 from darkroom.storage import Parent
 
 
@@ -41,7 +42,7 @@ class DeadLetter:
     """A file that was not used, and why."""
 
     path: str
-    reason: str
+    reason: Reason
     detail: str
 
 

@@ -44,7 +44,7 @@ class MetricsLog:
     @classmethod
     def from_bytes(cls, data: bytes) -> MetricsLog:
         """Read back what `to_bytes` wrote."""
-        return cls(pq.read_table(io.BytesIO(data)).to_pylist())
+        return cls(pq.ParquetFile(io.BytesIO(data)).read().to_pylist())
 
     def add(self, step: int, **values: float | None) -> Row:
         """Add values at a step, which never goes backwards; returns the step's row."""
