@@ -7,7 +7,7 @@ only; how anything looks is `darkroom.report`'s business.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,9 +23,10 @@ from darkroom.jobs.report.pictures import (
     side_by_side,
 )
 from darkroom.jobs.report.sources import Sources
-from darkroom.report.page import Block, Chip, Figure, Folded, Paragraph, Section, Table
+from darkroom.report.page import Block, Cell, Chip, Figure, Folded, Paragraph, Section, Table
 from darkroom.report.plots import ScheduleCurves, TrainingLog, schedule_plot, training_plot
 from darkroom.storage import Artifact
+from darkroom.storage.ancestry import Ancestor, lineage
 
 _KINDS: tuple[ScheduleKind, ...] = ("linear", "cosine", "sigmoid")
 
@@ -125,34 +126,44 @@ def settings_section(sources: Sources) -> Section:
 
 
 def provenance_section(sources: Sources) -> Section:
-    """Every part and every part's parents, with digests."""
-    rows: list[list[str | Chip]] = []
-    seen: set[str] = set()
-    for artifact in (sources.evaluation, sources.samples, sources.model, sources.data):
-        if artifact is None:
-            continue
-        manifest = artifact.manifest
-        rows.append(
-            [manifest.kind, str(artifact.uri), artifact.digest, moment(manifest.created_at),
-             manifest.code_digest[:12]]
-        )  # fmt: skip
-        seen.add(artifact.digest)
-    for artifact in (sources.evaluation, sources.samples, sources.model, sources.data):
-        for parent in () if artifact is None else artifact.manifest.parents:
-            if parent.digest not in seen:
-                seen.add(parent.digest)
-                rows.append([parent.kind, parent.uri, parent.digest, "", ""])
+    """Every part and everything upstream of it, with digests."""
+    rows: list[Sequence[Cell]] = [
+        [
+            ancestor.kind,
+            ancestor.uri,
+            ancestor.digest,
+            moment(ancestor.created_at) if ancestor.created_at else "",
+            Chip("changed since", "bad") if ancestor.problems else "",
+        ]
+        for ancestor in _ancestors(sources)
+    ]
+    digest = "sha256 of its manifest"
     return Section(
         "provenance", "Provenance",
         [
             Table(
-                ["kind", "where", "sha256 of its manifest", "published", "code"], rows,
-                code=frozenset({"where", "sha256 of its manifest", "code"}),
+                ["kind", "where", digest, "published", ""], rows,
+                code=frozenset({"where", digest}), fixed=frozenset({"published"}),
             )
         ],
-        "What everything here was made from. A digest covers its files and its own parents; "
-        "`darkroom storage lineage` verifies the whole chain.",
+        "What everything here was made from, the newest first. A digest covers a thing's files "
+        "and its own parents; darkroom storage lineage reads and verifies every byte.",
     )  # fmt: skip
+
+
+def _ancestors(sources: Sources) -> list[Ancestor]:
+    """Everything upstream, each once, downstream first."""
+    parts = (sources.evaluation, sources.samples, sources.model)
+    found: dict[str, Ancestor] = {}
+    for part in parts:
+        if part is not None:
+            for ancestor in lineage(part.uri, verify=False).root.walk():
+                found.setdefault(ancestor.digest, ancestor)
+    order = ("evaluation", "samples", "model", "checkpoint", "dataset")
+    return sorted(
+        found.values(),
+        key=lambda item: order.index(item.kind) if item.kind in order else len(order),
+    )
 
 
 def duration(seconds: float) -> str:
