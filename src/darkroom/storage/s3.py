@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from darkroom.errors import PreconditionFailedError, StorageError
 from darkroom.storage import s3_parts
 from darkroom.storage.s3_client import Connection, connect
-from darkroom.storage.s3_errors import ConflictError, translated
+from darkroom.storage.s3_errors import ConflictError, translate_fault, translated
 from darkroom.storage.store import (
     ObjectInfo,
     ObjectStore,
@@ -182,9 +182,7 @@ class S3Store(ObjectStore):
                     Bucket=self.root.bucket, Delete={"Objects": objects, "Quiet": True}
                 )
             for fault in answer.get("Errors", []):
-                raise StorageError(
-                    f"{self.root}: could not delete {fault.get('Key')}: {fault.get('Code')}"
-                )
+                raise translate_fault(fault, uri=str(self.root), verb="delete")
 
     def upload(self, source: Source, key: str) -> Written:
         size = source_size(source)

@@ -8,7 +8,7 @@ Credentials never enter a message.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -220,6 +220,12 @@ def translate(error: Exception, *, uri: str, verb: str, reachable: bool) -> Dark
     if isinstance(error, _UNREACHABLE) and not reachable:
         return _unreachable(error)
     return StorageError(f"{uri}: could not {verb}: {_text(error)}; run the same command again")
+
+
+def translate_fault(fault: Mapping[str, Any], *, uri: str, verb: str) -> DarkroomError:
+    """Our error for one line of an answer that is a success otherwise, as DeleteObjects gives."""
+    response: Any = {"Error": fault}
+    return _from_answer(_Answer(uri, verb, boto.ClientError(response, verb)))
 
 
 def _from_answer(answer: _Answer) -> DarkroomError:
