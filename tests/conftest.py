@@ -38,12 +38,6 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def s3_session_uri(s3: EmbeddedServer) -> str:
-    """An S3 prefix of the session's, for what several tests read."""
-    return f"s3://{TEST_BUCKET}/session-{uuid.uuid4().hex}"
-
-
 @pytest.fixture
 def bucket_uri(s3: EmbeddedServer) -> str:
     """An empty S3 prefix of this test's own."""

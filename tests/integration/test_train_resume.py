@@ -117,10 +117,8 @@ def test_a_second_driver_takes_over_and_the_first_publishes_nothing_more(
     data: str, bucket_uri: str, undisturbed: dict[int, Artifact], tmp_path: Path
 ) -> None:
     config = train_config(data, bucket_uri)
-    with started(config, tmp_path / "first") as first:
-        wait_for_step(first, bucket_uri, 10)
-        with started(config, tmp_path / "second") as second:
-            codes = {first.wait(), second.wait()}
+    with started(config, tmp_path / "first") as first, started(config, tmp_path / "second") as second:
+        codes = {first.wait(), second.wait()}
         logs = first.log.read_text(), second.log.read_text()
     assert codes == {0, 1}, logs
     assert any("another driver took this run over" in log or "took this run" in log for log in logs)
