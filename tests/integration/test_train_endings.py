@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDPMPipeline
+from tests.helpers.tiny_artifacts import publish_digits
+from tests.helpers.training import pointer_of, train_config
 
 from darkroom.errors import NonFiniteLossError, OutputExistsError
 from darkroom.jobs.train.job import run
 from darkroom.storage import open_artifact
-from tests.helpers.tiny_artifacts import publish_digits
-from tests.helpers.training import pointer_of, train_config
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 

@@ -11,9 +11,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from darkroom.errors import FencedError
-from darkroom.storage import Artifact, open_artifact
 from tests.helpers.tiny_artifacts import publish_digits
 from tests.helpers.training import (
     attach,
@@ -25,6 +22,9 @@ from tests.helpers.training import (
     wait_until,
     weights_digest,
 )
+
+from darkroom.errors import FencedError
+from darkroom.storage import Artifact, open_artifact
 
 INTERVAL = 10
 
@@ -117,7 +117,10 @@ def test_a_second_driver_takes_over_and_the_first_publishes_nothing_more(
     data: str, bucket_uri: str, undisturbed: dict[int, Artifact], tmp_path: Path
 ) -> None:
     config = train_config(data, bucket_uri)
-    with started(config, tmp_path / "first") as first, started(config, tmp_path / "second") as second:
+    with (
+        started(config, tmp_path / "first") as first,
+        started(config, tmp_path / "second") as second,
+    ):
         codes = {first.wait(), second.wait()}
         logs = first.log.read_text(), second.log.read_text()
     assert codes == {0, 1}, logs

@@ -12,7 +12,7 @@ from darkroom.jobs.train.config import TrainConfig
 
 VALID: dict[str, Any] = {"input": "data", "output": "model"}
 
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "batch not divisible by workers": (
         {"batch_size": 10, "workers": {"num_workers": 4}},
         "use a multiple of 4",

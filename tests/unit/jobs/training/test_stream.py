@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.tiny_artifacts import NUM_TRAIN, publish_digits
 
 from darkroom.errors import DataError
 from darkroom.jobs.training.plan import Batching, DataPlan
 from darkroom.jobs.training.stream import BatchStream, ImageRows, ImageShape, row_groups
 from darkroom.storage import Artifact
-from tests.helpers.tiny_artifacts import NUM_TRAIN, publish_digits
 
 SHAPE = ImageShape(8, 8, 1)
 PLENTY = 2**20
