@@ -18,7 +18,7 @@ from darkroom.errors import (
 )
 from darkroom.storage import open_store, parse_uri
 from darkroom.storage.s3 import S3Store
-from darkroom.storage.s3_parts import MAX_PARTS_IN_MEMORY, PART_BYTES
+from darkroom.storage.s3_parts import NUM_BUFFERS, PART_BYTES
 
 NEVER = '"00000000000000000000000000000000"'
 
@@ -182,13 +182,30 @@ def test_ranges(store_uri: str) -> None:
         store.get_range("object", 0, 5, etag=etag)
 
 
+def test_a_download_is_of_one_version_and_may_be_given_up(bucket_uri: str, tmp_path: Path) -> None:
+    store = open_store(bucket_uri)
+    data = os.urandom(PART_BYTES) * 3
+    store.upload(data, "object")
+    for _ in range(NUM_BUFFERS + 1):
+        pieces = store.pieces("object")
+        next(pieces)
+        next(pieces)
+        pieces.close()  # type: ignore[attr-defined]
+    assert store.download("object", tmp_path / "whole") == hashlib.sha256(data).hexdigest()
+    pieces = store.pieces("object")
+    next(pieces)
+    store.put("object", data[:-1])
+    with pytest.raises(PreconditionFailedError, match="was changed while it was read"):
+        list(pieces)
+
+
 def test_many_large_objects_share_the_memory_and_do_not_block(
     bucket_uri: str, tmp_path: Path
 ) -> None:
     """More transfers at once than there is memory for parts: all must still end."""
     store = open_store(bucket_uri)
     block = os.urandom(PART_BYTES // 2)
-    num_objects = MAX_PARTS_IN_MEMORY // 4 + 2
+    num_objects = NUM_BUFFERS // 4 + 2
     items = [(block * 5 + bytes([n]), f"large/{n}") for n in range(num_objects)]
     written = store.upload_many(items)
     assert [item.sha256 for item in written] == [

@@ -130,7 +130,7 @@ class LocalStore(ObjectStore):
             _sync_folder(target.parent)
         return Written(key, size, digest, digest, digest)
 
-    def pieces(self, key: str) -> Iterator[bytes]:
+    def pieces(self, key: str) -> Iterator[bytes | memoryview]:
         with _translated(self.root, key), self.path(key).open("rb") as source:
             while chunk := source.read(CHUNK_BYTES):
                 yield chunk

@@ -81,7 +81,7 @@ class S3Store(ObjectStore):
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
         reply = self.send_fast("GET", key)
         if reply is not None:
-            return reply.data, reply.headers["etag"]
+            return bytes(reply.data), reply.headers["etag"]
         with self.request("read", key) as client:
             answer = client.get_object(**self.location(key))
             return answer["Body"].read(), answer["ETag"]
@@ -89,15 +89,21 @@ class S3Store(ObjectStore):
     def get_range(self, key: str, start: int, length: int, *, etag: str | None = None) -> bytes:
         if length <= 0:
             return b""
-        return self.get_part(key, start, length, etag=etag)[0]
+        return bytes(self.get_part(key, start, length, etag=etag)[0])
 
     def get_part(
-        self, key: str, start: int, length: int, *, etag: str | None = None
-    ) -> tuple[bytes, str, int]:
-        """A range's bytes, the object's ETag and the object's whole size."""
+        self,
+        key: str,
+        start: int,
+        length: int,
+        *,
+        etag: str | None = None,
+        into: memoryview | None = None,
+    ) -> tuple[bytes | memoryview, str, int]:
+        """A range's bytes (perhaps in `into`), the object's ETag and its whole size."""
         wanted = f"bytes={start}-{start + length - 1}"
         condition = {"if-match": etag} if etag else {}
-        reply = self.send_fast("GET", key, headers={"range": wanted, **condition})
+        reply = self.send_fast("GET", key, headers={"range": wanted, **condition}, into=into)
         if reply is not None:
             total = reply.headers.get("content-range", f"/{len(reply.data)}")
             return reply.data, reply.headers["etag"], _total(total)
@@ -198,7 +204,7 @@ class S3Store(ObjectStore):
         etag = reply.headers["etag"] if reply else self._put(key, data, {})["ETag"]
         return Written(key, len(data), digest.hexdigest(), etag, checksum)
 
-    def pieces(self, key: str) -> Iterator[bytes]:
+    def pieces(self, key: str) -> Iterator[bytes | memoryview]:
         return s3_parts.pieces(self, key)
 
     def unfinished(self) -> Iterator[Unfinished]:

@@ -117,6 +117,8 @@ def _wrong_region(answer: _Answer) -> DarkroomError:
 
 
 def _precondition(answer: _Answer) -> DarkroomError:
+    if answer.verb == "read":
+        return PreconditionFailedError(f"{answer.uri} was changed while it was read")
     return PreconditionFailedError(f"{answer.uri} was written by another writer")
 
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import http.client
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import quote, urlsplit
 
 import urllib3
@@ -52,7 +53,8 @@ class Reply:
     """A successful answer."""
 
     headers: Mapping[str, str]
-    data: bytes
+    data: bytes | memoryview
+    """A view of the caller's buffer where one was given."""
 
 
 class Lane:
@@ -93,10 +95,14 @@ class Lane:
         *,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: bytes | memoryview | None = None,
         body_sha256: str = EMPTY_SHA256,
+        into: memoryview | None = None,
     ) -> Reply | None:
-        """The answer if it is a success, else None. Header names are lower case."""
+        """The answer if it is a success, else None. Header names are lower case.
+
+        A large answer is received `into` a buffer, without a copy on the way.
+        """
         host, path = self._address(bucket, key)
         search = "&".join(
             f"{quote(name, safe='')}={quote(value, safe='')}"
@@ -108,13 +114,19 @@ class Lane:
         target = f"{self._scheme}://{host}{path}" + (f"?{search}" if search else "")
         try:
             answer = self._pool.request(
-                method, target, body=body, headers=signed, redirect=False, decode_content=False
+                method,
+                target,
+                body=cast("bytes | None", body),  # urllib3 takes any buffer
+                headers=signed,
+                redirect=False,
+                decode_content=False,
+                preload_content=into is None,
             )
-        except (urllib3.exceptions.HTTPError, OSError):
+            if into is not None:
+                return _receive(answer, into)
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError):
             return None
-        if not 200 <= answer.status < 300:
-            return None
-        return Reply(answer.headers, answer.data)
+        return Reply(answer.headers, answer.data) if _is_success(answer) else None
 
     def _address(self, bucket: str, key: str) -> tuple[str, str]:
         path = "/" + quote(key, safe="/~")
@@ -162,6 +174,28 @@ class Lane:
             f" SignedHeaders={';'.join(names)}, Signature={signature}"
         )
         return headers
+
+
+def _is_success(answer: urllib3.BaseHTTPResponse) -> bool:
+    return 200 <= answer.status < 300
+
+
+def _receive(answer: urllib3.BaseHTTPResponse, into: memoryview) -> Reply | None:
+    """Read the body straight into `into`; None when it is not a success, or not whole."""
+    plain: http.client.HTTPResponse | None = getattr(answer, "_original_response", None)
+    length = int(answer.headers.get("content-length", -1))
+    if plain is None or not _is_success(answer) or not 0 <= length <= len(into):
+        answer.close()
+        return None
+    received = 0
+    while received < length:
+        count = plain.readinto(into[received:length])
+        if not count:
+            answer.close()
+            return None
+        received += count
+    answer.release_conn()
+    return Reply(answer.headers, into[:length])
 
 
 @lru_cache(maxsize=8)

@@ -1,8 +1,9 @@
 """Large objects over S3: parts in parallel, hashed in order while they pass.
 
-One pool of threads serves every transfer of the process and one semaphore bounds the parts
-held in memory (`MAX_PARTS_IN_MEMORY * PART_BYTES`). A transfer takes its slots in order, so
-the part that it waits for next is always under way and transfers cannot block each other.
+One pool of threads serves every transfer of the process, and a fixed number of buffers bounds
+the parts in memory (`NUM_BUFFERS * PART_BYTES`). A transfer takes its buffers in the order of
+its parts, and one that holds finished parts hands them on before it waits for more, so
+transfers cannot block each other.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import base64
 import hashlib
 import io
 import os
-import threading
+import queue
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from functools import cache
-from typing import TYPE_CHECKING, Any, BinaryIO
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 from darkroom.errors import DarkroomError, IntegrityError, StorageError
 from darkroom.storage.failpoint import failpoint
@@ -29,8 +30,36 @@ if TYPE_CHECKING:
 
 PART_BYTES = 16 << 20
 MAX_NUM_PARTS = 10_000
-MAX_PARTS_IN_MEMORY = 16
+NUM_BUFFERS = 16
 NUM_PART_THREADS = 8
+
+
+class _Buffers:
+    """A fixed number of buffers, made when first needed and used again."""
+
+    def __init__(self) -> None:
+        self._free: queue.LifoQueue[bytearray | None] = queue.LifoQueue()
+        for _ in range(NUM_BUFFERS):
+            self._free.put(None)
+
+    def take(self, size: int) -> bytearray:
+        """A buffer of at least `size` bytes, when one is free."""
+        return _at_least(self._free.get(), size)
+
+    def take_now(self, size: int) -> bytearray | None:
+        """The same if one is free now."""
+        try:
+            return _at_least(self._free.get_nowait(), size)
+        except queue.Empty:
+            return None
+
+    def give_back(self, buffer: bytearray, _: Future[Any] | None = None) -> None:
+        """Let another part have it; an unusually large one is let go."""
+        self._free.put(buffer if len(buffer) <= PART_BYTES else None)
+
+
+def _at_least(buffer: bytearray | None, size: int) -> bytearray:
+    return buffer if buffer is not None and len(buffer) >= size else bytearray(size)
 
 
 class _Transfers:
@@ -38,7 +67,7 @@ class _Transfers:
 
     def __init__(self) -> None:
         self.pool = ThreadPoolExecutor(NUM_PART_THREADS, thread_name_prefix="s3-part")
-        self.slots = threading.BoundedSemaphore(MAX_PARTS_IN_MEMORY)
+        self.buffers = _Buffers()
 
 
 @cache
@@ -78,11 +107,11 @@ def _send_parts(
     transfers = _transfers()
     futures: list[Future[Any]] = []
     try:
-        for number, data in enumerate(_parts(source, size, transfers.slots), start=1):
+        for number, (buffer, data) in enumerate(_parts(source, size, transfers.buffers), start=1):
             future = transfers.pool.submit(_send_part, store, key, upload_id, number, data)
-            future.add_done_callback(lambda _: transfers.slots.release())
             futures.append(future)
             whole.update(data)
+            future.add_done_callback(partial(transfers.buffers.give_back, buffer))
         return [future.result() for future in futures]
     except BaseException:
         # A part that lands after the abort would stay, unseen and paid for.
@@ -92,28 +121,24 @@ def _send_parts(
         raise
 
 
-def _parts(source: Source, size: int, slots: threading.BoundedSemaphore) -> Iterator[bytes]:
-    """The source in parts, each read once a slot is free for it."""
+def _parts(source: Source, size: int, buffers: _Buffers) -> Iterator[tuple[bytearray, memoryview]]:
+    """The source in parts, each read once into a buffer when one is free."""
     length = _part_bytes(size)
     with _reader(source) as file:
         for start in range(0, size, length):
-            slots.acquire()
-            data = b""
-            try:
-                data = file.read(length)
-            finally:
-                if len(data) != min(length, size - start):
-                    slots.release()
-            if len(data) != min(length, size - start):
+            buffer = buffers.take(length)
+            view = memoryview(buffer)[: min(length, size - start)]
+            if file.readinto(view) != len(view):
+                buffers.give_back(buffer)
                 raise StorageError(f"{source!r} changed while it was uploaded")
-            yield data
+            yield buffer, view
 
 
-def _reader(source: Source) -> BinaryIO:
+def _reader(source: Source) -> io.BufferedIOBase:
     return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
-def _send_part(store: S3Store, key: str, upload_id: str, number: int, data: bytes) -> Any:
+def _send_part(store: S3Store, key: str, upload_id: str, number: int, data: memoryview) -> Any:
     digest = hashlib.sha256(data)
     checksum = base64.b64encode(digest.digest()).decode()
     reply = store.send_fast(
@@ -129,7 +154,11 @@ def _send_part(store: S3Store, key: str, upload_id: str, number: int, data: byte
     with store.request("write", key) as client:
         location: Any = store.location(key)
         answer = client.upload_part(
-            **location, UploadId=upload_id, PartNumber=number, Body=data, ChecksumSHA256=checksum
+            **location,
+            UploadId=upload_id,
+            PartNumber=number,
+            Body=bytes(data),
+            ChecksumSHA256=checksum,
         )
     return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
 
@@ -150,19 +179,22 @@ def _part_bytes(size: int) -> int:
     return max(PART_BYTES, -(-size // MAX_NUM_PARTS))
 
 
-def pieces(store: S3Store, key: str) -> Iterator[bytes]:
-    """One version of the object in order, later parts fetched ahead."""
+def pieces(store: S3Store, key: str) -> Iterator[bytes | memoryview]:
+    """One version of the object in order, later parts fetched ahead.
+
+    Each piece is valid until the next one is asked for.
+    """
     first, etag, size = _first_part(store, key)
     length = len(first)
     yield first
-    for data in _ranges(store, key, etag, size):
+    for data in _later_parts(store, key, etag, size):
         length += len(data)
         yield data
     if length != size:
         raise IntegrityError(f"{store.root / key}: read {length} of {size} bytes")
 
 
-def _first_part(store: S3Store, key: str) -> tuple[bytes, str, int]:
+def _first_part(store: S3Store, key: str) -> tuple[bytes | memoryview, str, int]:
     try:
         return store.get_part(key, 0, PART_BYTES)
     except EmptyRangeError:
@@ -170,27 +202,38 @@ def _first_part(store: S3Store, key: str) -> tuple[bytes, str, int]:
         return data, etag, len(data)
 
 
-def _ranges(store: S3Store, key: str, etag: str, size: int) -> Iterator[bytes]:
-    """Everything after the first part, in order, fetched ahead."""
+_Part = tuple[bytes | memoryview, str, int]
+_Fetch = tuple[bytearray, Future[_Part]]
+
+
+def _later_parts(store: S3Store, key: str, etag: str, size: int) -> Iterator[bytes | memoryview]:
     transfers = _transfers()
-    waiting: deque[Future[bytes]] = deque()
+    buffers = transfers.buffers
+    waiting: deque[_Fetch] = deque()
     try:
         for start in range(PART_BYTES, size, PART_BYTES):
-            # Whoever holds finished parts hands them on before it asks for more memory.
-            while not transfers.slots.acquire(blocking=not waiting):
-                yield _next_part(waiting, transfers.slots)
-            length = min(PART_BYTES, size - start)
-            waiting.append(transfers.pool.submit(store.get_range, key, start, length, etag=etag))
+            buffer = buffers.take_now(PART_BYTES)
+            while buffer is None and waiting:
+                yield from _hand_on(waiting, buffers)
+                buffer = buffers.take_now(PART_BYTES)
+            buffer = buffer or buffers.take(PART_BYTES)
+            length, into = min(PART_BYTES, size - start), memoryview(buffer)
+            get_part = partial(store.get_part, key, start, length, etag=etag, into=into)
+            waiting.append((buffer, transfers.pool.submit(get_part)))
         while waiting:
-            yield _next_part(waiting, transfers.slots)
+            yield from _hand_on(waiting, buffers)
     finally:
-        for future in waiting:
-            future.cancel()
-            transfers.slots.release()
+        for buffer, fetch in waiting:
+            if fetch.cancel():
+                buffers.give_back(buffer)
+            else:
+                fetch.add_done_callback(partial(buffers.give_back, buffer))
 
 
-def _next_part(waiting: deque[Future[bytes]], slots: threading.BoundedSemaphore) -> bytes:
+def _hand_on(waiting: deque[_Fetch], buffers: _Buffers) -> Iterator[bytes | memoryview]:
+    """The next part in order; its buffer is free again once the caller comes back."""
+    buffer, fetch = waiting.popleft()
     try:
-        return waiting.popleft().result()
+        yield fetch.result()[0]
     finally:
-        slots.release()
+        buffers.give_back(buffer)

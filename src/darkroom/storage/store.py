@@ -134,8 +134,8 @@ class ObjectStore(ABC):
         return digest.hexdigest()
 
     @abstractmethod
-    def pieces(self, key: str) -> Iterator[bytes]:
-        """The object in order, in pieces that fit into memory."""
+    def pieces(self, key: str) -> Iterator[bytes | memoryview]:
+        """The object in order, in pieces that fit into memory; each is valid until the next."""
 
     @abstractmethod
     def unfinished(self) -> Iterator[Unfinished]:
