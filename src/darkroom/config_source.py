@@ -58,14 +58,15 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def read_file(path: Path) -> dict[str, Any]:
     """The mapping that a YAML file holds, less its `version`."""
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ConfigError(str(path), None, f"is larger than {MAX_FILE_BYTES} bytes")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         problem = error.strerror or type(error).__name__
         raise ConfigError(
             "--config", str(path), f"cannot be read ({problem})", "name a YAML file"
         ) from None
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(str(path), None, f"is larger than {MAX_FILE_BYTES} bytes")
     values = parse_yaml(decode(data, str(path)), where=str(path))
     if values is None:
         return {}
