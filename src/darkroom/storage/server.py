@@ -232,7 +232,7 @@ class EmbeddedServer:
         while time.monotonic() < deadline:
             self._fail_if_dead()
             with suppress(BotoCoreError, ClientError):
-                client.list_buckets()
+                _read_one_object_of_each_bucket(client)
                 return
             time.sleep(0.05)
         raise StorageError(
@@ -252,6 +252,18 @@ class EmbeddedServer:
         for port in self._ports.values():
             for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
                 path.unlink(missing_ok=True)
+
+
+def _read_one_object_of_each_bucket(client: S3Client) -> None:
+    """Succeeds once the server serves data, not names alone.
+
+    Started again on an old folder, it lists objects seconds before its volumes have reported
+    to it, and answers every read with 500 until then.
+    """
+    for bucket in client.list_buckets().get("Buckets", []):
+        listed = client.list_objects_v2(Bucket=bucket["Name"], MaxKeys=1)
+        for item in listed.get("Contents", []):
+            client.get_object(Bucket=bucket["Name"], Key=item["Key"])["Body"].close()
 
 
 def weed_binary() -> Path:
