@@ -17,6 +17,7 @@ _PREPARE: Settings = {
     "image_size": [8, 8],
     "channels": 1,
     "row_group_rows": 128,
+    "split": {"train": 0.75, "validation": 0.05, "test": 0.2},
 }
 
 _TRAIN: Settings = {
@@ -35,7 +36,9 @@ _TRAIN: Settings = {
     "lr_schedule": {"kind": "cosine", "warmup_steps": 100},
     "ema": {"decay": 0.995},
     "validation": {"every_steps": 250},
-    "checkpoint": {"every_steps": 500},
+    # A few megabytes: waiting for each upload costs nothing and bounds what a kill can undo.
+    "checkpoint": {"every_steps": 250, "asynchronous": False},
+    "compute": {"num_threads": 2},
     "log_every_steps": 25,
 }
 
@@ -78,7 +81,7 @@ def digits_smoke() -> Recipe:
                 "schedule": {"kind": "cosine", "num_timesteps": 100},
                 "lr_schedule": {"kind": "cosine", "warmup_steps": 10},
                 "validation": {"every_steps": 30},
-                "checkpoint": {"every_steps": 20},
+                "checkpoint": {"every_steps": 20, "asynchronous": False},
                 "log_every_steps": 10,
             },
             "sample": {**_SAMPLE, "num_images": 40, "num_steps": 10, "batch_size": 20},
