@@ -268,8 +268,13 @@ def test_finished_output_is_refused_resumed_or_overwritten(local_uri: str) -> No
 def test_output_that_holds_the_input_or_lies_in_it_is_refused(
     folder: str,
 ) -> None:
-    for output in (folder, f"{folder}/prepared", folder.rpartition("/")[0]):
-        with pytest.raises(InputError, match="publish beside the input"):
+    outputs = {
+        folder: "is the input itself",
+        f"{folder}/prepared": "lies inside the input",
+        folder.rpartition("/")[0]: "holds the input",
+    }
+    for output, problem in outputs.items():
+        with pytest.raises(InputError, match=f"{problem}.*publish beside the input"):
             prepare(folder, output)
     assert not [info for info in open_store(folder).list() if "attempts" in info.key]
 
@@ -301,7 +306,7 @@ def test_unusable_input_is_one_clear_line_and_publishes_nothing(
 def test_too_many_broken_files_stop_the_job_where_a_share_is_set(
     folder: str, local_uri: str
 ) -> None:
-    with pytest.raises(DataError, match=r"at least \d+ of 53 files cannot be used.*max_dead_letter_share"):
+    with pytest.raises(DataError, match=r"at least \d+ of 53 files.*max_dead_letter_share"):
         prepare(folder, local_uri, max_dead_letter_share=0.1)
     prepare(folder, local_uri, max_dead_letter_share=0.2)
 

@@ -7,6 +7,8 @@ job; they are rows of `dead_letters/part-00000.parquet`, and counted by reason.
 
 from __future__ import annotations
 
+import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -40,7 +42,9 @@ def run(config: PrepareConfig) -> dict[str, Any]:
     with open_output(config.output, kind=KIND, config=config, parents=parents) as output:
         if output.completed is not None:
             return _result(output.completed)
-        with ray_session():
+        # Tasks only, no actors: as many logical CPUs as cores do, where training needs more.
+        num_cpus = max(os.cpu_count() or 1, math.ceil(config.num_cpus))
+        with ray_session(num_cpus=num_cpus):
             parts = _write_parts(chunks, listing, config, output)
         return _result(_publish(parts, listing, config, output))
 
@@ -50,15 +54,17 @@ def _check_apart(config: PrepareConfig) -> None:
     source = getattr(config.source, "uri", None)
     if source is None:
         return
-    inside = parse_uri(config.output, field="output")
-    outside = parse_uri(source, field="source.uri")
-    if _contains(inside, outside) or _contains(outside, inside):
-        raise UriError(
-            "output",
-            config.output,
-            f"is the input {source!r} or lies inside it, or holds it",
-            "publish beside the input, not in it",
-        )
+    target = parse_uri(config.output, field="output")
+    origin = parse_uri(source, field="source.uri")
+    if target == origin:
+        problem = "is the input itself"
+    elif _contains(origin, target):
+        problem = f"lies inside the input {source}"
+    elif _contains(target, origin):
+        problem = f"holds the input {source}"
+    else:
+        return
+    raise UriError("output", config.output, problem, "publish beside the input")
 
 
 def _contains(outer: Uri, inner: Uri) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 import ray
 import ray.data
 from ray.data import DataContext
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from darkroom.errors import DarkroomError
 from darkroom.jobs.prepare.config import PrepareConfig
@@ -118,22 +118,22 @@ def _quiet_data_context() -> Iterator[None]:
 
 @contextmanager
 def _darkroom_errors() -> Iterator[None]:
-    """Our own errors out of Ray's wrappers."""
+    """Our own errors out of Ray's wrappers, and Ray's as one line."""
     try:
         yield
     except RayError as error:
-        raise _own_error(error) or DarkroomError(f"a task failed: {error}") from error
+        raise _own_error(error) or DarkroomError(f"a task failed: {_summary(error)}") from error
 
 
-def _own_error(error: BaseException) -> DarkroomError | None:
-    seen: set[int] = set()
-    queue: list[BaseException | None] = [error]
-    while queue:
-        found = queue.pop()
-        if found is None or id(found) in seen:
-            continue
-        if isinstance(found, DarkroomError) and not isinstance(found, RayError):
-            return found
-        seen.add(id(found))
-        queue += [found.__cause__, found.__context__, getattr(found, "cause", None)]
+def _own_error(error: BaseException | None) -> DarkroomError | None:
+    while error is not None:
+        if isinstance(error, DarkroomError) and not isinstance(error, RayError):
+            return error
+        error = getattr(error, "cause", None) or error.__cause__
     return None
+
+
+def _summary(error: RayError) -> str:
+    """A task's own error ends in what was raised; the others begin with what happened."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1] if isinstance(error, RayTaskError) else lines[0]
