@@ -38,8 +38,6 @@ class EvaluateConfig(JobConfig):
     """Coverage of each interval."""
     num_floor_draws: PositiveInt = 10
     """Draws of real training pictures behind each floor."""
-    biased_below: PositiveInt = 10_000
-    """A Frechet distance of fewer pictures than this is marked as biased."""
 
     batch_size: Annotated[PositiveInt, operational()] = 512
     """Pictures decoded and measured at once."""

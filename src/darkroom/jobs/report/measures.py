@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from darkroom.jobs.evaluate.table import NAMES, floor, interval, shown
 from darkroom.report.page import Block, Chip, Figure, KeyFigure, SideBySide, Table
 from darkroom.report.plots import (
     Ranged,
@@ -17,14 +18,6 @@ from darkroom.report.plots import (
     floor_plot,
     neighbour_plot,
 )
-
-NAMES = {
-    "class_accuracy": "Recognised as the asked class",
-    "frechet_pixels": "Frechet distance, pixels",
-    "frechet_classifier": "Frechet distance, classifier features",
-    "memorisation": "Distance to the nearest training picture, over a test picture's",
-}
-_SHARES = ("class_accuracy",)
 
 Values = Mapping[str, Any]
 
@@ -37,16 +30,17 @@ def key_figures(evaluation: Values) -> list[KeyFigure]:
         figures.append(
             KeyFigure(
                 "Recognised as asked", f"{accuracy['value']:.1%}",
-                f"of {accuracy['n']} pictures [{_interval('class_accuracy', accuracy)}]; "
+                f"of {accuracy['n']} pictures [{interval('class_accuracy', accuracy)}]; "
                 f"real test pictures {accuracy['floor']['value']:.1%}",
+                "bad" if accuracy["near_chance"] else "",
             )
         )  # fmt: skip
     if pixels := metrics.get("frechet_pixels"):
-        floor = _shown("frechet_pixels", pixels["floor"]["value"])
+        real = shown("frechet_pixels", pixels["floor"]["value"])
         figures.append(
             KeyFigure(
-                "Frechet distance, pixels", _shown("frechet_pixels", pixels["value"]),
-                f"{pixels['ratio']:.2f} times the floor of {floor} "
+                "Frechet distance, pixels", shown("frechet_pixels", pixels["value"]),
+                f"{pixels['ratio']:.2f} times the floor of {real} "
                 f"at N = {pixels['n']}" + (", biased" if pixels["biased"] else ""),
             )
         )  # fmt: skip
@@ -65,21 +59,21 @@ def measures_table(evaluation: Values) -> Table:
     """Every metric with its interval, N, floor and notes."""
     percent = f"{evaluation['confidence']:.0%} interval"
     return Table(
-        columns=["measure", "value", percent, "N", "real pictures, same N", "ratio", "notes"],
+        columns=["measure", "value", percent, "N", "real pictures", "ratio", "notes"],
         rows=[
             [
                 NAMES.get(name, name),
-                _shown(name, metric["value"]),
-                _interval(name, metric),
+                shown(name, metric["value"]),
+                interval(name, metric),
                 str(metric["n"]),
-                _floor(name, metric["floor"]),
+                floor(name, metric["floor"]),
                 f"{metric['ratio']:.2f}" if metric.get("ratio") is not None else "",
                 _notes(metric),
             ]
             for name, metric in evaluation["metrics"].items()
         ],
         numbers=frozenset({"value", "N", "ratio"}),
-        fixed=frozenset({percent, "real pictures, same N"}),
+        fixed=frozenset({percent, "real pictures"}),
     )
 
 
@@ -104,8 +98,7 @@ def measure_plots(evaluation: Values) -> list[Block]:
                 )
             )
         )
-        names = [row["class"] for row in per_class]
-        figures.append(Figure(confusion_plot(accuracy["confusion"], names)))
+        figures.append(Figure(confusion_plot(accuracy["confusion"], accuracy["classes"])))
     if distances:
         figures.append(Figure(floor_plot(distances)))
     if memory := metrics.get("memorisation"):
@@ -122,27 +115,14 @@ def _notes(metric: Values) -> list[Chip]:
     chips = []
     if metric.get("biased"):
         chips.append(Chip(f"biased: N = {metric['n']} is small", "warn"))
+    if metric.get("near_chance"):
+        chips.append(Chip("near chance: the asked class is ignored", "bad"))
     if metric.get("memorising") is not None:
         flag = metric["memorising"]
         chips.append(Chip("memorising" if flag else "not memorising", "bad" if flag else "good"))
     if metric.get("note"):
-        chips.append(Chip(metric["note"]))
+        chips.append(Chip(metric["note"], "bad" if metric.get("memorising") else ""))
     return chips
-
-
-def _shown(name: str, value: float) -> str:
-    return f"{value:.1%}" if name in _SHARES else f"{value:#.3g}".rstrip(".")
-
-
-def _interval(name: str, metric: Values) -> str:
-    if metric.get("lower") is None:
-        return ""
-    return f"{_shown(name, metric['lower'])} to {_shown(name, metric['upper'])}"
-
-
-def _floor(name: str, floor: Values) -> str:
-    interval = _interval(name, floor)
-    return _shown(name, floor["value"]) + (f" ({interval})" if interval else "")
 
 
 def _ranged(metric: Values) -> Ranged:
