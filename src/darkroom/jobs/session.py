@@ -173,8 +173,10 @@ def local_object_store_bytes(shared_memory: Path = _SHARED_MEMORY) -> int:
 
 
 def _set_default_environment() -> None:
-    """Quiet defaults that must stand before ray is imported; the user's own settings win."""
+    """Defaults that must stand before Ray starts; the user's own settings win."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's own 15 lets workers hardly run at all beside anything else that is busy.
+    os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 def _set_local_auth() -> None:
