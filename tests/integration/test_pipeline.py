@@ -32,10 +32,17 @@ def serve(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
         "PATH": f"{BIN}:{os.environ['PATH']}",
     }
     server = [f"{BIN}/darkroom", "storage", "serve", "--data", f"{home}/s3", "--bucket", "darkroom"]
-    return subprocess.run(
+    process = subprocess.Popen(
         [*server, "--", *command],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    try:
+        out, err = process.communicate()
+    except BaseException:  # the test's time limit: SIGTERM stops all that the command started
+        process.terminate()
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.fixture(scope="module")
