@@ -16,9 +16,9 @@ from darkroom.errors import (
     StorageAccessError,
     UriError,
 )
-from darkroom.storage import open_store, parse_uri
+from darkroom.storage import open_store, parse_uri, s3_parts
 from darkroom.storage.s3 import S3Store
-from darkroom.storage.s3_parts import NUM_BUFFERS, PART_BYTES
+from darkroom.storage.s3_parts import NUM_BUFFERS
 
 NEVER = '"00000000000000000000000000000000"'
 
@@ -148,14 +148,29 @@ def test_a_root_does_not_see_its_neighbours(store_uri: str) -> None:
     assert [info.key for info in store.list()] == ["b"]
 
 
-SIZES = [0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 3 * PART_BYTES + 7]
+SMALL_PART = 5 << 20  # the least that S3 takes
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small parts, so that few bytes are many parts."""
+    monkeypatch.setattr(s3_parts, "PART_BYTES", SMALL_PART)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize(
+    "size", [0, 1, SMALL_PART - 1, SMALL_PART, SMALL_PART + 1, 2 * SMALL_PART + 7]
+)
 def test_every_size_arrives_whole(store_uri: str, tmp_path: Path, size: int) -> None:
-    store = open_store(store_uri)
-    data = os.urandom(min(size, 1 << 20)) * (1 + size // (1 << 20))
-    data = data[:size]
+    _assert_arrives(store_uri, tmp_path, os.urandom(size))
+
+
+def test_parts_of_their_real_size_arrive_whole(bucket_uri: str, tmp_path: Path) -> None:
+    _assert_arrives(bucket_uri, tmp_path, os.urandom(s3_parts.PART_BYTES + 7))
+
+
+def _assert_arrives(uri: str, tmp_path: Path, data: bytes) -> None:
+    store, size = open_store(uri), len(data)
     source = tmp_path / "source"
     source.write_bytes(data)
     digest = hashlib.sha256(data).hexdigest()
@@ -182,9 +197,10 @@ def test_ranges(store_uri: str) -> None:
         store.get_range("object", 0, 5, etag=etag)
 
 
+@pytest.mark.usefixtures("small_parts")
 def test_a_download_is_of_one_version_and_may_be_given_up(bucket_uri: str, tmp_path: Path) -> None:
     store = open_store(bucket_uri)
-    data = os.urandom(PART_BYTES) * 3
+    data = os.urandom(SMALL_PART * 2 + 1)
     store.upload(data, "object")
     for _ in range(NUM_BUFFERS + 1):
         pieces = store.pieces("object")
@@ -199,14 +215,13 @@ def test_a_download_is_of_one_version_and_may_be_given_up(bucket_uri: str, tmp_p
         list(pieces)
 
 
+@pytest.mark.usefixtures("small_parts")
 def test_many_large_objects_share_the_memory_and_do_not_block(
     bucket_uri: str, tmp_path: Path
 ) -> None:
     """More transfers at once than there is memory for parts: all must still end."""
     store = open_store(bucket_uri)
-    block = os.urandom(PART_BYTES // 2)
-    num_objects = NUM_BUFFERS // 4 + 2
-    items = [(block * 5 + bytes([n]), f"large/{n}") for n in range(num_objects)]
+    items = [(os.urandom(SMALL_PART + n + 1), f"large/{n}") for n in range(NUM_BUFFERS + 2)]
     written = store.upload_many(items)
     assert [item.sha256 for item in written] == [
         hashlib.sha256(data).hexdigest() for data, _ in items

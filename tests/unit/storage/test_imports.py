@@ -25,8 +25,6 @@ def test_import_loads_nothing_heavy() -> None:
 
 
 def test_every_public_name_is_there() -> None:
-    for name in darkroom.storage.__all__:
-        assert getattr(darkroom.storage, name) is not None
-    assert sorted(darkroom.storage.__all__, key=str.lower) == sorted(
-        set(darkroom.storage.__all__), key=str.lower
-    )
+    names = darkroom.storage.__all__
+    assert len(set(names)) == len(names)
+    assert all(getattr(darkroom.storage, name) is not None for name in names)
