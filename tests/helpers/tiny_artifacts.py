@@ -168,8 +168,12 @@ def publish_samples(
     *,
     classes: Sequence[str] = DIGITS,
     parents: Sequence[Parent] = (),
+    strip_timesteps: Sequence[int | None] = (),
 ) -> Artifact:
-    """Pictures (uint8 BCHW) as `sample` publishes them, without the single files."""
+    """Pictures (uint8 BCHW) as `sample` publishes them, without the single files.
+
+    With `strip_timesteps`, the first picture of class 0 is also there as that many frames.
+    """
     rows = [
         {
             "index": index,
@@ -187,8 +191,15 @@ def publish_samples(
         entry = output.writer.write_bytes(
             "samples.parquet", parquet(rows, row_group_rows=200), rows=len(rows)
         )
+        frames = [
+            output.writer.write_bytes(
+                f"strip/{classes[0]}-{number:02d}.png", png(images[0]),
+                metadata={"class": classes[0], "timestep": t},
+            )
+            for number, t in enumerate(strip_timesteps)
+        ]  # fmt: skip
         return output.publish(
-            [entry],
+            [entry, *frames],
             rows=len(rows),
             metadata={
                 "num_images": len(rows),

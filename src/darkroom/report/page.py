@@ -87,7 +87,7 @@ class Chip:
     mood: Mood = ""
 
 
-Cell = str | Chip | Sequence[Chip]
+Cell = str | Chip | Sequence[str | Chip]
 
 
 @dataclass(frozen=True)

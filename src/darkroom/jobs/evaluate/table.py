@@ -9,7 +9,7 @@ NAMES = {
     "frechet_pixels": "Frechet distance, pixels",
     "frechet_classifier": "Frechet distance, classifier features",
     "class_accuracy": "Recognised as the asked class",
-    "memorisation": "Distance to the nearest training picture, over a test picture's",
+    "memorisation": "Nearest training picture, relative to a test picture's",
 }
 
 Values = Mapping[str, Any]
@@ -21,7 +21,7 @@ def markdown_table(evaluation: Values) -> str:
     lines = [
         f"# {evaluation['num_images']} pictures, measured",
         "",
-        f"| measure | value | {percent} interval | N | real pictures | notes |",
+        f"| measure | value | {percent} interval | N | real pictures, same N | notes |",
         "|---|--:|---|--:|---|---|",
     ]
     for name, metric in evaluation["metrics"].items():
@@ -30,7 +30,7 @@ def markdown_table(evaluation: Values) -> str:
             shown(name, metric["value"]),
             interval(name, metric),
             str(metric["n"]),
-            floor(name, metric["floor"]),
+            floor(name, metric),
             "; ".join(notes(metric)),
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -51,9 +51,11 @@ def interval(name: str, metric: Values) -> str:
 
 
 def floor(name: str, metric: Values) -> str:
-    """What real pictures score, with its interval."""
-    ends = interval(name, metric)
-    return shown(name, metric["value"]) + (f" ({ends})" if ends else "") + f", N = {metric['n']}"
+    """What real pictures score, with its interval, and its N where that is another."""
+    real = metric["floor"]
+    ends = interval(name, real)
+    count = "" if real["n"] == metric["n"] else f", N = {real['n']}"
+    return shown(name, real["value"]) + (f" ({ends})" if ends else "") + count
 
 
 def notes(metric: Values) -> list[str]:

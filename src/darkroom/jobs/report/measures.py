@@ -59,21 +59,21 @@ def measures_table(evaluation: Values) -> Table:
     """Every metric with its interval, N, floor and notes."""
     percent = f"{evaluation['confidence']:.0%} interval"
     return Table(
-        columns=["measure", "value", percent, "N", "real pictures", "ratio", "notes"],
+        columns=["measure", "value", percent, "N", "real pictures, same N", "ratio", "notes"],
         rows=[
             [
                 NAMES.get(name, name),
                 shown(name, metric["value"]),
                 interval(name, metric),
                 str(metric["n"]),
-                floor(name, metric["floor"]),
+                floor(name, metric),
                 f"{metric['ratio']:.2f}" if metric.get("ratio") is not None else "",
                 _notes(metric),
             ]
             for name, metric in evaluation["metrics"].items()
         ],
         numbers=frozenset({"value", "N", "ratio"}),
-        fixed=frozenset({percent, "real pictures"}),
+        fixed=frozenset({percent, "real pictures, same N"}),
     )
 
 
@@ -111,8 +111,8 @@ def measure_plots(evaluation: Values) -> list[Block]:
     return blocks
 
 
-def _notes(metric: Values) -> list[Chip]:
-    chips = []
+def _notes(metric: Values) -> list[str | Chip]:
+    chips: list[str | Chip] = []
     if metric.get("biased"):
         chips.append(Chip(f"biased: N = {metric['n']} is small", "warn"))
     if metric.get("near_chance"):
@@ -121,7 +121,7 @@ def _notes(metric: Values) -> list[Chip]:
         flag = metric["memorising"]
         chips.append(Chip("memorising" if flag else "not memorising", "bad" if flag else "good"))
     if metric.get("note"):
-        chips.append(Chip(metric["note"], "bad" if metric.get("memorising") else ""))
+        chips.append(metric["note"])
     return chips
 
 
