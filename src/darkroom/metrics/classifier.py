@@ -115,7 +115,7 @@ def per_class_accuracy(confusion: NDArray[np.int64]) -> list[float | None]:
 
 
 def train_reference_classifier(
-    images: Tensor, labels: Tensor, num_classes: int, seed: int = 0, *, num_steps: int = 600
+    images: Tensor, labels: Tensor, num_classes: int, seed: int = 0, *, num_steps: int = 400
 ) -> ReferenceClassifier:
     """Train on uint8 images (N, C, H, W) and labels (N,) int64 in 0 .. num_classes-1.
 
