@@ -1,7 +1,7 @@
-"""A run that was killed ends with the very weights of one that was not.
+"""A run that everything happened to ends with the very weights of one that nothing happened to.
 
-Real processes, a real S3 server, SIGKILL. Each case compares the sha256 of the published
-weights with that of an undisturbed run on the same number of workers.
+Real processes, a real S3 server, real signals, two workers. `make proof` does the same case by
+case for 1, 2 and 4 workers.
 """
 
 from __future__ import annotations
@@ -13,147 +13,74 @@ import psutil
 import pytest
 from tests.helpers.tiny_artifacts import publish_digits
 from tests.helpers.training import (
-    attach,
+    Run,
     complete,
     pointer_of,
     started,
     train_config,
     wait_for_step,
-    wait_until,
     weights_digest,
 )
 
-from darkroom.errors import FencedError
-from darkroom.storage import Artifact, open_artifact
+from darkroom.storage import open_artifact
 
-INTERVAL = 10
-
-
-@pytest.fixture(scope="module")
-def data(s3_session_uri: str) -> str:
-    uri = f"{s3_session_uri}/digits"
-    publish_digits(uri)
-    return uri
+STEPS = 200
 
 
-@pytest.fixture(scope="module")
-def undisturbed(
-    data: str, s3_session_uri: str, tmp_path_factory: pytest.TempPathFactory
-) -> dict[int, Artifact]:
-    """The models of runs that nothing happened to, by number of workers."""
-    models = {}
-    for num_workers in (1, 2):
-        config = train_config(
-            data,
-            f"{s3_session_uri}/undisturbed-{num_workers}",
-            workers={"num_workers": num_workers},
-        )
-        models[num_workers] = complete(config, tmp_path_factory.mktemp("undisturbed"))
-    return models
+def step_now(output: str) -> int:
+    state = pointer_of(output)
+    assert state is not None
+    return state.step
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_driver_and_ray_killed_then_rerun(
-    num_workers: int, data: str, bucket_uri: str, undisturbed: dict[int, Artifact], tmp_path: Path
-) -> None:
-    config = train_config(data, bucket_uri, workers={"num_workers": num_workers})
-    with started(config, tmp_path) as run:
-        wait_for_step(run, bucket_uri, 20)
+def kill_a_worker(run: Run) -> None:
+    victim = run.workers()[-1]
+    victim.send_signal(signal.SIGKILL)
+    psutil.wait_procs([victim], timeout=30)
+
+
+@pytest.mark.timeout(600)
+def test_kills_and_sigterm_leave_no_trace_in_the_weights(bucket_uri: str, tmp_path: Path) -> None:
+    data = f"{bucket_uri}/data"
+    publish_digits(data)
+    two_workers = {"max_steps": STEPS, "workers": {"num_workers": 2}}
+    undisturbed = complete(
+        train_config(data, f"{bucket_uri}/undisturbed", **two_workers), tmp_path / "undisturbed"
+    )
+    output = f"{bucket_uri}/model"
+    config = train_config(data, output, **two_workers)
+
+    with started(config, tmp_path) as run:  # the driver and all of its Ray die
+        wait_for_step(run, output, 20)
         run.kill_everything()
-    interrupted = pointer_of(bucket_uri)
-    assert interrupted is not None
-    assert 20 <= interrupted.step < config.max_steps
+    killed_at = step_now(output)
+    assert 20 <= killed_at < STEPS
 
-    model = complete(config, tmp_path)
-
-    assert weights_digest(model) == weights_digest(undisturbed[num_workers])
-    metrics = model.read_table("metrics.parquet").to_pydict()
-    assert metrics["step"] == list(range(5, 61, 5))  # no step twice, none missing
-    reference = undisturbed[num_workers].read_table("metrics.parquet").to_pydict()
-    assert metrics["loss"] == reference["loss"]
-    assert metrics["validation_loss"] == reference["validation_loss"]
-
-
-def test_worker_killed_recovers_alone(
-    data: str, bucket_uri: str, undisturbed: dict[int, Artifact], tmp_path: Path
-) -> None:
-    config = train_config(data, bucket_uri, workers={"num_workers": 2})
-    with started(config, tmp_path) as run:
-        wait_for_step(run, bucket_uri, 20)
-        victim = run.workers()[0]
-        victim.send_signal(signal.SIGKILL)
-        psutil.wait_procs([victim], timeout=30)
-        at_kill = pointer_of(bucket_uri)
-        assert run.wait() == 0, run.log.read_text()
-    assert at_kill is not None
-    assert at_kill.step < config.max_steps
-    log = run.log.read_text()
-    # It died before the checkpoint after the newest one was published, so what it redoes is
-    # less than the interval and a step.
-    assert f"resuming from step {at_kill.step}" in log
-    assert weights_digest(open_artifact(bucket_uri)) == weights_digest(undisturbed[2])
-
-
-def test_sigterm_saves_exits_143_and_loses_no_step(
-    data: str, bucket_uri: str, undisturbed: dict[int, Artifact], tmp_path: Path
-) -> None:
-    config = train_config(data, bucket_uri, checkpoint={"every_steps": 60})
-    with started(config, tmp_path) as run:
-        wait_until(lambda: "started at step 0" in run.log.read_text() or None, "step 0", run)
+    with started(config, tmp_path) as run:  # a worker dies, then the pod is told to go
+        wait_for_step(run, output, killed_at + 10)
+        kill_a_worker(run)
+        worker_killed_at = step_now(output)
+        assert worker_killed_at < STEPS
+        wait_for_step(run, output, worker_killed_at + 10)
         run.process.send_signal(signal.SIGTERM)
         assert run.wait() == 143, run.log.read_text()
     log = run.log.read_text()
-    stopped = pointer_of(bucket_uri)
-    assert stopped is not None
-    assert 0 < stopped.step < config.max_steps
-    assert f"stopped at step {stopped.step} of 60" in log  # the last step is the saved one
+    assert f"resuming from step {killed_at}" in log
+    # The worker died before the next checkpoint was published, so the steps that are redone are
+    # fewer than lie between two checkpoints.
+    assert f"resuming from step {worker_killed_at}" in log
+    stopped_at = step_now(output)
+    assert f"stopped at step {stopped_at} of {STEPS}" in log  # the last step is the saved one
+    assert worker_killed_at < stopped_at < STEPS
 
-    model = complete(config, tmp_path)
+    model = complete(config, tmp_path)  # the same command again ends it
 
-    assert weights_digest(model) == weights_digest(undisturbed[1])
-
-
-def test_a_second_driver_takes_over_and_the_first_publishes_nothing_more(
-    data: str, bucket_uri: str, undisturbed: dict[int, Artifact], tmp_path: Path
-) -> None:
-    config = train_config(data, bucket_uri)
-    with (
-        started(config, tmp_path / "first") as first,
-        started(config, tmp_path / "second") as second,
-    ):
-        codes = {first.wait(), second.wait()}
-        logs = first.log.read_text(), second.log.read_text()
-    assert codes == {0, 1}, logs
-    assert any("another driver took this run over" in log or "took this run" in log for log in logs)
-    assert weights_digest(open_artifact(bucket_uri)) == weights_digest(undisturbed[1])
-
-
-def test_a_damaged_checkpoint_is_passed_over(
-    data: str, bucket_uri: str, undisturbed: dict[int, Artifact], tmp_path: Path
-) -> None:
-    config = train_config(data, bucket_uri)
-    with started(config, tmp_path) as run:
-        wait_for_step(run, bucket_uri, 20)
-        run.kill_everything()
-    pointer = attach(bucket_uri)
-    newest = open_artifact(pointer.output / str(pointer.state.checkpoint))
-    entry = newest.entry("state.ckpt")
-    data_bytes = bytearray(newest.store.get(entry.key))
-    data_bytes[len(data_bytes) // 2] ^= 1
-    newest.store.put(entry.key, bytes(data_bytes))
-
-    with started(config, tmp_path) as run:
-        assert run.wait() == 0, run.log.read_text()
-
-    assert f"checkpoint of step {pointer.state.step} is damaged" in run.log.read_text()
-    assert weights_digest(open_artifact(bucket_uri)) == weights_digest(undisturbed[1])
-
-
-def test_a_driver_that_was_superseded_is_fenced(bucket_uri: str, data: str) -> None:
-    from darkroom.storage import RunPointer
-
-    config = train_config(data, bucket_uri)
-    old = RunPointer.claim(bucket_uri, owner="old", config=config)
-    RunPointer.claim(bucket_uri, owner="new", config=config)
-    with pytest.raises(FencedError, match="took this run over"):
-        old.refresh()
+    assert weights_digest(model) == weights_digest(undisturbed)
+    metrics = model.read_table("metrics.parquet").to_pydict()
+    reference = undisturbed.read_table("metrics.parquet").to_pydict()
+    assert metrics["step"] == list(range(5, STEPS + 1, 5))  # no step twice, none missing
+    for column in ("loss", "validation_loss", "grad_norm", "learning_rate"):
+        # A stop between two rows starts their mean anew: the rows after it differ by that only.
+        same = [a == b for a, b in zip(metrics[column], reference[column], strict=True)]
+        assert sum(same) >= len(same) - 1, column
+    assert open_artifact(output).digest == model.digest
