@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -136,7 +137,7 @@ def _collect(
     return found
 
 
-def _rows(artifact: Artifact, name: str, column: str) -> Iterator[tuple[bytes, object]]:
+def _rows(artifact: Artifact, name: str, column: str) -> Iterator[tuple[bytes, Any]]:
     parquet = artifact.parquet_file(name)
     for number in range(parquet.num_row_groups):
         table = parquet.read_row_group(number, columns=["image", column])
