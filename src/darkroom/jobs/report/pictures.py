@@ -59,11 +59,10 @@ def side_by_side(real: PicturesByClass, generated: PicturesByClass) -> PictureTa
     return PictureTable(
         columns=list(shown),
         rows=[
-            (name, [_row_picture(side, name, pictures.get(name, ()))
-                    for side, pictures in shown.items() if pictures.get(name)])
+            (name, [_row_picture(side, name, rows.get(name, ())) for side, rows in shown.items()])
             for name in classes
         ],
-    )  # fmt: skip
+    )
 
 
 def forward_strip(
@@ -144,7 +143,9 @@ def _rows(artifact: Artifact, name: str, column: str) -> Iterator[tuple[bytes, A
         yield from zip(table["image"].to_pylist(), table[column].to_pylist(), strict=True)
 
 
-def _row_picture(side: str, name: str, pictures: Sequence[Pixels]) -> Picture:
+def _row_picture(side: str, name: str, pictures: Sequence[Pixels]) -> Picture | None:
+    if not pictures:
+        return None
     alt = f"{len(pictures)} pictures, {side}" + (f", class {name}" if name else "")
     return Picture(tile(pictures, num_columns=len(pictures), min_pixels=TILE_PIXELS), alt)
 
