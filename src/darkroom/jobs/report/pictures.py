@@ -146,7 +146,8 @@ def _rows(artifact: Artifact, name: str, column: str) -> Iterator[tuple[bytes, A
 def _row_picture(side: str, name: str, pictures: Sequence[Pixels]) -> Picture | None:
     if not pictures:
         return None
-    alt = f"{len(pictures)} pictures, {side}" + (f", class {name}" if name else "")
+    count = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+    alt = f"{count}, {side}" + (f", class {name}" if name else "")
     return Picture(tile(pictures, num_columns=len(pictures), min_pixels=TILE_PIXELS), alt)
 
 

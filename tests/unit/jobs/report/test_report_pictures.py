@@ -52,7 +52,7 @@ def test_sides_without_pictures_get_no_column() -> None:
     missing, there = both.rows[1][1]
     assert missing is None
     assert there is not None
-    assert there.alt == "1 pictures, generated, class b"
+    assert there.alt == "1 picture, generated, class b"
 
 
 @pytest.mark.parametrize(
