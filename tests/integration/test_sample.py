@@ -6,7 +6,7 @@ import hashlib
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,9 @@ from darkroom.jobs.sample.album import decode
 from darkroom.jobs.sample.config import SampleConfig
 from darkroom.jobs.sample.drawer import Drawer, DrawnImage, to_uint8
 from darkroom.jobs.sample.plan import PlannedImage, batches, plan_images
-from darkroom.jobs.session import ray_session
 from darkroom.storage import Artifact, PartWriter, open_artifact, open_store, parse_uri
 
 NUM_IMAGES = 35
-
-
-@pytest.fixture(scope="module")
-def ray() -> Iterator[None]:
-    """One Ray for all tests of this module; jobs use it as they find it."""
-    with ray_session():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +113,7 @@ class DiesOnce(Drawer):
 
 
 def test_a_killed_actor_costs_its_batch_and_changes_nothing(
-    ray: None, model: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ray_local: None, model: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "samples"
     output.mkdir()
@@ -139,7 +131,9 @@ def test_a_killed_actor_costs_its_batch_and_changes_nothing(
     _check_published(samples, model)
 
 
-def test_one_actor_on_s3_draws_what_two_draw(ray: None, bucket_uri: str, tmp_path: Path) -> None:
+def test_one_actor_on_s3_draws_what_two_draw(
+    ray_local: None, bucket_uri: str, tmp_path: Path
+) -> None:
     model = publish_model(f"{bucket_uri}/model")
     config = config_of(model, f"{bucket_uri}/samples", num_actors=1, batch_size=32, strip=3)
     result = job.run(config)

@@ -223,6 +223,7 @@ def neighbour_plot(edges: Numbers, generated: Numbers, test: Numbers) -> str:
         )  # fmt: skip
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_xlim(left=0)
+        axes.set_ylim(top=1.25 * axes.get_ylim()[1])  # room for the legend
         axes.legend(loc="upper left")
         return to_svg(figure, "Histogram of distances to the nearest training picture")
 

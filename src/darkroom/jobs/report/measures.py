@@ -116,7 +116,7 @@ def _notes(metric: Values) -> list[str | Chip]:
     if metric.get("biased"):
         chips.append(Chip(f"biased: N = {metric['n']} is small", "warn"))
     if metric.get("near_chance"):
-        chips.append(Chip("near chance: the asked class is ignored", "bad"))
+        chips += [Chip("near chance", "bad"), "the class that was asked for is ignored"]
     if metric.get("memorising") is not None:
         flag = metric["memorising"]
         chips.append(Chip("memorising" if flag else "not memorising", "bad" if flag else "good"))
