@@ -11,13 +11,8 @@ from darkroom.storage.fetch import get
 from darkroom.storage.garbage import Garbage, GcReport, gc
 from darkroom.storage.listing import Listed, Listing, ls
 from darkroom.storage.manifest import FileEntry, Manifest, Parent
-from darkroom.storage.pointer import (
-    BestCheckpoint,
-    KeptCheckpoint,
-    PointerState,
-    RunPointer,
-    ValidCheckpoint,
-)
+from darkroom.storage.pointer import RunPointer, SkippedCheckpoint, ValidCheckpoint
+from darkroom.storage.pointer_state import BestCheckpoint, KeptCheckpoint, PointerState
 from darkroom.storage.publish import Output, open_output
 from darkroom.storage.server import EmbeddedServer
 from darkroom.storage.store import ObjectInfo, ObjectStore, open_store
@@ -46,6 +41,7 @@ __all__ = [
     "PointerState",
     "Probe",
     "RunPointer",
+    "SkippedCheckpoint",
     "Uri",
     "ValidCheckpoint",
     "check",

@@ -26,7 +26,7 @@ from darkroom.storage.manifest import (
     Manifest,
     parse_manifest,
 )
-from darkroom.storage.pointer import PointerState, parse_pointer
+from darkroom.storage.pointer_state import PointerState, parse_pointer
 from darkroom.storage.store import ObjectInfo, ObjectStore, Unfinished, open_store
 from darkroom.storage.uri import Uri, parse_uri
 
@@ -171,7 +171,7 @@ class _Survey:
                 continue
             if any(manifest is None for manifest in self._manifests.values()):
                 continue
-            named = _named_checkpoints(pointer)
+            named = pointer.named()
             uri = str(self._store.root / checkpoint)
             if checkpoint.removeprefix(run) not in named and uri not in parents:
                 yield self._garbage("checkpoint", folder)
@@ -226,15 +226,6 @@ class _Survey:
 
 def _files(manifest: Manifest | None) -> Iterable[Any]:
     return manifest.files if manifest is not None else ()
-
-
-def _named_checkpoints(pointer: PointerState) -> set[str]:
-    named = {item.checkpoint for item in pointer.kept} | set(pointer.retired)
-    if pointer.checkpoint is not None:
-        named.add(pointer.checkpoint)
-    if pointer.best is not None:
-        named.add(pointer.best.checkpoint)
-    return named
 
 
 def _as_garbage(upload: Unfinished) -> Garbage:

@@ -12,7 +12,7 @@ Checkpoints themselves are ordinary artifacts under `<output>/checkpoints/`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,16 +26,22 @@ from darkroom.errors import (
 )
 from darkroom.storage.artifact import Artifact, open_artifact
 from darkroom.storage.failpoint import failpoint
-from darkroom.storage.identity import refuse_other_run, same_run
 from darkroom.storage.manifest import (
     CHECKPOINTS_PREFIX,
     MANIFEST_KEY,
     POINTER_KEY,
     Parent,
-    decode_json,
-    encode_json,
-    unknown_version,
     utc_now,
+)
+from darkroom.storage.pointer_state import (
+    BestCheckpoint,
+    KeptCheckpoint,
+    PointerState,
+    advanced,
+    as_best,
+    claimed,
+    fallen_back,
+    parse_pointer,
 )
 from darkroom.storage.probe import require_conditional_writes
 from darkroom.storage.publish import read_manifest
@@ -45,52 +51,8 @@ from darkroom.storage.uri import Uri, parse_uri
 if TYPE_CHECKING:
     from darkroom.config import JobConfig
 
-VERSION = 1
 MAX_MOVES = 20
 """Lost compare-and-swaps in a row after which something other than a race is at work."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeptCheckpoint:
-    """A checkpoint that the pointer names; `checkpoint` is relative to the run's output."""
-
-    step: int
-    checkpoint: str
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class BestCheckpoint:
-    """The checkpoint with the best validation metric so far."""
-
-    step: int
-    metric: float
-    checkpoint: str
-
-
-@dataclass(frozen=True, slots=True)
-class PointerState:
-    """What `latest.json` says. Before the first checkpoint `checkpoint` is None and step 0."""
-
-    owner: str
-    generation: int
-    config: dict[str, Any]
-    config_digest: str
-    parents: tuple[Parent, ...]
-    step: int = 0
-    checkpoint: str | None = None
-    digest: str | None = None
-    best: BestCheckpoint | None = None
-    kept: tuple[KeptCheckpoint, ...] = ()
-    retired: tuple[str, ...] = ()
-    supersedes: str | None = None
-    """Digest of the published manifest that this run is to replace (--overwrite)."""
-    updated_at: str = field(default_factory=utc_now)
-    version: int = VERSION
-
-    def to_json(self) -> bytes:
-        """The bytes of `latest.json`."""
-        return encode_json(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +116,12 @@ class RunPointer:
             current, etag = _read(store)
             if current is not None and current.owner == owner:
                 return cls(output, owner, current, etag)
-            claimed = _claimed(output, current, fresh, config, parents)
+            state = claimed(output, current, fresh, config, parents)
             failpoint("pointer.before-claim")
-            written = _write(store, claimed, etag)
+            written = _write(store, state, etag)
             failpoint("pointer.after-claim")
             if written is not None:
-                pointer = cls(output, owner, claimed, written)
+                pointer = cls(output, owner, state, written)
                 pointer._remove_retired(store)
                 return pointer
         raise _contended(output)
@@ -202,7 +164,7 @@ class RunPointer:
             if self._is_current(new):
                 break
             self._refuse_backwards(new)
-            moved = _advanced(self.state, new, _best(best), kept)
+            moved = advanced(self.state, new, as_best(best), kept)
             failpoint("pointer.before-advance")
             if self._move(store, moved):
                 break
@@ -268,18 +230,7 @@ class RunPointer:
         for _ in range(MAX_MOVES):
             if self.state.checkpoint not in damaged:
                 return  # another rank has done it
-            best = self.state.best
-            moved = replace(
-                self.state,
-                step=to.step,
-                checkpoint=to.checkpoint,
-                digest=to.digest,
-                best=None if best is not None and best.checkpoint in damaged else best,
-                # Not retired: what is left of a damaged checkpoint stays to be looked at, until gc.
-                kept=tuple(item for item in self.state.kept if item.checkpoint not in damaged),
-                updated_at=utc_now(),
-            )
-            if self._move(store, moved):
+            if self._move(store, fallen_back(self.state, to, damaged)):
                 return
         raise _contended(self.output)
 
@@ -337,52 +288,6 @@ def delete_checkpoint(store: ObjectStore, checkpoint: str) -> None:
     store.delete([info.key for info in store.list(f"{checkpoint}/")])
 
 
-def _claimed(
-    output: Uri,
-    current: PointerState | None,
-    fresh: PointerState,
-    config: JobConfig,
-    parents: Sequence[Parent],
-) -> PointerState:
-    """The state after `fresh.owner` has taken over from `current`."""
-    if current is None:
-        return fresh
-    generation = current.generation + 1
-    if config.on_existing == "overwrite":
-        # A rerun of the same overwrite goes on; one after it has published begins anew.
-        if not same_run(current, config, parents) or current.supersedes != fresh.supersedes:
-            # The published model still names one of the old checkpoints: they are left to gc.
-            return replace(fresh, generation=generation)
-    else:
-        refuse_other_run(output, current, config, parents)
-    return replace(current, owner=fresh.owner, generation=generation, updated_at=utc_now())
-
-
-def _advanced(
-    state: PointerState, new: KeptCheckpoint, best: BestCheckpoint | None, keep: set[str] | None
-) -> PointerState:
-    best = best or state.best
-    named = {new.checkpoint} | ({best.checkpoint} if best else set())
-    everything = (*state.kept, new)
-    if keep is not None:
-        everything = tuple(item for item in everything if item.checkpoint in keep | named)
-    dropped = {item.checkpoint for item in state.kept} - {item.checkpoint for item in everything}
-    return replace(
-        state,
-        step=new.step,
-        checkpoint=new.checkpoint,
-        digest=new.digest,
-        best=best,
-        kept=everything,
-        retired=tuple(sorted({*state.retired, *dropped})),
-        updated_at=utc_now(),
-    )
-
-
-def _best(best: BestCheckpoint | Mapping[str, Any] | None) -> BestCheckpoint | None:
-    return BestCheckpoint(**best) if isinstance(best, Mapping) else best
-
-
 def _read(store: ObjectStore) -> tuple[PointerState | None, str]:
     try:
         data, etag = store.get_with_etag(POINTER_KEY)
@@ -399,22 +304,6 @@ def _write(store: ObjectStore, state: PointerState, etag: str) -> str | None:
         return store.put(POINTER_KEY, state.to_json(), if_none_match=True)
     except PreconditionFailedError:
         return None
-
-
-def parse_pointer(data: bytes, *, uri: str) -> PointerState:
-    """Read the bytes of `latest.json`. Errors: IntegrityError, DataError for another version."""
-    values = decode_json(data, uri=uri, what="run pointer")
-    if values.get("version") != VERSION:
-        raise unknown_version(uri, values.get("version"), VERSION)
-    try:
-        known = {item.name: values[item.name] for item in fields(PointerState)}
-        known["parents"] = tuple(Parent(**parent) for parent in values["parents"])
-        known["kept"] = tuple(KeptCheckpoint(**item) for item in values["kept"])
-        known["retired"] = tuple(values["retired"])
-        known["best"] = _best(values["best"])
-        return PointerState(**known)
-    except (KeyError, TypeError) as error:
-        raise IntegrityError(f"{uri} is no run pointer of ours ({error})") from None
 
 
 def _refuse_other_owner(output: Uri, state: PointerState, owner: str) -> None:

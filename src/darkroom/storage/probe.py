@@ -1,4 +1,4 @@
-"""Whether a store honours conditional writes, asked once for each bucket and process.
+"""Whether a store honours conditional writes, asked once for each output and process.
 
 A server that ignores `If-None-Match` answers 200 and would let two jobs both publish, so the
 question is put by trying: the second write of one name must lose, and so must a write against
@@ -12,20 +12,25 @@ import uuid
 from contextlib import suppress
 
 from darkroom.errors import PreconditionFailedError, StorageAccessError
+from darkroom.storage.manifest import CHECKPOINTS_PREFIX
 from darkroom.storage.store import ObjectStore
 from darkroom.storage.writer import attempt_prefix
 
 _NEVER = '"00000000000000000000000000000000"'
-_proven: set[tuple[str, str]] = set()
+_ENVIRONMENT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_PROFILE")
+_proven: set[tuple[str, ...]] = set()
 
 
 def require_conditional_writes(store: ObjectStore) -> None:
     """Errors: StorageAccessError when the server would let two writers both win."""
-    server = (os.environ.get("AWS_ENDPOINT_URL_S3", ""), store.root.bucket)
-    if store.root.scheme == "file" or server in _proven:
+    if store.root.scheme == "file":
         return
-    probe_conditional_writes(store)
-    _proven.add(server)
+    # A run's checkpoints are where the run is, and there are many of them.
+    place = str(store.root).partition("/" + CHECKPOINTS_PREFIX)[0]
+    who_and_where = (*(os.environ.get(name, "") for name in _ENVIRONMENT), place)
+    if who_and_where not in _proven:
+        probe_conditional_writes(store)
+        _proven.add(who_and_where)
 
 
 def probe_conditional_writes(store: ObjectStore) -> None:
