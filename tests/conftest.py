@@ -37,6 +37,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
         EmbeddedServer(directory, identities={READER: ["Read", "List"]}) as server,
         pytest.MonkeyPatch.context() as environment,
     ):
+        for name in ("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+            environment.delenv(name, raising=False)
         for name, value in server.environment.items():
             environment.setenv(name, value)
         server.create_bucket(TEST_BUCKET)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,10 @@ class Artifact:
     def __repr__(self) -> str:
         return f"Artifact({str(self.uri)!r}, kind={self.manifest.kind!r}, {self.digest[:12]})"
 
+    @cached_property
+    def _by_name(self) -> dict[str, FileEntry]:
+        return {entry.name: entry for entry in self.manifest.files}
+
     @property
     def store(self) -> ObjectStore:
         """The store that holds the files."""
@@ -52,19 +57,21 @@ class Artifact:
 
     def entry(self, name: str) -> FileEntry:
         """One file. Errors: ObjectNotFoundError."""
-        for entry in self.manifest.files:
-            if entry.name == name:
-                return entry
-        raise ObjectNotFoundError(
-            f"{self.uri} has no file {name!r}; `darkroom storage ls {self.uri}` shows its files"
-        )
+        entry = self._by_name.get(name)
+        if entry is None:
+            raise ObjectNotFoundError(
+                f"{self.uri} has no file {name!r}; `darkroom storage ls {self.uri}` shows its files"
+            )
+        return entry
 
     def read_bytes(self, name: str) -> bytes:
         """A whole file. Errors: IntegrityError, ObjectNotFoundError."""
         entry = self.entry(name)
-        data = self.store.get(entry.key)
+        data = bytearray()
+        for piece in self.store.pieces(entry.key):
+            data += piece
         self._verify(entry, len(data), hashlib.sha256(data).hexdigest())
-        return data
+        return bytes(data)
 
     def read_json(self, name: str) -> Any:
         """A JSON file's value."""

