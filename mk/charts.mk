@@ -4,6 +4,7 @@ CHARTS_PYTHON ?= python
 
 .PHONY: charts-docs
 charts-docs: ## Write README.md and values.schema.json of the charts from their values.yaml
+	$(CHARTS_PYTHON) hack/charts/dashboard.py
 	$(CHARTS_PYTHON) hack/charts/generate.py
 
 .PHONY: charts-docs-check

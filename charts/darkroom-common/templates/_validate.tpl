@@ -141,7 +141,7 @@ are the schema's business.
 {{- end -}}
 {{- end -}}
 {{- if not (kindIs "invalid" $pool.priority) -}}
-{{- if semverCompare "<1.7.0-0" (printf "%s.0" ($root.Values.kuberay.version | trimSuffix ".0")) -}}
+{{- if semverCompare "<1.7.0-0" $root.Values.kuberay.version -}}
 {{- include "darkroom.refuse" (list "priority-needs-kuberay-1.7" (printf "%s.priority" $field) (printf "is set, but kuberay.version is %s" $root.Values.kuberay.version) "its CRD has no such field before 1.7") -}}
 {{- end -}}
 {{- if semverCompare "<2.56.0" $root.Values.rayVersion -}}

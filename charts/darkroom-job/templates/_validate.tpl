@@ -9,7 +9,7 @@
 {{- end -}}
 {{- include "darkroom.validate.resources" (dict "field" "submission.resources" "resources" .Values.submission.resources) -}}
 {{- range list "activeSeconds" "preRunningSeconds" -}}
-{{- $value := get $.Values.deadlines . -}}
+{{- $value := index $.Values.deadlines . -}}
 {{- if and (not (kindIs "invalid" $value)) (le (int $value) 0) -}}
 {{- include "darkroom.refuse" (list "deadline-positive" (printf "deadlines.%s" .) (printf "is %d" (int $value)) "use a positive number of seconds, or null for no limit") -}}
 {{- end -}}
