@@ -116,6 +116,20 @@ rayClusterSpec:
 {{- end }}
 {{- end -}}
 
+{{/*
+A hashed name means that the next change makes another object; the one that runs must outlive that,
+so neither Helm (and Flux's helm-controller) nor Argo CD may remove what is no longer rendered.
+*/}}
+{{- define "darkroom-job.annotations" -}}
+{{- if .Values.nameHash }}
+helm.sh/resource-policy: keep
+argocd.argoproj.io/sync-options: Prune=false
+{{- end }}
+{{- if and .Values.kueue.queueName .Values.autoscaler.enabled }}
+kueue.x-k8s.io/elastic-job: "true"
+{{- end }}
+{{- end -}}
+
 {{- define "darkroom-job.name" -}}
 {{- $name := include "darkroom.fullname" . -}}
 {{- if .Values.nameHash -}}
