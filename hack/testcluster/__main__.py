@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from testcluster import binaries, images, kuberay, machine, transfer
+from testcluster import binaries, images, kuberay, machine, node, transfer
 from testcluster.settings import KUBECONFIG, LOGS, PROJECT, path_with_binaries
 
 
@@ -83,7 +83,7 @@ def _pytest(arguments: list[str], environment: dict[str, str]) -> int:
 
 
 def _wait_for_api() -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + node.START_SECONDS
     while machine.running() and time.monotonic() < end:
         try:
             kuberay.kubectl("get", "serviceaccount", "default")

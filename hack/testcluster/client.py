@@ -26,11 +26,13 @@ CONTAINER_SECURITY = {
 class Kubectl:
     """kubectl on one cluster and, by `within`, in one namespace."""
 
-    def __init__(self, *flags: str) -> None:
-        self._flags = flags
+    def __init__(self, *flags: str, namespace: str = "default") -> None:
+        self.flags = flags
+        """What chooses the cluster; helm's are the same but for --context."""
+        self.namespace = namespace
 
     def within(self, namespace: str) -> "Kubectl":
-        return Kubectl(*self._flags, f"--namespace={namespace}")
+        return Kubectl(*self.flags, namespace=namespace)
 
     def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
         """Runs kubectl; returns its output, or fails with what it said."""
@@ -41,7 +43,7 @@ class Kubectl:
     def run(
         self, *arguments: str, stdin: str | None = None, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
-        command = ["kubectl", *self._flags, *arguments]
+        command = ["kubectl", *self.flags, f"--namespace={self.namespace}", *arguments]
         return subprocess.run(
             command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
         )

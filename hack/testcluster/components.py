@@ -177,6 +177,7 @@ def _client(name: str) -> list[str]:
         f"--kubeconfig={path}",
         f"--authentication-kubeconfig={path}",
         f"--authorization-kubeconfig={path}",
+        "--authentication-skip-lookup",
         "--bind-address=127.0.0.1",
     ]
 

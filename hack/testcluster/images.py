@@ -9,10 +9,9 @@ import os
 import shutil
 import subprocess
 import time
-import tomllib
 from pathlib import Path
 
-from testcluster.settings import PROJECT, STORAGE, versions
+from testcluster.settings import PROJECT, STORAGE, project_version, versions
 
 BASE = "localhost/standin-python"
 # Name -> folder of its Dockerfile under images/.
@@ -51,7 +50,7 @@ def build() -> None:
 
 def tag(name: str) -> str:
     """The reference under which the cluster knows an image: in a pod, `darkroom:<version>`."""
-    return f"docker.io/library/{name}:{_project_version()}"
+    return f"docker.io/library/{name}:{project_version()}"
 
 
 def buildah(*arguments: str) -> None:
@@ -68,11 +67,6 @@ def buildah(*arguments: str) -> None:
     storage = [f"--root={STORAGE}/storage", f"--runroot={STORAGE}/run", "--storage-driver=overlay"]
     environment = {**os.environ, "BUILDAH_ISOLATION": "chroot", "TMPDIR": str(temporary)}
     subprocess.run([*private, "buildah", *storage, *arguments], env=environment, check=True)
-
-
-def _project_version() -> str:
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    return str(project["version"])
 
 
 def _build_base() -> None:

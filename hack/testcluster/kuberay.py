@@ -22,7 +22,7 @@ def install() -> None:
     kubectl("apply", "--server-side", "-k", str(_kustomization()))
 
 
-def wait_until_ready(seconds: int = 120) -> None:
+def wait_until_ready(seconds: int = 300) -> None:
     timeout = f"--timeout={seconds}s"
     kubectl("wait", "node", "--all", "--for=condition=Ready", timeout)
     kubectl(

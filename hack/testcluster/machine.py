@@ -27,6 +27,7 @@ from testcluster.settings import (
     path_with_binaries,
 )
 
+NETWORKS = (POD_CIDR, SERVICE_CIDR)
 PID_FILE = NODE / "unshare.pid"
 SYSCTLS = NODE / "sysctls.json"
 # The kubelet sets these for the whole machine; `stop` puts back what it found.
@@ -69,7 +70,7 @@ def stop() -> None:
     if pid := running():
         os.kill(pid, signal.SIGKILL)
         _wait_gone(pid)
-    subprocess.run(["ip", "link", "delete", HOST_LINK], capture_output=True)
+    _unlink()
     if SYSCTLS.exists():
         for name, value in json.loads(SYSCTLS.read_text()).items():
             Path("/proc/sys", name).write_text(value)
@@ -141,8 +142,16 @@ def _link(first: int) -> None:
     ip("link", "set", NODE_LINK, "up", namespace=True)
     ip("address", "add", f"{HOST_LINK_ADDRESS}/30", "dev", HOST_LINK)
     ip("link", "set", HOST_LINK, "up")
-    for network in (POD_CIDR, SERVICE_CIDR):
+    for network in NETWORKS:
         ip("route", "add", network, "via", NODE_LINK_ADDRESS)
+        # Should the node die, nothing meant for it may leave the machine.
+        ip("route", "add", "blackhole", network, "metric", "9999")
+
+
+def _unlink() -> None:
+    subprocess.run(["ip", "link", "delete", HOST_LINK], capture_output=True)
+    for network in NETWORKS:
+        subprocess.run(["ip", "route", "delete", "blackhole", network], capture_output=True)
 
 
 def _wait_for_own_network(first: int) -> None:

@@ -24,7 +24,7 @@ from testcluster.settings import (
     path_with_binaries,
 )
 
-START_SECONDS = 60
+START_SECONDS = 240
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Where the test cluster keeps its files, the addresses it uses, and the versions it is made of."""
 
 import os
+import re
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -25,6 +26,15 @@ HOST_LINK, HOST_LINK_ADDRESS = "darkroom-host", "10.255.244.1"
 NODE_LINK, NODE_LINK_ADDRESS = "darkroom-node", "10.255.244.2"
 # Every process of a pod lives below this control group.
 CGROUP = "darkroom-test"
+
+
+def project_version() -> str:
+    """Darkroom's own version: the tag of the images."""
+    text = (PROJECT / "src" / "darkroom" / "__init__.py").read_text()
+    match = re.search(r'__version__ = "(.+?)"', text)
+    if match is None:
+        raise LookupError("src/darkroom/__init__.py names no __version__")
+    return match[1]
 
 
 def versions() -> dict[str, str]:

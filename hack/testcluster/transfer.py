@@ -1,9 +1,9 @@
 """Puts a built image into containerd without copying its files.
 
-Builder and containerd keep layers in the same form, a folder per layer for overlayfs, on the same
-disk. So each layer becomes a snapshot of hard links to the builder's files, in seconds and without
-a second copy of gigabytes; neither side ever writes into a committed layer. Only the image's
-manifest and configuration are imported.
+Builder and containerd keep layers in the same form: a folder per layer, for overlayfs to stack. So
+each layer becomes a snapshot whose folder is a link to the builder's: at once, and without a second
+copy of gigabytes. Neither side ever writes into a committed layer. Only the image's manifest and
+configuration are imported.
 """
 
 import base64
@@ -55,15 +55,7 @@ def load(name: str) -> None:
         parent = chain_id
     archive = NODE / f"{name}.tar"
     archive.write_bytes(_without_layers(image))
-    _ctr(
-        "images",
-        "import",
-        "--local",
-        "--no-unpack",
-        "--skip-missing",
-        "--all-platforms",
-        str(archive),
-    )
+    _ctr("images", "import", "--local", "--no-unpack", str(archive))
     print(f"loaded {image.name}: {time.monotonic() - started:.1f} s", flush=True)
 
 
@@ -100,7 +92,8 @@ def _link_snapshot(folder: Path, chain_id: str, parent: str) -> None:
     key = f"transfer-{chain_id}"
     _ctr("snapshots", "prepare", key, *([parent] if parent else []))
     target = _writable_folder(_ctr("snapshots", "mounts", "/unused", key))
-    subprocess.run(["cp", "--archive", "--link", f"{folder}/.", f"{target}/"], check=True)
+    target.rmdir()
+    target.symlink_to(folder)
     _ctr("snapshots", "commit", chain_id, key)
 
 

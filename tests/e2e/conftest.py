@@ -6,16 +6,12 @@ A KUBECONFIG that merely exists is never used: these tests delete pods.
 
 import os
 import secrets
-import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from testcluster.client import Kubectl
-from testcluster.settings import KUBECONFIG
+from testcluster.settings import KUBECONFIG, project_version
 
-PROJECT = Path(__file__).resolve().parents[2]
-VERSION = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
 RESTRICTED = {
     f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")
 }
@@ -53,10 +49,10 @@ def namespace(cluster: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kube
 @pytest.fixture(scope="session")
 def image() -> str:
     """The image under test; E2E_IMAGE names another."""
-    return os.environ.get("E2E_IMAGE", f"darkroom:{VERSION}")
+    return os.environ.get("E2E_IMAGE", f"darkroom:{project_version()}")
 
 
 @pytest.fixture(scope="session")
 def s3_image() -> str:
     """The development S3 server's image; E2E_S3_IMAGE names another."""
-    return os.environ.get("E2E_S3_IMAGE", f"darkroom-seaweedfs:{VERSION}")
+    return os.environ.get("E2E_S3_IMAGE", f"darkroom-seaweedfs:{project_version()}")
