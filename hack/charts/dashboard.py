@@ -12,7 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-TARGET = Path(__file__).resolve().parents[2] / "charts/darkroom-cluster/files/dashboards/darkroom.json"
+TARGET = (
+    Path(__file__).resolve().parents[2] / "charts/darkroom-cluster/files/dashboards/darkroom.json"
+)
 OF_CLUSTER = 'namespace="$namespace", ray_io_cluster=~"$cluster"'
 OF_NAMESPACE = 'namespace="$namespace"'
 
@@ -21,12 +23,22 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
     (
         "Jobs by state",
         "short",
-        [(f"sum by (deployment_status) (kuberay_job_deployment_status{{{OF_NAMESPACE}}})", "{{deployment_status}}")],
+        [
+            (
+                f"sum by (deployment_status) (kuberay_job_deployment_status{{{OF_NAMESPACE}}})",
+                "{{deployment_status}}",
+            )
+        ],
     ),
     (
         "Clusters not provisioned",
         "short",
-        [(f'kuberay_cluster_condition_provisioned{{{OF_NAMESPACE}, condition="false"}}', "{{name}}")],
+        [
+            (
+                f'kuberay_cluster_condition_provisioned{{{OF_NAMESPACE}, condition="false"}}',
+                "{{name}}",
+            )
+        ],
     ),
     (
         "Seconds until a cluster was provisioned",
@@ -36,7 +48,12 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
     (
         "Seconds that jobs took",
         "s",
-        [(f"kuberay_job_execution_duration_seconds{{{OF_NAMESPACE}}}", "{{name}} {{job_deployment_status}}")],
+        [
+            (
+                f"kuberay_job_execution_duration_seconds{{{OF_NAMESPACE}}}",
+                "{{name}} {{job_deployment_status}}",
+            )
+        ],
     ),
     ("CPU use per pod", "percent", [(f"ray_node_cpu_utilization{{{OF_CLUSTER}}}", "{{pod}}")]),
     (
@@ -47,7 +64,12 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
     (
         "Logical resources in use and free",
         "short",
-        [(f'sum by (Name, State) (ray_resources{{{OF_CLUSTER}, Name=~"CPU|GPU"}})', "{{Name}} {{State}}")],
+        [
+            (
+                f'sum by (Name, State) (ray_resources{{{OF_CLUSTER}, Name=~"CPU|GPU"}})',
+                "{{Name}} {{State}}",
+            )
+        ],
     ),
     (
         "Tasks by state",

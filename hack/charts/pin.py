@@ -1,6 +1,6 @@
 """Writes the Kustomize component that gives production its image, by digest and nothing else.
 
-    python hack/charts/pin.py registry/darkroom@sha256:... FILE
+python hack/charts/pin.py registry/darkroom@sha256:... FILE
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ def main() -> int:
     image, target = sys.argv[1], Path(sys.argv[2])
     match = re.fullmatch(r"(?P<name>[^@\s]+)@(?P<digest>sha256:[0-9a-f]{64})", image)
     if match is None:
-        print(f"IMAGE: got {image!r}, not a digest; write registry/darkroom@sha256:...", file=sys.stderr)
+        print(
+            f"IMAGE: got {image!r}, not a digest; write registry/darkroom@sha256:...",
+            file=sys.stderr,
+        )
         return 2
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(TEMPLATE.format(**match.groupdict()))

@@ -112,9 +112,7 @@ def schema_errors(manifests: Iterable[Mapping[str, Any]]) -> list[str]:
     return [f"{item['kind']} {item['name']}: {item['msg']}" for item in resources]
 
 
-def operator_verdicts(
-    manifests: Iterable[Mapping[str, Any]], *flags: str
-) -> list[dict[str, str]]:
+def operator_verdicts(manifests: Iterable[Mapping[str, Any]], *flags: str) -> list[dict[str, str]]:
     """What KubeRay's own Validate functions say, one dict with `error` for each manifest."""
     text = yaml.dump_all(list(manifests), Dumper=yaml.CSafeDumper)
     command = [str(tool("kuberay-validate")), *flags]

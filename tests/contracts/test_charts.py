@@ -113,7 +113,9 @@ def test_every_value_has_an_entry() -> None:
         documented = {leaf.dotted for leaf in leaves(read_entries(CHARTS / chart / "values.yaml"))}
         assert documented - tried == set()
     own = yaml.safe_load((CHARTS / "darkroom-cluster" / "tests" / "values.yaml").read_text())
-    cluster = {leaf.dotted for leaf in leaves(read_entries(CHARTS / "darkroom-cluster/values.yaml"))}
+    cluster = {
+        leaf.dotted for leaf in leaves(read_entries(CHARTS / "darkroom-cluster/values.yaml"))
+    }
     assert set(own) == cluster
 
 
@@ -275,7 +277,9 @@ def test_alerts_and_dashboard_use_metrics_that_exist() -> None:
 
     operator = download(f"github.com/ray-project/kuberay/ray-operator@{pins()['KUBERAY_VERSION']}")
     sources = [*Path(panels.__path__[0]).glob("*.py"), *(operator / "controllers").rglob("*.go")]
-    known = set(re.findall(r"\b(?:ray|kuberay)_[a-z_0-9]+", "".join(p.read_text() for p in sources)))
+    known = set(
+        re.findall(r"\b(?:ray|kuberay)_[a-z_0-9]+", "".join(p.read_text() for p in sources))
+    )
     text = render_text("darkroom-cluster", {"monitoring": {"enabled": True}})
     monitored = text[text.index("kuberay_job_deployment_status") :]
     queries = re.findall(r'(?:expr: |"expr": )(.*)', text)

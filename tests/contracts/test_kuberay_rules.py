@@ -105,7 +105,13 @@ def test_charts_give_the_same_verdict_at_render_time(case: Case) -> None:
 
 
 def test_every_rule_has_a_case_that_breaks_it() -> None:
-    sources = (Path(__file__).resolve().parents[2] / "src" / "darkroom" / "cluster").glob("*rules.py")
-    named = {rule for path in sources for rule in re.findall(r'Finding\(\s*"([a-z0-9-]+)"', path.read_text())}
+    sources = (Path(__file__).resolve().parents[2] / "src" / "darkroom" / "cluster").glob(
+        "*rules.py"
+    )
+    named = {
+        rule
+        for path in sources
+        for rule in re.findall(r'Finding\(\s*"([a-z0-9-]+)"', path.read_text())
+    }
     assert len(named) > 40
     assert named == {rule for case in CASES for rule in case["breaks"]}

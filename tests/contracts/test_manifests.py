@@ -61,7 +61,10 @@ def check(objects: Objects) -> None:
 
 
 def test_files_outside_kustomizations_pass() -> None:
-    files = [*(MANIFESTS / "infrastructure/capacity").glob("*.yaml"), MANIFESTS / "clusters/argocd-health.yaml"]
+    files = [
+        *(MANIFESTS / "infrastructure/capacity").glob("*.yaml"),
+        MANIFESTS / "clusters/argocd-health.yaml",
+    ]
     check([item for path in files for item in yaml.safe_load_all(path.read_text())])
 
 
@@ -143,7 +146,9 @@ def test_submitter_is_the_charts_submitter() -> None:
     del theirs["metadata"]["labels"]["app.kubernetes.io/instance"]
     for template in (ours, theirs):
         (container,) = template["spec"]["containers"]
-        container["env"] = [e for e in container["env"] if not e["name"].startswith(("AWS_", "DARK"))]
+        container["env"] = [
+            e for e in container["env"] if not e["name"].startswith(("AWS_", "DARK"))
+        ]
     assert ours == theirs
     assert plain["spec"]["submitterPodTemplate"]["spec"]["containers"][0]["env"]
 

@@ -143,9 +143,9 @@ def _check_fault_tolerance(spec: Object, annotations: Object, path: str) -> Iter
         problem = "RAY_REDIS_ADDRESS on the head asks for fault tolerance without its options"
         yield Finding("redis-address-without-options", where, problem)
     if options is not None:
-        given = [name for name in ("REDIS_PASSWORD", "RAY_REDIS_ADDRESS") if name in env]
+        given: list[str] = [name for name in ("REDIS_PASSWORD", "RAY_REDIS_ADDRESS") if name in env]
         given += ["redis-password"] if params.get("redis-password") else []
-        given += [k for k in (STORAGE_NAMESPACE_ANNOTATION,) if annotations.get(k)]
+        given += [key for key in (STORAGE_NAMESPACE_ANNOTATION,) if annotations.get(key)]
         for name in given:
             yield Finding("redis-settings-twice", where, f"{name} is also set on the head")
     if params.get("redis-username") or "REDIS_USERNAME" in env:

@@ -80,7 +80,7 @@ def _check_container(path: str, container: Object) -> Iterator[Finding]:
 def _check_image(path: str, image: Any) -> Iterator[Finding]:
     if not image or "@" in str(image):
         return
-    name, colon, tag = str(image).rsplit("/", 1)[-1].partition(":")
+    _, colon, tag = str(image).rsplit("/", 1)[-1].partition(":")
     if not colon or tag == "latest":
         problem = f"{image!r} names no fixed version"
         yield Finding("image-tag-latest", path, problem, "darkroom")
