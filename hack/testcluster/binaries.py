@@ -26,7 +26,7 @@ class Module:
     path: str
     """The module that `go/<name>/go.mod` requires at that version."""
     programs: dict[str, str]
-    """Program name -> package, relative to the module's path."""
+    """Program name -> package, relative to the module's path; `./` is the folder's own."""
     cgo: bool = False
     tags: str = ""
     version_variable: str = ""
@@ -82,7 +82,7 @@ MODULES = [
         {name: f"cmd/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
     ),
     Module("runc", "github.com/opencontainers/runc", {"runc": "."}, cgo=True, tags="seccomp"),
-    Module("coredns", "github.com/coredns/coredns", {"coredns": "."}),
+    Module("coredns", "github.com/coredns/coredns", {"coredns": "./"}),
     Module("kuberay", "github.com/ray-project/kuberay/ray-operator", {"kuberay-operator": "."}),
     Module(
         "helm",
@@ -149,14 +149,8 @@ def _build_module(module: Module) -> None:
         return
     for program, package in module.programs.items():
         started = time.monotonic()
-        _go(
-            module,
-            "build",
-            *module.flags(),
-            "-o",
-            str(BIN / program),
-            str(Path(module.path) / package),
-        )
+        source = package if package == "./" else str(Path(module.path) / package)
+        _go(module, "build", *module.flags(), "-o", str(BIN / program), source)
         print(f"built {program} {module.version} in {time.monotonic() - started:.0f} s", flush=True)
     stamp.write_text(key)
 
@@ -169,5 +163,5 @@ def _key(module: Module) -> str:
         repr(module.environment),
         repr(module.programs),
     ]
-    parts += [(module.folder / name).read_text() for name in ("go.mod", "go.sum")]
+    parts += [path.read_text() for path in sorted(module.folder.iterdir())]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

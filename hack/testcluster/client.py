@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from testcluster.settings import PROJECT
+
 # What the restricted pod security standard asks of a pod, with a read-only root on top of it.
 POD_SECURITY = {
     "runAsNonRoot": True,
@@ -28,7 +30,7 @@ class Kubectl:
 
     def __init__(self, *flags: str, namespace: str = "default") -> None:
         self.flags = flags
-        """What chooses the cluster; helm's are the same but for --context."""
+        """What chooses the cluster: --kubeconfig or --context."""
         self.namespace = namespace
 
     def within(self, namespace: str) -> "Kubectl":
@@ -46,6 +48,14 @@ class Kubectl:
         command = ["kubectl", *self.flags, f"--namespace={self.namespace}", *arguments]
         return subprocess.run(
             command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def helm(self, *arguments: str, timeout: float = 420) -> subprocess.CompletedProcess[str]:
+        """Runs helm on the same cluster and namespace, from the project's root."""
+        where = [flag.replace("--context", "--kube-context") for flag in self.flags]
+        command = ["helm", *arguments, *where, f"--namespace={self.namespace}"]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, check=False, cwd=PROJECT
         )
 
     def apply(self, *objects: dict[str, Any]) -> None:
@@ -116,3 +126,16 @@ def run_pod(namespace: Kubectl, name: str, spec: dict[str, Any], *, seconds: flo
     log = namespace("logs", name)
     assert phase == "Succeeded", log
     return log
+
+
+def rayjob_end(namespace: Kubectl, name: str, *, seconds: float) -> dict[str, Any]:
+    """Waits until a RayJob is over and returns its status."""
+
+    def end() -> dict[str, Any] | None:
+        status: dict[str, Any] = namespace.get("rayjob", name).get("status", {})
+        return status if status.get("jobDeploymentStatus") in {"Complete", "Failed"} else None
+
+    ended: dict[str, Any] = wait_for(
+        f"end of RayJob {name}", end, seconds=seconds, explain=namespace.explain
+    )
+    return ended

@@ -1,7 +1,6 @@
 """The darkroom-cluster chart, installed: its tests, its security, its autoscaling, its removal."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,17 +40,12 @@ class Release:
     def __init__(self, namespace: Kubectl) -> None:
         self.kubectl = namespace
 
-    def helm(self, *arguments: str, timeout: float = 420) -> subprocess.CompletedProcess[str]:
-        where = [flag.replace("--context", "--kube-context") for flag in self.kubectl.flags]
-        command = ["helm", *arguments, *where, f"--namespace={self.kubectl.namespace}"]
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, check=False, cwd=PROJECT
-        )
-
     def upgrade(self, *settings: str) -> None:
         """Installs or upgrades with the values for small clusters, and `settings` on top."""
         values = [f"--values={CHART}/ci/kind.yaml", *(f"--set={s}" for s in settings)]
-        done = self.helm("upgrade", "--install", RELEASE, str(CHART), *values, "--force-conflicts")
+        done = self.kubectl.helm(
+            "upgrade", "--install", RELEASE, str(CHART), *values, "--force-conflicts"
+        )
         assert done.returncode == 0, done.stderr
 
     def pods(self, node_type: str) -> list[dict[str, Any]]:
@@ -91,7 +85,7 @@ def release(namespace: Kubectl) -> Iterator[Release]:
 
 def _uninstall(release: Release) -> None:
     """Uninstalls, and fails unless every object of the release, and every pod, goes."""
-    done = release.helm("uninstall", RELEASE)
+    done = release.kubectl.helm("uninstall", RELEASE)
     assert done.returncode == 0, done.stderr
     kinds = "raycluster,statefulset,service,networkpolicy,serviceaccount,secret,role,rolebinding"
     of_release = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/managed-by=Helm"
@@ -105,7 +99,7 @@ def _uninstall(release: Release) -> None:
 
 def test_helm_test_passes(release: Release) -> None:
     """The chart's own check: a job with the token, S3 from the head and from a worker per pool."""
-    done = release.helm("test", RELEASE, "--logs", "--timeout=400s")
+    done = release.kubectl.helm("test", RELEASE, "--logs", "--timeout=400s")
     assert done.returncode == 0, f"{done.stdout}{done.stderr}{release.kubectl.explain()}"
 
 

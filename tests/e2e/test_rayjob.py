@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from testcluster.client import Kubectl, pod_spec, wait_for
+from testcluster.client import Kubectl, pod_spec, rayjob_end, wait_for
 
 # The worker pool is empty at the start: the autoscaler must bring the CPU that the task asks for.
 PROGRAM = (
@@ -58,13 +58,7 @@ def _rayjob(image: str, ray_version: str) -> dict[str, Any]:
 
 def test_a_rayjob_succeeds_on_a_worker_from_zero(namespace: Kubectl, image: str) -> None:
     namespace.apply(_rayjob(image, "2.60.0"))
-
-    def end() -> dict[str, Any] | None:
-        status = namespace.get("rayjob", "squares").get("status", {})
-        ended = status.get("jobDeploymentStatus") in {"Complete", "Failed"}
-        return status if ended else None
-
-    status = wait_for("end of the RayJob", end, seconds=420, explain=namespace.explain)
+    status = rayjob_end(namespace, "squares", seconds=420)
     assert status["jobStatus"] == "SUCCEEDED", status
     assert "squares 285" in namespace("logs", "--selector=job-name=squares", "--tail=-1")
     wait_for(
