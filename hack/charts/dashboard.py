@@ -17,6 +17,7 @@ TARGET = (
 )
 OF_CLUSTER = 'namespace="$namespace", ray_io_cluster=~"$cluster"'
 OF_NAMESPACE = 'namespace="$namespace"'
+_DISK_USED = f"ray_node_disk_usage{{{OF_CLUSTER}}}"
 
 # Title, unit, then query and legend of each line.
 PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
@@ -86,8 +87,7 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
         "percentunit",
         [
             (
-                f"ray_node_disk_usage{{{OF_CLUSTER}}} / (ray_node_disk_usage{{{OF_CLUSTER}}}"
-                f" + ray_node_disk_free{{{OF_CLUSTER}}})",
+                f"{_DISK_USED} / ({_DISK_USED} + ray_node_disk_free{{{OF_CLUSTER}}})",
                 "{{pod}}",
             )
         ],

@@ -112,10 +112,7 @@ def _readme(chart: str, entries: list[Entry]) -> str:
 
 def _row(entry: Entry) -> str:
     default = json.dumps(entry.default, separators=(", ", ": "))
-    if len(default) > 60:
-        default = "see values.yaml"
-    else:
-        default = f"`{default}`"
+    default = "see values.yaml" if len(default) > 60 else f"`{default}`"
     return f"| `{entry.dotted}` | {default} | {entry.description.replace('|', '&#124;')} |"
 
 

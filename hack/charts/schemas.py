@@ -71,7 +71,7 @@ class _Loader(yaml.CSafeLoader):
     """YAML 1.1 gives a lone `=` a tag of its own; CRDs that document operators have it."""
 
 
-_Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: node.value)
+_Loader.add_constructor("tag:yaml.org,2002:value", lambda _, node: node.value)
 
 Kind = tuple[str, str, str, Schema]
 

@@ -1,4 +1,4 @@
-"""The charts render what the API server, the operator and Darkroom's policies take, value by value."""
+"""The charts render what API server, operator and Darkroom's policies take, value by value."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ MISSPELT = [
 
 @pytest.mark.parametrize(("chart", "values"), MISSPELT, ids=[json.dumps(m[1]) for m in MISSPELT])
 def test_misspelt_key_is_refused(chart: str, values: dict[str, Any]) -> None:
-    with pytest.raises(RenderError, match="additional properties|Additional property"):
+    with pytest.raises(RenderError, match=r"additional properties|Additional property"):
         render(chart, merged(GROUND[chart], values))
 
 
@@ -271,7 +271,7 @@ def test_name_hash_follows_the_spec_and_fits() -> None:
 
 
 def test_alerts_and_dashboard_use_metrics_that_exist() -> None:
-    """Names are looked up where they are defined: in Ray's own panels and the operator's sources."""
+    """Names are looked up where they are defined: Ray's own panels and the operator's sources."""
     import ray.dashboard.modules.metrics.dashboards as panels
     from schemas import download, pins
 

@@ -89,7 +89,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("programs")
     (folder / "darkroom").write_text('#!/bin/sh\nprintf "%s\\0" "$@" > "$ARGUMENTS"\n')
     (folder / "ray").write_text(
-        '#!/bin/sh\ncase "$2" in status) exit 1;; submit) printf "%s\\0" "$@" > "$ARGUMENTS";; esac\n'
+        '#!/bin/sh\n[ "$2" = status ] && exit 1\n'
+        '[ "$2" = submit ] && printf "%s\\0" "$@" > "$ARGUMENTS"\ntrue\n'
     )
     for program in folder.iterdir():
         program.chmod(0o755)
@@ -103,7 +104,7 @@ def run_shell(programs: Path, shell: list[str], line: str) -> list[str]:
     environment = {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "ARGUMENTS": str(record),
-        "HOME": "/tmp/home",
+        "HOME": "/home/darkroom",
         "LC_ALL": "C.UTF-8",
     }
     subprocess.run([*shell, line], env=environment, check=True, capture_output=True, timeout=20)
@@ -122,7 +123,7 @@ def arrive(programs: Path, arguments: list[str], mode: str) -> list[str]:
     line = job["spec"]["entrypoint"]  # type: ignore[index]
     if mode == "K8sJobMode":
         (verdict,) = operator_verdicts([job], "-submit-command")
-        line = kubelet_expand(verdict["command"], {"HOME": "/tmp/home", "RAY_ADDRESS": "x"})
+        line = kubelet_expand(verdict["command"], {"HOME": "/home/darkroom", "RAY_ADDRESS": "x"})
         submitted = run_shell(programs, ["/bin/bash", "-ce", "--"], line)
         line = shlex.join(submitted[submitted.index("--") + 1 :])  # as `ray job submit` does
     return run_shell(programs, ["/bin/sh", "-c"], line)[4:]

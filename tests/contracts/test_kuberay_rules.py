@@ -1,4 +1,4 @@
-"""One set of fixtures holds three judges to the same verdicts: rules.py, the charts, the operator."""
+"""One set of fixtures holds rules.py, the charts and the operator to the same verdicts."""
 
 from __future__ import annotations
 

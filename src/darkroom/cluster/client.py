@@ -217,10 +217,14 @@ def _identity(manifest: Object) -> str:
 
 
 def _translate(error: Any, subject: str) -> DarkroomError:
-    """4xx is the user's to mend, but for conflicts and throttling; the rest may pass."""
+    """4xx is the user's to mend, but for conflicts and throttling; the rest may pass.
+
+    A server-side apply answers 500 to a field that a CRD does not know.
+    """
     status = error.status or 0
     message = _message(error)
-    if 400 <= status < 500 and status not in (409, 429):
+    unknown_field = "failed to create typed patch object" in message
+    if unknown_field or (400 <= status < 500 and status not in (409, 429)):
         return RefusedError(subject, None, f"refused by the API server: {message}")
     return ClusterError(f"{subject}: the API server answered {status}: {message}")
 

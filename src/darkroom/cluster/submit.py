@@ -62,10 +62,12 @@ def follow_job(cluster: Cluster, name: str, logs: str | None, open_store: OpenSt
     follower = Follower(cluster, name, say)
     try:
         verdict = follower.run()
-    except KeyboardInterrupt:
+    except Exception:
+        raise
+    except BaseException:  # Ctrl-C, or the signal that the command line makes of it
         say(f"\n{name} goes on. Come back:  {_command(cluster, 'follow', name)}")
         say(f"Stop it:  {_command(cluster, 'cancel', name)}")
-        return 130
+        raise
     _keep(cluster, follower, verdict, logs, open_store)
     say(f"== {name}: {verdict.summary}")
     return verdict.exit_code

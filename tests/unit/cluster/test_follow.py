@@ -38,7 +38,7 @@ class ScriptedCluster:
         self.jobs, self.pod_script, self.logs = jobs, pods or [[]], logs or {}
         self.asked_since: list[str | None] = []
 
-    def get(self, api_version: str, kind: str, name: str) -> dict[str, Any] | None:
+    def get(self, *_identity: str) -> dict[str, Any] | None:
         found = self.jobs.pop(0) if len(self.jobs) > 1 else self.jobs[0]
         if isinstance(found, Exception):
             raise found
@@ -52,7 +52,7 @@ class ScriptedCluster:
     def events(self) -> list[dict[str, Any]]:
         return []
 
-    def follow_log(self, pod: str, container: str, since: str | None) -> Iterator[str]:
+    def follow_log(self, pod: str, _container: str, since: str | None) -> Iterator[str]:
         self.asked_since.append(since)
         for item in self.logs.get(pod, [[]]).pop(0):
             if isinstance(item, Exception):
@@ -94,7 +94,9 @@ def test_success_shows_each_phase_once_and_the_log() -> None:
 
 def test_a_lost_log_is_taken_up_where_it_broke_off() -> None:
     logs = {"train-1": [["t1 a", "t2 b", ClusterError("reset")], ["t2 b", "t2 c", "t3 b"]]}
-    cluster = ScriptedCluster([job("Running", "RUNNING"), job("Complete", "SUCCEEDED")], [[submitter()]], logs)
+    cluster = ScriptedCluster(
+        [job("Running", "RUNNING"), job("Complete", "SUCCEEDED")], [[submitter()]], logs
+    )
     follower, _, _, _ = follow(cluster)
     assert follower.record.log == ["a", "b", "c", "b"]
     assert cluster.asked_since == [None, "t2"]
@@ -182,7 +184,7 @@ def test_exit_code_of_every_state(state: str, outcome: str, code: int | None) ->
 
 
 def test_the_error_line_is_the_last_exception_else_the_operators_first_line() -> None:
-    assert error_line("", ["a", "\x1b[31mray.exceptions.RayTaskError(ValueError): x\x1b[0m", "b"]) == (
-        "ray.exceptions.RayTaskError(ValueError): x"
-    )
+    assert error_line(
+        "", ["a", "\x1b[31mray.exceptions.RayTaskError(ValueError): x\x1b[0m", "b"]
+    ) == ("ray.exceptions.RayTaskError(ValueError): x")
     assert error_line("DeadlineExceeded: too slow\nmore", ["fine"]) == "DeadlineExceeded: too slow"

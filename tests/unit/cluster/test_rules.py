@@ -12,9 +12,12 @@ from darkroom.cluster.pod_rules import is_quantity
 from darkroom.cluster.rules import check_manifest
 
 KEYS = st.sampled_from(
-    ["spec", "metadata", "name", "rayClusterSpec", "headGroupSpec", "workerGroupSpecs", "template"]
-    + ["containers", "deletionStrategy", "deletionRules", "condition", "clusterSelector", "labels"]
-    + ["resources", "limits", "rayStartParams", "authOptions", "env", "securityContext", "image"]
+    [
+        *("spec", "metadata", "name", "rayClusterSpec", "headGroupSpec", "workerGroupSpecs"),
+        *("template", "containers", "env", "deletionStrategy", "deletionRules", "condition"),
+        *("clusterSelector", "labels", "resources", "limits", "image", "rayStartParams"),
+        *("authOptions", "securityContext"),
+    ]
 )
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
 DATA = st.recursive(
