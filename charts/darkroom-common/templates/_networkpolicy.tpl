@@ -73,8 +73,6 @@ spec:
         {{- toYaml $np.apiServerTo | nindent 8 }}
       ports:
         {{- include "darkroom.tcpPorts" $np.apiServerPorts | nindent 8 }}
-  {{- else }}
-  egress: []
   {{- end }}
 ---
 apiVersion: networking.k8s.io/v1
@@ -88,8 +86,8 @@ spec:
   podSelector:
     matchLabels:
       {{- toYaml .submitters | nindent 6 }}
+  # No ingress rule is no ingress; an empty list would differ from what the server stores.
   policyTypes: [Ingress, Egress]
-  ingress: []
   egress:
     - to:
         - podSelector:
