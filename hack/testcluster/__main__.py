@@ -78,7 +78,7 @@ def shell(command: list[str]) -> None:
 
 
 def _pytest(arguments: list[str], environment: dict[str, str]) -> int:
-    command = [sys.executable, "-m", "pytest", "tests/e2e", *arguments]
+    command = [sys.executable, "-m", "pytest", "tests/e2e", "--timeout=1500", *arguments]
     return subprocess.run(command, cwd=PROJECT, env=environment).returncode
 
 

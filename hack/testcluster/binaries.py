@@ -90,8 +90,6 @@ MODULES = [
         {"helm": "cmd/helm"},
         version_variable="helm.sh/helm/v4/internal/version.version",
     ),
-    Module("kubeconform", "github.com/yannh/kubeconform", {"kubeconform": "cmd/kubeconform"}),
-    Module("kwok", "sigs.k8s.io/kwok", {"kwok": "cmd/kwok"}),
 ]
 CLUSTER = ["kubernetes", "etcd", "containerd", "runc", "coredns", "kuberay"]
 

@@ -1,6 +1,7 @@
 """Installs the KubeRay operator from its Go module: objects by kustomize, the image from source."""
 
 import json
+import os
 import subprocess
 
 from testcluster import archive
@@ -42,6 +43,8 @@ def _kustomization() -> str:
     folder = NODE / "operator"
     folder.mkdir(exist_ok=True)
     upstream = module_directory("kuberay") / "config" / "default"
-    content = {"namespace": NAMESPACE, "resources": [str(upstream)]}
+    # kustomize takes no absolute path.
+    resource = os.path.relpath(upstream.resolve(), folder.resolve())
+    content = {"namespace": NAMESPACE, "resources": [resource]}
     (folder / "kustomization.yaml").write_text(json.dumps(content))
     return str(folder)
