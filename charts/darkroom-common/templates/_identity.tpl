@@ -19,7 +19,7 @@ _serviceaccount.tpl and _networkpolicy.tpl.
 
 {{- define "darkroom.s3.endpoint" -}}
 {{- if include "darkroom.devS3Enabled" . -}}
-{{- printf "http://%s-s3.%s:8333" (include "darkroom.fullname" .) .Release.Namespace -}}
+{{- printf "http://%s-s3.%s.svc:8333" (include "darkroom.fullname" .) .Release.Namespace -}}
 {{- else -}}
 {{- .Values.s3.endpoint -}}
 {{- end -}}

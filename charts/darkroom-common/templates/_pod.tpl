@@ -158,6 +158,12 @@ spec:
         - name: RAY_NODE_MARKET_TYPE
           value: spot
         {{- end }}
+      # Bash is the first process and ignores SIGTERM; without this every deletion takes the whole
+      # grace period and Ray's workers never hear of it.
+      lifecycle:
+        preStop:
+          exec:
+            command: [ray, stop, --grace-period, {{ max 1 (sub (int $group.terminationGracePeriodSeconds) 10) | quote }}]
       {{- with $root.Values.envFrom }}
       envFrom:
         {{- toYaml . | nindent 8 }}

@@ -19,7 +19,10 @@ from darkroom.cluster.explain import Cause, causes
 
 POLL_SECONDS = 2.0
 SUBMITTER_CONTAINER = "ray-job-submitter"
-_EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit)\b.*")
+# A Python exception's last line, or the one line in which `darkroom` says what was wrong.
+_EXCEPTION = re.compile(
+    r"^(?:darkroom: |(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit)\b).*"
+)
 
 
 class Source(Protocol):
@@ -63,7 +66,11 @@ def verdict(job: Object, log: list[str]) -> Verdict | None:
         return Verdict(0, "succeeded")
     if state == "ValidationFailed":
         return Verdict(2, f"refused by the operator: {message or reason}")
-    if state in ("Complete", "Failed"):
+    # Ray's verdict stands before the operator's: that one waits until the submitter's retries,
+    # which only read the log again, are used up.
+    retries = (job.get("spec") or {}).get("backoffLimit") or 0
+    over = state == "Running" and outcome in ("FAILED", "STOPPED") and not retries
+    if over or state in ("Complete", "Failed"):
         named = reason or outcome or state
         return Verdict(1, f"failed: {named}: {error_line(message, log)}")
     return None

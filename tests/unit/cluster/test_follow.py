@@ -171,6 +171,7 @@ def test_a_deleted_job_ends_it() -> None:
         ("Retrying", "FAILED", None),
         ("Suspended", "", None),
         ("Running", "SUCCEEDED", None),
+        ("Running", "FAILED", 1),
         ("Complete", "SUCCEEDED", 0),
         ("Complete", "STOPPED", 1),
         ("Complete", "FAILED", 1),
@@ -183,8 +184,16 @@ def test_exit_code_of_every_state(state: str, outcome: str, code: int | None) ->
     assert (found.exit_code if found else None) == code
 
 
+def test_a_failure_that_will_be_retried_is_not_the_end() -> None:
+    failed = job("Running", "FAILED") | {"spec": {"backoffLimit": 1}}
+    assert verdict(failed, []) is None
+
+
 def test_the_error_line_is_the_last_exception_else_the_operators_first_line() -> None:
     assert error_line(
         "", ["a", "\x1b[31mray.exceptions.RayTaskError(ValueError): x\x1b[0m", "b"]
     ) == ("ray.exceptions.RayTaskError(ValueError): x")
+    assert error_line("x", ["darkroom: input: no such output", "job failed"]).startswith(
+        "darkroom:"
+    )
     assert error_line("DeadlineExceeded: too slow\nmore", ["fine"]) == "DeadlineExceeded: too slow"
