@@ -143,7 +143,8 @@ def _build_module(module: Module) -> None:
     BIN.mkdir(parents=True, exist_ok=True)
     stamp = BIN / f".{module.name}.stamp"
     key = _key(module)
-    if stamp.exists() and stamp.read_text() == key:
+    complete = all((BIN / program).exists() for program in module.programs)
+    if complete and stamp.exists() and stamp.read_text() == key:
         return
     for program, package in module.programs.items():
         started = time.monotonic()

@@ -139,7 +139,7 @@ def three_workers(release: Release) -> Iterator[set[str]]:
     """Three workers that the autoscaler brought, held busy; their uids."""
     jobs = ["ray", "job"]
     head = "--address=http://127.0.0.1:8265"
-    hold = ["--no-wait", "--submission-id=hold", "--", "python", "-c", f'"{HOLD_THREE_WORKERS}"']
+    hold = ["--no-wait", "--submission-id=hold", "--", "python", "-c", HOLD_THREE_WORKERS]
     release.on_head(*jobs, "submit", head, *hold)
     wait_for(
         "three workers",
