@@ -93,7 +93,7 @@ def build_config(config_type: type[ConfigT], values: Mapping[str, Any]) -> Confi
         # Through JSON, where strict mode still reads lists as tuples and strings as enums.
         return config_type.model_validate_json(json.dumps(values))
     except ValidationError as error:
-        raise _translate(config_type, values, error) from None
+        raise _translate(config_type, error) from None
     except (TypeError, ValueError) as error:
         raise ConfigError("config", None, f"is not plain data: {error}") from None
 
@@ -120,9 +120,7 @@ def closest(word: str, known: Sequence[str]) -> str | None:
     return matches[0] if matches else None
 
 
-def _translate(
-    config_type: type[Config], values: Mapping[str, Any], error: ValidationError
-) -> ConfigError:
+def _translate(config_type: type[Config], error: ValidationError) -> ConfigError:
     faults = error.errors(include_url=False)
     # An unknown key explains a missing one, so it is named first.
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
@@ -130,7 +128,7 @@ def _translate(
     field = ".".join(parts) or "config"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     if fault["type"] == "extra_forbidden":
-        known = _keys_beside(config_type, values, parts)
+        known = _keys_beside(config_type, parts)
         guess = closest(parts[-1], known)
         remedy = f"did you mean {guess!r}?" if guess else f"known keys: {', '.join(known)}"
         return ConfigError(field, None, "unknown key", remedy + more)
@@ -142,9 +140,7 @@ def _translate(
     return ConfigError(field, shown, message + more)
 
 
-def _keys_beside(
-    config_type: type[Config], values: Mapping[str, Any], parts: Sequence[str]
-) -> list[str]:
+def _keys_beside(config_type: type[Config], parts: Sequence[str]) -> list[str]:
     """Names of the fields beside the unknown key at `parts`, read off the JSON Schema."""
     schema = config_type.model_json_schema()
     definitions = schema.get("$defs", {})

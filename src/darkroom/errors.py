@@ -99,7 +99,7 @@ class WorkerLostError(TrainingError):
     """A training worker stopped answering within its time limit."""
 
 
-class InterruptedBySignal(DarkroomError):
+class InterruptedBySignal(DarkroomError):  # noqa: N818 - a stop on request is no error
     """SIGTERM or SIGINT arrived; everything done so far is kept and resumable."""
 
     exit_code = 143
@@ -109,7 +109,7 @@ _MAX_SHOWN = 120
 
 
 def _shorten(value: object) -> str | None:
-    """The value as shown to the user: one line, bounded; None hides it (secrets, nothing to show)."""
+    """The value on one bounded line; None hides it (a secret, or nothing to show)."""
     if value is None:
         return None
     text = repr(value)

@@ -1,0 +1,72 @@
+# Everything a developer runs. `make help` lists it. Needs git, make and Python 3.11 to 3.14.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# More arguments for pytest: make test-unit ARGS="-k schedule -x"
+ARGS ?=
+
+##@ Start here
+.PHONY: help setup run
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv from the hash-pinned lock (does nothing when it is current)
+
+run: setup ## Train on handwritten digits through Ray and S3, and fetch the report
+	PATH="$(CURDIR)/$(BIN):$$PATH" darkroom storage serve --data .darkroom/s3 --bucket darkroom -- examples/digits.sh
+
+##@ Check
+.PHONY: test test-unit test-integration test-contracts lint format proof
+test: setup ## Run the unit, integration and contract tests
+	$(BIN)/pytest $(ARGS)
+
+test-unit: setup ## Run the tests of single modules (seconds)
+	$(BIN)/pytest tests/unit $(ARGS)
+
+test-integration: setup ## Run the tests on a real local Ray and a real S3 server
+	$(BIN)/pytest tests/integration $(ARGS)
+
+test-contracts: setup ## Run the tests of what can drift: docs, schemas, versions, locks
+	$(BIN)/pytest tests/contracts $(ARGS)
+
+lint: setup ## Check style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: setup ## Rewrite the code in the project's format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+proof: setup ## Run the long proofs (many kills and resumes; tens of minutes)
+	$(BIN)/pytest tests/proofs --timeout 3600 $(ARGS)
+
+##@ Generate
+.PHONY: docs lock
+docs: setup ## Write what docs/ holds of generated text: JSON Schemas and command-line help
+	$(BIN)/python scripts/generate_docs.py
+
+# make lock UPGRADE=1 takes the newest versions that pyproject.toml allows.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+  --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
+lock: setup ## Resolve pyproject.toml into requirements/*.txt
+	$(COMPILE) --extra jobs pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) --extra dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	echo uv | $(COMPILE) -c requirements/dev.txt - -o requirements/uv.txt
+
+##@ Tidy
+.PHONY: clean
+clean: ## Remove caches and build outputs (keeps .venv and .darkroom)
+	rm -rf build dist .cache .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements/dev.txt requirements/uv.txt pyproject.toml scripts/setup
+	scripts/setup
+	@touch $@

@@ -1,0 +1,102 @@
+"""What a user sees: results on stdout, errors and logs on stderr.
+
+With --json, stdout carries exactly one JSON object, for an error too. Exit codes are those of
+`darkroom.errors`; usage errors are bad input, 2. Nothing here decides what is computed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from darkroom.cli.stopping import Stopped
+from darkroom.errors import DarkroomError, InputError
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def print_result(result: Mapping[str, Any], *, as_json: bool) -> None:
+    """A verb's result: JSON, or one `name  value` line per figure, nested names dotted."""
+    if as_json:
+        print_json(result)
+        return
+    rows = list(_rows(result))
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        print(f"{name:{width}}  {value}".rstrip(), flush=True)
+
+
+def print_error(error: BaseException, *, as_json: bool, debug: bool) -> int:
+    """Report an error in one line (and as JSON), and return its exit code."""
+    exit_code = _exit_code(error)
+    message = _message(error, debug=debug)
+    if debug:
+        traceback.print_exception(error)
+    print(f"darkroom: {message}", file=sys.stderr, flush=True)
+    if as_json:
+        shown: dict[str, Any] = {"type": type(error).__name__, "message": message}
+        if isinstance(error, InputError):
+            shown |= {"field": error.field, "remedy": error.remedy}
+        print_json({"error": shown, "exit_code": exit_code})
+    return exit_code
+
+
+def log_to_stderr(*, debug: bool) -> None:
+    """Send Darkroom's own log records to stderr; other libraries keep their settings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logger = logging.getLogger("darkroom")
+    logger.handlers = [handler]
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    logger.propagate = False
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Keep stdout for the result, whatever libraries and child processes print meanwhile."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _exit_code(error: BaseException) -> int:
+    return error.exit_code if isinstance(error, (DarkroomError, Stopped)) else 1
+
+
+def _message(error: BaseException, *, debug: bool) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, (DarkroomError, Stopped)):
+        return text
+    hint = "" if debug else "; DARKROOM_DEBUG=1 or --debug shows the traceback"
+    return f"unexpected {type(error).__name__}: {text}{hint}"
+
+
+def _rows(result: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in result.items():
+        if isinstance(value, Mapping):
+            yield from _rows(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _show(value)
+
+
+def _show(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_show(item) for item in value)
+    return "-" if value is None else str(value)

@@ -1,0 +1,247 @@
+"""The job verbs: one row of a table each, and the one command that all of them are.
+
+A verb's config is `darkroom.jobs.<verb>.config.<Verb>Config`, its job is the `run(config)` of
+`darkroom.jobs.<verb>.job`. Both are imported when the verb runs, so `--help` costs neither
+pydantic nor ray, and `--show-config` no ray. A flag is a short name for one config field.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from darkroom.cli import output
+from darkroom.errors import ConfigError
+
+if TYPE_CHECKING:
+    from darkroom.config import JobConfig
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One option of a verb. Without a field, the command line itself answers to it."""
+
+    name: str
+    help: str
+    field: str | None = None
+    """Dotted path of the config field that it sets."""
+    metavar: str | None = None
+    type: Any = str
+    read: Callable[[Any], Any] = lambda value: value
+    """From what was typed to the field's plain value; the config checks it."""
+
+    @property
+    def parameter(self) -> inspect.Parameter:
+        """As typer reads it off a signature."""
+        optional = self.type if self.type is bool else self.type | None
+        option = typer.Option(f"--{self.name}", help=self.help, metavar=self.metavar)
+        return inspect.Parameter(
+            self.key,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False if self.type is bool else None,
+            annotation=Annotated[optional, option],
+        )
+
+    @property
+    def key(self) -> str:
+        """The option's name as a Python name."""
+        return self.name.replace("-", "_")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A job as the command line knows it."""
+
+    name: str
+    summary: str
+    flags: tuple[Flag, ...]
+
+    @property
+    def config_type(self) -> type[JobConfig]:
+        """The class of the verb's config; imports pydantic, never ray or torch."""
+        module = importlib.import_module(f"darkroom.jobs.{self.name}.config")
+        config_type: type[JobConfig] = getattr(module, f"{self.name.title()}Config")
+        return config_type
+
+    def run(self, config: JobConfig) -> Mapping[str, Any]:
+        """Do the job; imports ray and torch."""
+        job = importlib.import_module(f"darkroom.jobs.{self.name}.job")
+        result: Mapping[str, Any] = job.run(config)
+        return result
+
+
+def _scalar(text: str) -> Any:
+    """`3` as a number, `cat` as a text: what the same characters would be in the config file."""
+    from darkroom.plain_yaml import parse_scalar
+
+    return parse_scalar(text, where="command line") if text else text
+
+
+def _scalars(text: str) -> list[Any]:
+    return [_scalar(word.strip()) for word in text.split(",")]
+
+
+def _image_folder(uri: str) -> dict[str, str]:
+    return {"kind": "image_folder", "uri": uri}
+
+
+def _uri(name: str, text: str) -> Flag:
+    return Flag(name, text, name, "URI")
+
+
+def _number(name: str, text: str, field: str | None = None) -> Flag:
+    return Flag(name, text, field or name.replace("-", "_"), "N", read=_scalar)
+
+
+def _switch(name: str, text: str, field: str | None = None) -> Flag:
+    return Flag(name, text, field, type=bool)
+
+
+SHARED_FLAGS = (
+    Flag("recipe", "Start from a named recipe; `darkroom recipes` lists them.", metavar="NAME"),
+    Flag("config", "Settings of this verb as YAML, over the recipe's.", metavar="FILE", type=Path),
+    Flag(
+        "set",
+        "Set one field, over everything else; repeatable.",
+        metavar="A.B=VALUE",
+        type=list[str],
+    ),
+    _uri("output", "Where to publish: s3://bucket/prefix or a path."),
+    _switch("resume", "Finish an interrupted run, or keep a finished one."),
+    _switch("overwrite", "Replace what is published at the output."),
+    _number("seed", "Everything random derives from it."),
+    _number("limit", "A quick look: at most N inputs or pictures."),
+    _switch("show-config", "Print the resolved settings as YAML, and do nothing."),
+    _switch("json", "Print one JSON object on stdout, for an error too."),
+    _switch("debug", "Show tracebacks and debug logs (also DARKROOM_DEBUG=1)."),
+)
+
+VERBS = (
+    Verb(
+        "prepare",
+        "Check, augment and resize pictures, and store them as Parquet.",
+        (
+            Flag(
+                "input",
+                "A folder of pictures with one subfolder per class.",
+                "source",
+                "URI",
+                read=_image_folder,
+            ),
+        ),
+    ),
+    Verb(
+        "train",
+        "Train a class-conditional diffusion model.",
+        (
+            _uri("input", "Data that `darkroom prepare` published."),
+            _number("num-workers", "Data-parallel workers.", "workers.num_workers"),
+        ),
+    ),
+    Verb(
+        "sample",
+        "Draw pictures with a trained model.",
+        (
+            _uri("input", "A model that `darkroom train` published."),
+            _number("num-images", "How many pictures, over all classes."),
+            Flag("classes", "Names or indices, as 0,3,7.", "classes", "LIST", read=_scalars),
+            Flag("sampler", "ddpm, ddim or dpm-solver++.", "sampler", "NAME"),
+            _number("steps", "Calls of the model per picture.", "num_steps"),
+            _number("guidance-scale", "Classifier-free guidance; 1 is off."),
+            _switch("strip", "Keep frames of the reverse process too.", "strip"),
+        ),
+    ),
+    Verb(
+        "evaluate",
+        "Measure drawn pictures against real ones.",
+        (
+            _uri("input", "Samples that `darkroom sample` published, or a folder of pictures."),
+            _uri("reference", "Prepared data to measure against."),
+        ),
+    ),
+    Verb(
+        "report",
+        "Put a run on one self-contained HTML page.",
+        (
+            _uri("input", "A model that `darkroom train` published."),
+            _uri("data", "Its data, when not the model's own parent."),
+            _uri("samples", "Samples to show."),
+            _uri("evaluation", "An evaluation to show."),
+        ),
+    ),
+)
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Add one command per row of VERBS."""
+    for verb in VERBS:
+        app.command(verb.name, help=verb.summary)(_command(verb))
+
+
+def _command(verb: Verb) -> Callable[..., None]:
+    flags = (*verb.flags, *SHARED_FLAGS)
+
+    def command(**options: Any) -> None:
+        _run(verb, flags, options)
+
+    # typer makes its options from the signature.
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [flag.parameter for flag in flags]
+    )
+    return command
+
+
+def _run(verb: Verb, flags: tuple[Flag, ...], options: Mapping[str, Any]) -> None:
+    config = _resolve(verb, flags, options)
+    as_json: bool = options["json"]
+    if options["show_config"]:
+        _show_config(config, as_json=as_json)
+        return
+    with output.stdout_to_stderr():
+        result = verb.run(config)
+    output.print_result(result, as_json=as_json)
+
+
+def _resolve(verb: Verb, flags: tuple[Flag, ...], options: Mapping[str, Any]) -> JobConfig:
+    from darkroom.config_source import load_config
+    from darkroom.recipes import get_recipe
+
+    recipe: str | None = options["recipe"]
+    return load_config(
+        verb.config_type,
+        recipe=get_recipe(recipe).config(verb.name) if recipe is not None else None,
+        file=options["config"],
+        flags={
+            **{
+                flag.field: flag.read(options[flag.key])
+                for flag in flags
+                if flag.field is not None and options[flag.key] not in (None, False)
+            },
+            **_on_existing(resume=options["resume"], overwrite=options["overwrite"]),
+        },
+        settings=options["set"] or (),
+    )
+
+
+def _on_existing(*, resume: bool, overwrite: bool) -> dict[str, str]:
+    if resume and overwrite:
+        raise ConfigError("--resume", None, "contradicts --overwrite", "give one of them")
+    if resume:
+        return {"on_existing": "resume"}
+    return {"on_existing": "overwrite"} if overwrite else {}
+
+
+def _show_config(config: JobConfig, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(config.to_dict())
+        return
+    from darkroom.config_source import SCHEMA_VERSION
+    from darkroom.plain_yaml import dump_yaml
+
+    print(dump_yaml({"version": SCHEMA_VERSION, **config.to_dict()}), end="")

@@ -1,0 +1,111 @@
+"""Where a job's config comes from: recipe < YAML file < flags < `--set a.b=c`.
+
+Each later source wins. The file's mappings are merged key by key into the recipe's; a flag or
+`--set` replaces exactly the value at its path. `darkroom.config` validates the result, once;
+`darkroom.plain_yaml` says what may stand in the file. Nothing here knows what a job is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from darkroom.config import ConfigT, build_config
+from darkroom.errors import ConfigError
+from darkroom.plain_yaml import decode, parse_yaml
+
+SCHEMA_VERSION = 1
+"""Of config files; `version: 1` may stand at the top of one."""
+
+MAX_FILE_BYTES = 1024 * 1024
+
+
+def load_config(
+    config_type: type[ConfigT],
+    *,
+    recipe: Mapping[str, Any] | None = None,
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    settings: Iterable[str] = (),
+) -> ConfigT:
+    """Merge the sources and validate the result.
+
+    flags: dotted path -> plain value. settings: the texts of `--set`, each `a.b=c`.
+    Errors: ConfigError naming the field, or the file and line.
+    """
+    values = merge(recipe or {}, read_file(file) if file else {})
+    for path, value in (flags or {}).items():
+        _assign(values, path, value)
+    for setting in settings:
+        path, value = parse_setting(setting)
+        _assign(values, path, value)
+    return build_config(config_type, values)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` on top: mappings key by key, every other value replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping):
+            merged[key] = merge(below if isinstance(below, Mapping) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds, less its `version`."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        problem = error.strerror or type(error).__name__
+        raise ConfigError(
+            "--config", str(path), f"cannot be read ({problem})", "name a YAML file"
+        ) from None
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(str(path), None, f"is larger than {MAX_FILE_BYTES} bytes")
+    values = parse_yaml(decode(data, str(path)), where=str(path))
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(str(path), None, "holds no mapping", "write `key: value` lines")
+    version = values.pop("version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        raise ConfigError(
+            f"{path}: version",
+            version,
+            f"this Darkroom reads version {SCHEMA_VERSION}",
+            "rewrite the file by docs/configuration.md, or use the Darkroom it was written for",
+        )
+    return values
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`a.b=c` as (path, value); the value is YAML, so `[1, 2]`, `null` and `{k: v}` work."""
+    path, equals, value = text.partition("=")
+    path = path.strip()
+    if not equals:
+        raise ConfigError("--set", text, "has no =", "write --set a.b=value")
+    if not all(path.split(".")):
+        raise ConfigError("--set", text, "names no field", "write --set a.b=value")
+    if not value.strip():
+        raise ConfigError(
+            f"--set {path}", value, "is empty", "write null for nothing, '\"\"' for an empty text"
+        )
+    return path, parse_yaml(value, where=f"--set {path}")
+
+
+def _assign(values: dict[str, Any], path: str, value: Any) -> None:
+    """Put `value` at the dotted path, making the mappings on the way."""
+    *parents, last = path.split(".")
+    for depth, key in enumerate(parents, start=1):
+        below = values.get(key)
+        if isinstance(below, (list, tuple)):
+            name = ".".join(parents[:depth])
+            raise ConfigError(path, None, f"{name} is a list", f"set all of it: --set {name}=[...]")
+        values[key] = dict(below) if isinstance(below, Mapping) else {}
+        values = values[key]
+    values[last] = value

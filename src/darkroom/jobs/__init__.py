@@ -1,0 +1,1 @@
+"""One package per verb: the only place that imports ray."""

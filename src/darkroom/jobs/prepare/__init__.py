@@ -1,0 +1,1 @@
+"""`darkroom prepare`: pictures in, checked and encoded Parquet out."""

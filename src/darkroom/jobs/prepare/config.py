@@ -1,0 +1,197 @@
+"""What `darkroom prepare` reads, how it treats each picture, and how it lays out the Parquet.
+
+Assumes nothing about the input; it is listed when the job starts. Imports neither ray nor torch,
+so the command line can print and check it at once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from darkroom.config import Config, Fraction, JobConfig, PositiveInt, operational
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+ImageFormat = Literal["jpeg", "png", "webp"]
+Side = Annotated[int, Field(ge=1, le=16_384)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+class DigitsSource(Config):
+    """The 1,797 handwritten digits that scikit-learn ships: 8x8, grey, ten classes."""
+
+    kind: Literal["digits"] = "digits"
+    """Names the source."""
+
+
+class ImageFolderSource(Config):
+    """A folder with one subfolder per class: `<uri>/<class>/**/<picture>.{jpg,jpeg,png,webp}`."""
+
+    kind: Literal["image_folder"] = "image_folder"
+    """Names the source."""
+    uri: Annotated[str, Field(min_length=1)]
+    """URI (s3://bucket/prefix) or path of the folder that holds the class folders."""
+
+
+SourceConfig = Annotated[DigitsSource | ImageFolderSource, Field(discriminator="kind")]
+
+
+class SplitConfig(Config):
+    """Shares of the pictures of every class; the three add up to 1."""
+
+    train: Fraction = 0.8
+    """Share for training; the only split that is augmented."""
+    validation: Fraction = 0.1
+    """Share for choosing settings while training."""
+    test: Fraction = 0.1
+    """Share held back for evaluation."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        total = self.train + self.validation + self.test
+        if not math.isclose(total, 1.0, abs_tol=1e-6):
+            raise ValueError(f"train + validation + test must be 1, not {total:g}")
+        return self
+
+
+class EncodingConfig(Config):
+    """How pictures are stored."""
+
+    format: Literal["keep", "jpeg", "png", "webp"] = "keep"
+    """keep stores a file's own bytes where nothing had to change, else re-encodes in its format."""
+    quality: Annotated[int, Field(ge=1, le=100)] = 95
+    """Quality of JPEG and of lossy WebP; PNG ignores it."""
+    lossless: bool = False
+    """Lossless WebP; the other formats ignore it."""
+
+
+class RandomCropConfig(Config):
+    """A random window of the picture, resized as the picture itself would be."""
+
+    min_area: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Least share of the picture's area that a crop keeps."""
+    max_aspect: Annotated[float, Field(ge=1, le=4)] = 1.1
+    """Most by which a crop stretches width against height, either way."""
+
+
+class ColorJitterConfig(Config):
+    """Random changes of colour, each drawn uniformly from [1 - x, 1 + x] (hue: [-x, x])."""
+
+    brightness: Fraction = 0.0
+    """Range of the brightness factor."""
+    contrast: Fraction = 0.0
+    """Range of the contrast factor."""
+    saturation: Fraction = 0.0
+    """Range of the saturation factor; colour pictures only."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Range of the hue shift as a share of the colour circle; colour pictures only."""
+
+    @property
+    def is_identity(self) -> bool:
+        """Nothing would ever change."""
+        return not (self.brightness or self.contrast or self.saturation or self.hue)
+
+
+class AugmentConfig(Config):
+    """Extra training rows made from each training picture; the original is always kept too.
+
+    Every random draw derives from (seed, picture id, copy index), so a redone row is equal.
+    """
+
+    copies: Annotated[int, Field(ge=0, le=100)] = 0
+    """Augmented rows per training picture; their ids end in ~1, ~2, ..."""
+    horizontal_flip: Fraction = 0.0
+    """Probability of mirroring left and right (never for digits or text)."""
+    crop: RandomCropConfig | None = None
+    """Random crop; null for none."""
+    color_jitter: ColorJitterConfig | None = None
+    """Random change of colour; null for none."""
+
+    @property
+    def is_identity(self) -> bool:
+        """No transformation is declared."""
+        jitter = self.color_jitter
+        return not self.horizontal_flip and self.crop is None and (not jitter or jitter.is_identity)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.copies and self.is_identity:
+            raise ValueError(
+                f"{self.copies} copies without a transformation repeat the same picture; "
+                "declare horizontal_flip, crop or color_jitter, or set copies to 0"
+            )
+        if not self.copies and not self.is_identity:
+            raise ValueError("transformations without copies do nothing; set copies to 1 or more")
+        return self
+
+
+class LimitsConfig(Config):
+    """Bounds on one input file; a file beyond them becomes a dead letter, undecoded."""
+
+    max_bytes: PositiveInt = 64 * 1024 * 1024
+    """Most encoded bytes."""
+    max_pixels: PositiveInt = 50_000_000
+    """Most pixels (width x height) by the header: the guard against decompression bombs."""
+    min_side: Side = 1
+    """Least width and height in pixels."""
+
+
+class PrepareConfig(JobConfig):
+    """Decode, check, augment, resize and store pictures as Parquet with Ray Data."""
+
+    source: SourceConfig
+    """Where pictures come from: kind digits, or kind image_folder with its uri."""
+    limit: PositiveInt | None = None
+    """Take at most this many pictures, drawn from all classes by the seed: a quick look."""
+
+    image_size: tuple[Side, Side] | None = None
+    """[height, width] of every stored picture; null keeps each picture's own size."""
+    channels: Literal[1, 3] = 3
+    """1 stores grey (L), 3 stores RGB."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How another aspect ratio meets image_size: centre crop, pad with background, or stretch."""
+    resample: Literal["bicubic", "bilinear", "lanczos", "nearest"] = "bicubic"
+    """Resize filter; all but nearest are antialiased."""
+    background: Byte = 255
+    """Grey level under transparent pixels and in padding: 255 white, 0 black."""
+    animated: Literal["reject", "first_frame"] = "reject"
+    """A file of several frames is a dead letter, or stands for its first frame."""
+
+    encoding: EncodingConfig = EncodingConfig()
+    """How pictures are stored."""
+    split: SplitConfig = SplitConfig()
+    """Shares of train, validation and test within every class."""
+    augment: AugmentConfig = AugmentConfig()
+    """Extra rows of the train split."""
+    limits: LimitsConfig = LimitsConfig()
+    """Bounds on one input file."""
+
+    file_size_mb: Annotated[int, Field(ge=1, le=1024)] = 128
+    """Target size of a Parquet file in MB; 64 to 256 suits S3 and Ray."""
+    row_group_rows: Annotated[int, Field(ge=1, le=65_536)] = 256
+    """Most rows of a row group: the unit that training permutes."""
+    row_group_mb: Annotated[int, Field(ge=1, le=256)] = 32
+    """Most MB of a row group."""
+
+    max_dead_letter_share: Annotated[Fraction, operational()] = 1.0
+    """Share of unusable files above which the job stops with an error and publishes nothing."""
+    num_cpus: Annotated[float, operational(gt=0, le=64, allow_inf_nan=False)] = 1.0
+    """CPUs that Ray reserves per task."""
+    read_concurrency: Annotated[int, operational(ge=1, le=256)] = 16
+    """Files that one task reads at once."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        jitter = self.augment.color_jitter
+        if self.channels == 1 and jitter and (jitter.saturation or jitter.hue):
+            raise ValueError(
+                "augment.color_jitter: saturation and hue need colour; "
+                "set channels to 3 or both to 0"
+            )
+        if self.channels == 1 and self.encoding.format == "webp":
+            raise ValueError("encoding.format: webp has no grey pictures; use png or jpeg")
+        return self

@@ -1,0 +1,172 @@
+"""`darkroom prepare`: list the source, plan, run the pipeline, publish one dataset.
+
+Everything that is the user's to fix (empty input, duplicate ids, output inside the input) is
+found before Ray starts and before anything is written. Files that cannot be used never stop the
+job; they are rows of `dead_letters/part-00000.parquet`, and counted by reason.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from darkroom.errors import DarkroomError, DataError, UriError
+from darkroom.jobs.prepare.config import SPLITS, PrepareConfig
+from darkroom.jobs.prepare.parts import WrittenPart, write_parquet
+from darkroom.jobs.prepare.plan import Chunk, plan_chunks
+from darkroom.jobs.prepare.rows import DEAD_SCHEMA
+from darkroom.jobs.prepare.source import DeadLetter, Listing, open_source
+from darkroom.jobs.progress import progress
+from darkroom.jobs.session import ray_session
+from darkroom.storage import Artifact, FileEntry, Output, PartWriter, Uri, open_output, parse_uri
+
+KIND = "dataset"
+DEAD_LETTERS_NAME = "dead_letters/part-00000.parquet"
+
+
+def run(config: PrepareConfig) -> dict[str, Any]:
+    """Prepare and publish; returns what `--json` prints.
+
+    Errors: DataError (nothing usable in the input), UriError and OutputExistsError (output).
+    """
+    _check_apart(config)
+    listing = open_source(config.source).listing()
+    chunks = plan_chunks(listing.items, config)
+    parents = [listing.parent]
+    with open_output(config.output, kind=KIND, config=config, parents=parents) as output:
+        if output.completed is not None:
+            return _result(output.completed)
+        # Tasks only, no actors: as many logical CPUs as cores do, where training needs more.
+        num_cpus = max(os.cpu_count() or 1, math.ceil(config.num_cpus))
+        with ray_session(num_cpus=num_cpus):
+            parts = _write_parts(chunks, listing, config, output)
+        return _result(_publish(parts, listing, config, output))
+
+
+def _check_apart(config: PrepareConfig) -> None:
+    """Input and output must not lie in each other: outputs would be listed as inputs."""
+    source = getattr(config.source, "uri", None)
+    if source is None:
+        return
+    target = parse_uri(config.output, field="output")
+    origin = parse_uri(source, field="source.uri")
+    if target == origin:
+        problem = "is the input itself"
+    elif _contains(origin, target):
+        problem = f"lies inside the input {source}"
+    elif _contains(target, origin):
+        problem = f"holds the input {source}"
+    else:
+        return
+    raise UriError("output", config.output, problem, "publish beside the input")
+
+
+def _contains(outer: Uri, inner: Uri) -> bool:
+    if (outer.scheme, outer.bucket) != (inner.scheme, inner.bucket):
+        return False
+    return inner.key == outer.key or not outer.key or inner.key.startswith(outer.key + "/")
+
+
+def _write_parts(
+    chunks: Sequence[Chunk], listing: Listing, config: PrepareConfig, output: Output
+) -> list[WrittenPart]:
+    # Imports ray: only after the checks that need none.
+    from darkroom.jobs.prepare.pipeline import run_pipeline
+
+    num_items = sum(len(chunk.items) for chunk in chunks)
+    num_files = num_items + len(listing.dead_letters)
+    letters = list(listing.dead_letters)
+    parts: list[WrittenPart] = []
+    with progress(num_items, "prepare", "pictures") as bar:
+        written = run_pipeline(
+            chunks, config, output.writer, on_chunk=lambda chunk: bar.advance(len(chunk.items))
+        )
+        for part in written:
+            parts.append(part)
+            letters += part.dead_letters
+            _check_dead_letters(letters, num_files, config)
+    _check_complete(chunks, parts, config)
+    return parts
+
+
+def _check_dead_letters(
+    letters: Sequence[DeadLetter], num_files: int, config: PrepareConfig
+) -> None:
+    """Stop as soon as the share of bad files is over the limit."""
+    all_dead = len(letters) >= num_files
+    if not all_dead and len(letters) <= config.max_dead_letter_share * num_files:
+        return
+    counts = Counter(letter.reason for letter in letters).most_common()
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
+    first = f"first: {letters[0].path}: {letters[0].detail}"
+    raise DataError(
+        "source",
+        None,
+        f"at least {len(letters)} of {num_files} files cannot be used ({reasons}; {first})",
+        "check that these are JPEG, PNG or WebP files"
+        if all_dead
+        else "repair or remove them, or raise max_dead_letter_share",
+    )
+
+
+def _check_complete(
+    chunks: Sequence[Chunk], parts: Sequence[WrittenPart], config: PrepareConfig
+) -> None:
+    """Every listed picture is in the output once, or a dead letter: nothing lost, none doubled."""
+    for split in SPLITS:
+        copies = config.augment.copies if split == "train" else 0
+        num_items = sum(len(chunk.items) for chunk in chunks if chunk.split == split)
+        mine = [part for part in parts if part.split == split]
+        num_good = num_items - sum(len(part.dead_letters) for part in mine)
+        num_rows = sum(part.num_rows for part in mine)
+        if num_rows != num_good * (1 + copies):
+            raise DarkroomError(
+                f"{split}: {num_rows} rows were written for {num_good} pictures with {copies} "
+                "copies each; nothing is published (this is a fault in Darkroom: report it)"
+            )
+
+
+def _publish(
+    parts: Sequence[WrittenPart], listing: Listing, config: PrepareConfig, output: Output
+) -> Artifact:
+    letters = [*listing.dead_letters, *(letter for part in parts for letter in part.dead_letters)]
+    files = [part.entry for part in parts if part.entry is not None]
+    num_rows = {
+        split: sum(part.num_rows for part in parts if part.split == split) for split in SPLITS
+    }
+    if letters:
+        files.append(_write_dead_letters(letters, output.writer))
+    metadata = {
+        "classes": list(listing.classes),
+        "num_rows": num_rows,
+        "image_size": list(config.image_size) if config.image_size else None,
+        "channels": config.channels,
+        "num_dead_letters": len(letters),
+        "dead_letters": dict(sorted(Counter(letter.reason for letter in letters).items())),
+        "num_skipped": listing.num_skipped,
+        "source": config.source.to_dict(),
+        "augment": config.augment.to_dict() if config.augment.copies else None,
+    }
+    return output.publish(files, rows=sum(num_rows.values()), metadata=metadata)
+
+
+def _write_dead_letters(letters: Sequence[DeadLetter], writer: PartWriter) -> FileEntry:
+    rows = [asdict(letter) for letter in sorted(letters, key=lambda letter: letter.path)]
+    table = pa.Table.from_pylist(rows, schema=DEAD_SCHEMA)
+    return write_parquet(writer, DEAD_LETTERS_NAME, table, [len(table)])
+
+
+def _result(artifact: Artifact) -> dict[str, Any]:
+    metadata = artifact.manifest.metadata
+    figures = ("num_rows", "num_dead_letters", "dead_letters", "num_skipped", "classes")
+    return {
+        "output": str(artifact.uri),
+        "digest": artifact.digest,
+        **{name: metadata[name] for name in figures},
+    }

@@ -1,0 +1,91 @@
+"""What a source of pictures is: a listing on the driver, and bytes in the tasks.
+
+A source lists `Item`s (id, path, label, caption, perhaps its split and even its bytes) without
+opening a picture, and reads encoded bytes by path. Another kind of source is one more class here
+and one more case in `open_source`; nothing downstream knows the kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, assert_never
+
+from darkroom.jobs.prepare.config import DigitsSource, ImageFolderSource, SourceConfig, Split
+from darkroom.jobs.prepare.decode import Reason
+from darkroom.storage import Parent
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture file before it is opened."""
+
+    id: str
+    """Unique in the dataset."""
+    path: str
+    """Where the source finds it; named in dead letters."""
+    label: int | None = None
+    """Index into the listing's classes."""
+    caption: str | None = None
+    split: Split | None = None
+    """Set by sources that are split already; otherwise the plan decides."""
+    size: int = 0
+    """Encoded bytes."""
+    etag: str | None = None
+    """The version listed, where the store tells; read again, it must be the same."""
+    data: bytes | None = None
+    """The encoded bytes of sources too small to be worth reading in the tasks."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A file that was not used, and why."""
+
+    path: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Everything a source holds."""
+
+    items: Sequence[Item]
+    classes: Sequence[str]
+    parent: Parent
+    """The source with the digest of its listing: lineage ends here."""
+    dead_letters: Sequence[DeadLetter] = ()
+    """Files that the listing alone rules out."""
+    num_skipped: dict[str, int] = field(default_factory=dict)
+    """Files that are no pictures by their names, counted by extension."""
+
+
+class Source(Protocol):
+    """A place that pictures come from."""
+
+    def listing(self) -> Listing:
+        """Every item, sorted by path. Errors: DataError when there is nothing to prepare."""
+
+    def read(self, items: Sequence[Item], *, concurrency: int) -> list[bytes]:
+        """The items' encoded bytes, in order. Errors: DataError when one has changed since."""
+
+
+def open_source(config: SourceConfig) -> Source:
+    """The source that a config names."""
+    # Imported here: each kind brings its own libraries.
+    match config:
+        case DigitsSource():
+            from darkroom.jobs.prepare.digits import Digits
+
+            return Digits()
+        case ImageFolderSource():
+            from darkroom.jobs.prepare.image_folder import ImageFolder
+
+            return ImageFolder(config)
+        case _:
+            assert_never(config)
+
+
+def item_columns(items: Sequence[Item]) -> dict[str, list[Any]]:
+    """Items as columns, for an Arrow table."""
+    return {name: [getattr(item, name) for item in items] for name in Item.__slots__}

@@ -1,0 +1,115 @@
+"""`darkroom report`: one self-contained HTML page about a trained model.
+
+Reads what the other verbs published and computes nothing new but the forward strip. Runs in
+one process: there is nothing here that a cluster would speed up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from darkroom.jobs.report.config import ReportConfig
+from darkroom.jobs.report.measures import key_figures
+from darkroom.jobs.report.pictures import generated_pictures, real_pictures
+from darkroom.jobs.report.sections import (
+    duration,
+    forward_section,
+    measures_section,
+    moment,
+    pictures_section,
+    provenance_section,
+    reverse_section,
+    settings_section,
+    training_section,
+)
+from darkroom.jobs.report.sources import Sources, find_sources
+from darkroom.report.page import KeyFigure, Page, render_page
+from darkroom.storage import Artifact, open_output, parse_uri
+
+
+def run(config: ReportConfig) -> dict[str, Any]:
+    """Write and publish the page. Errors: those of storage, DataError for parts of two runs."""
+    sources = find_sources(config)
+    with open_output(
+        config.output, kind="report", config=config, parents=sources.parents(),
+        on_existing=config.on_existing,
+    ) as output:  # fmt: skip
+        if output.completed is not None:
+            return _result(output.completed)
+        evaluation = _read_evaluation(sources)
+        html = render_page(build_page(config, sources, evaluation)).encode()
+        files = [output.writer.write_bytes("report.html", html)]
+        if sources.evaluation is not None:
+            metrics = sources.evaluation.read_bytes("metrics.json")
+            files.append(output.writer.write_bytes("metrics.json", metrics))
+        return _result(output.publish(files, metadata={"title": _title(config)}))
+
+
+def build_page(
+    config: ReportConfig, sources: Sources, evaluation: Mapping[str, Any] | None
+) -> Page:
+    """Everything on the page, from what was published."""
+    real = {} if sources.data is None else real_pictures(sources.data, config.num_pictures)
+    generated = (
+        {} if sources.samples is None else generated_pictures(sources.samples, config.num_pictures)
+    )
+    sections = [
+        pictures_section(real, generated),
+        measures_section(evaluation),
+        training_section(sources.model),
+        forward_section(sources.model, real, config.seed),
+        reverse_section(sources.samples),
+        settings_section(sources),
+        provenance_section(sources),
+    ]
+    return Page(
+        title=_title(config),
+        subtitle=_subtitle(sources.model),
+        key_figures=[*(key_figures(evaluation) if evaluation else ()), _training_figure(sources)],
+        sections=[section for section in sections if section is not None],
+        footer=f"Made by darkroom report from model {sources.model.digest[:12]}. "
+        "This file needs nothing else: keep it, mail it, open it offline.",
+    )
+
+
+def _title(config: ReportConfig) -> str:
+    return config.title or parse_uri(config.output, field="output").name
+
+
+def _subtitle(model: Artifact) -> str:
+    metadata = model.manifest.metadata
+    height, width = metadata["image_size"]
+    kind = "greyscale" if metadata["channels"] == 1 else "colour"
+    classes = metadata.get("classes") or []
+    of = f" of {len(classes)} classes" if classes else ""
+    return (
+        f"A pixel-space diffusion model of {width} x {height} {kind} pictures{of}; "
+        f"published {moment(model.manifest.created_at)}, digest {model.digest[:12]}."
+    )
+
+
+def _training_figure(sources: Sources) -> KeyFigure:
+    metadata = sources.model.manifest.metadata
+    seconds = metadata.get("seconds")
+    drawn = sources.samples.manifest.metadata if sources.samples else None
+    note = f"{metadata['step']:,} steps"
+    if drawn:
+        note += f"; {drawn['images_per_second']:.0f} pictures/s drawn"
+    return KeyFigure("Training", duration(seconds) if seconds else "done", note)
+
+
+def _read_evaluation(sources: Sources) -> Mapping[str, Any] | None:
+    if sources.evaluation is None:
+        return None
+    values: Mapping[str, Any] = sources.evaluation.read_json("metrics.json")
+    return values
+
+
+def _result(artifact: Artifact) -> dict[str, Any]:
+    return {
+        "output": str(artifact.uri),
+        "digest": artifact.digest,
+        "report": str(artifact.uri / artifact.entry("report.html").key),
+        "bytes": artifact.entry("report.html").size,
+    }

@@ -1,0 +1,130 @@
+"""The figures of an evaluation as they stand on the page: key figures, table, plots.
+
+Takes `metrics.json` as `darkroom evaluate` publishes it. Judges nothing: verdicts and the word
+"biased" are the evaluation's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from darkroom.jobs.evaluate.table import NAMES, floor, interval, shown
+from darkroom.report.page import Block, Chip, Figure, KeyFigure, SideBySide, Table
+from darkroom.report.plots import (
+    Ranged,
+    accuracy_plot,
+    confusion_plot,
+    floor_plot,
+    neighbour_plot,
+)
+
+Values = Mapping[str, Any]
+
+
+def key_figures(evaluation: Values) -> list[KeyFigure]:
+    """The headline numbers, each with N, interval and floor."""
+    metrics = evaluation["metrics"]
+    figures = []
+    if accuracy := metrics.get("class_accuracy"):
+        figures.append(
+            KeyFigure(
+                "Recognised as asked", f"{accuracy['value']:.1%}",
+                f"of {accuracy['n']} pictures [{interval('class_accuracy', accuracy)}]; "
+                f"real test pictures {accuracy['floor']['value']:.1%}",
+                "bad" if accuracy["near_chance"] else "",
+            )
+        )  # fmt: skip
+    if pixels := metrics.get("frechet_pixels"):
+        real = shown("frechet_pixels", pixels["floor"]["value"])
+        figures.append(
+            KeyFigure(
+                "Frechet distance, pixels", shown("frechet_pixels", pixels["value"]),
+                f"{pixels['ratio']:.2f} times the floor of {real} "
+                f"at N = {pixels['n']}" + (", biased" if pixels["biased"] else ""),
+            )
+        )  # fmt: skip
+    if memory := metrics.get("memorisation"):
+        figures.append(
+            KeyFigure(
+                "Memorising", "yes" if memory["memorising"] else "no",
+                f"nearest training picture at {memory['value']:.2f} of a test picture's distance",
+                "bad" if memory["memorising"] else "good",
+            )
+        )  # fmt: skip
+    return figures
+
+
+def measures_table(evaluation: Values) -> Table:
+    """Every metric with its interval, N, floor and notes."""
+    percent = f"{evaluation['confidence']:.0%} interval"
+    return Table(
+        columns=["measure", "value", percent, "N", "real pictures, same N", "ratio", "notes"],
+        rows=[
+            [
+                NAMES.get(name, name),
+                shown(name, metric["value"]),
+                interval(name, metric),
+                str(metric["n"]),
+                floor(name, metric),
+                f"{metric['ratio']:.2f}" if metric.get("ratio") is not None else "",
+                _notes(metric),
+            ]
+            for name, metric in evaluation["metrics"].items()
+        ],
+        numbers=frozenset({"value", "N", "ratio"}),
+        fixed=frozenset({percent, "real pictures, same N"}),
+    )
+
+
+def measure_plots(evaluation: Values) -> list[Block]:
+    """What the metrics at hand have to show."""
+    metrics = evaluation["metrics"]
+    blocks: list[Block] = []
+    distances = {
+        name.removeprefix("frechet_"): (_ranged(metric), _ranged(metric["floor"]))
+        for name, metric in metrics.items()
+        if name.startswith("frechet_")
+    }
+    figures = []
+    if accuracy := metrics.get("class_accuracy"):
+        per_class = accuracy["per_class"]
+        figures.append(
+            Figure(
+                accuracy_plot(
+                    {row["class"]: (row["value"], row["lower"], row["upper"]) for row in per_class},
+                    floor=accuracy["floor"]["value"],
+                    chance=accuracy["chance"],
+                )
+            )
+        )
+        figures.append(Figure(confusion_plot(accuracy["confusion"], accuracy["classes"])))
+    if distances:
+        figures.append(Figure(floor_plot(distances)))
+    if memory := metrics.get("memorisation"):
+        histogram = memory["histogram"]
+        figures.append(
+            Figure(neighbour_plot(histogram["edges"], histogram["generated"], histogram["test"]))
+        )
+    if figures:
+        blocks.append(SideBySide(figures))
+    return blocks
+
+
+def _notes(metric: Values) -> list[str | Chip]:
+    chips: list[str | Chip] = []
+    if metric.get("biased"):
+        chips.append(Chip(f"biased: N = {metric['n']} is small", "warn"))
+    if metric.get("near_chance"):
+        chips.append(Chip("near chance: the asked class is ignored", "bad"))
+    if metric.get("memorising") is not None:
+        flag = metric["memorising"]
+        chips.append(Chip("memorising" if flag else "not memorising", "bad" if flag else "good"))
+    if metric.get("note"):
+        chips.append(metric["note"])
+    return chips
+
+
+def _ranged(metric: Values) -> Ranged:
+    value = metric["value"]
+    return Ranged(value, metric.get("lower", value), metric.get("upper", value))

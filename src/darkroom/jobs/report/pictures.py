@@ -1,0 +1,166 @@
+"""The pictures on the page: real ones, generated ones, and the forward process on a real one.
+
+Reads no more than it shows: row groups until every class has enough pictures.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+
+from darkroom.diffusion.noise import ImageNoise, image_seed
+from darkroom.diffusion.schedule import NoiseSchedule
+from darkroom.report.page import Picture, PictureTable
+from darkroom.report.sheet import Pixels, enlarge, tile
+from darkroom.storage import Artifact
+
+MAX_CLASSES = 20
+TILE_PIXELS = 48
+FRAME_PIXELS = 72
+
+PicturesByClass = dict[str, list[Pixels]]
+
+
+def real_pictures(data: Artifact, num_per_class: int) -> PicturesByClass:
+    """The first training pictures of each class ("" when there are none), in class order."""
+    classes = list(data.manifest.metadata.get("classes") or [])[:MAX_CLASSES]
+    names = [
+        entry.name
+        for entry in data.entries("data/")
+        if entry.metadata.get("split") == "train" and entry.rows
+    ]
+    rows = (
+        (classes[label] if label is not None and label < len(classes) else "", image)
+        for name in names
+        for image, label in _rows(data, name, "label")
+        if not classes or (label is not None and label < len(classes))
+    )
+    return _collect(rows, classes or [""], num_per_class)
+
+
+def generated_pictures(samples: Artifact, num_per_class: int) -> PicturesByClass:
+    """The first generated pictures of each class, in class order."""
+    drawn = samples.manifest.metadata["num_per_class"]
+    classes = [name for name in samples.manifest.metadata["classes"] if name in drawn]
+    rows = ((name or "", image) for image, name in _rows(samples, "samples.parquet", "class_name"))
+    return _collect(rows, classes[:MAX_CLASSES] or [""], num_per_class)
+
+
+def side_by_side(real: PicturesByClass, generated: PicturesByClass) -> PictureTable:
+    """One row per class; a column for each side that has pictures."""
+    sides = {"real (training data)": real, "generated": generated}
+    shown = {name: pictures for name, pictures in sides.items() if any(pictures.values())}
+    classes = list(dict.fromkeys(name for pictures in shown.values() for name in pictures))
+    return PictureTable(
+        columns=list(shown),
+        rows=[
+            (name, [_row_picture(side, name, pictures.get(name, ()))
+                    for side, pictures in shown.items() if pictures.get(name)])
+            for name in classes
+        ],
+    )  # fmt: skip
+
+
+def forward_strip(
+    real: PicturesByClass, schedule: NoiseSchedule, *, seed: int, num_rows: int = 3
+) -> PictureTable:
+    """Real pictures, one of each of a few classes, with the noise of several timesteps."""
+    levels = forward_levels(schedule.num_timesteps)
+    chosen = {name: pictures[0] for name, pictures in real.items() if pictures}
+    rows = [
+        (
+            name,
+            [
+                _frame(frame, f"{name} at {_level(t)}")
+                for t, frame in zip(levels, frames, strict=True)
+            ],
+        )
+        for index, (name, image) in enumerate(list(chosen.items())[:num_rows])
+        for frames in [noised(image, schedule, levels, image_seed(seed, index))]
+    ]  # fmt: skip
+    return PictureTable(columns=[_level(t) for t in levels], rows=rows, style="strip")
+
+
+def noised(
+    image: Pixels, schedule: NoiseSchedule, levels: Sequence[int | None], seed: int
+) -> list[Pixels]:
+    """q(x_t | x_0) of one picture at each level, with one and the same noise; None is x_0."""
+    channels = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+    x_0 = torch.from_numpy(channels.astype(np.float32))[None] / 127.5 - 1
+    noise = ImageNoise([seed], channels.shape).initial()
+    return [
+        image if t is None else _to_pixels(schedule.q_sample(x_0, torch.tensor([t]), noise))
+        for t in levels
+    ]
+
+
+def forward_levels(num_timesteps: int, num_frames: int = 9) -> list[int | None]:
+    """The real picture, then timesteps spread evenly up to the last."""
+    last = num_timesteps - 1
+    steps = np.linspace(0, last, num_frames)[1:]
+    return [None, *dict.fromkeys(round(float(step)) for step in steps)]
+
+
+def reverse_strip(samples: Artifact, num_rows: int = MAX_CLASSES) -> PictureTable | None:
+    """The intermediates that `sample` kept; None when it kept none."""
+    frames: dict[str, list[tuple[int | None, str]]] = {}
+    for entry in samples.entries("strip/"):
+        row = frames.setdefault(entry.metadata["class"], [])
+        row.append((entry.metadata["timestep"], entry.name))
+    if not frames:
+        return None
+    levels = [t for t, _ in next(iter(frames.values()))]
+    rows = [
+        (name, [_frame(_decode(samples.read_bytes(file)), f"{name} at {_level(t)}")
+                for t, file in row])
+        for name, row in list(frames.items())[:num_rows]
+    ]  # fmt: skip
+    return PictureTable(columns=[_level(t) for t in levels], rows=rows, style="strip")
+
+
+def _collect(
+    rows: Iterator[tuple[str, bytes]], classes: Sequence[str], num_per_class: int
+) -> PicturesByClass:
+    found: PicturesByClass = {name: [] for name in classes}
+    missing = len(classes)
+    for name, image in rows:
+        if name in found and len(found[name]) < num_per_class:
+            found[name].append(_decode(image))
+            missing -= len(found[name]) == num_per_class
+        if not missing:
+            break
+    return found
+
+
+def _rows(artifact: Artifact, name: str, column: str) -> Iterator[tuple[bytes, object]]:
+    parquet = artifact.parquet_file(name)
+    for number in range(parquet.num_row_groups):
+        table = parquet.read_row_group(number, columns=["image", column])
+        yield from zip(table["image"].to_pylist(), table[column].to_pylist(), strict=True)
+
+
+def _row_picture(side: str, name: str, pictures: Sequence[Pixels]) -> Picture:
+    alt = f"{len(pictures)} pictures, {side}" + (f", class {name}" if name else "")
+    return Picture(tile(pictures, num_columns=len(pictures), min_pixels=TILE_PIXELS), alt)
+
+
+def _frame(image: Pixels, alt: str) -> Picture:
+    return Picture(enlarge(image, FRAME_PIXELS), alt.strip())
+
+
+def _level(t: int | None) -> str:
+    return "picture" if t is None else f"t = {t}"
+
+
+def _decode(data: bytes) -> Pixels:
+    picture = Image.open(io.BytesIO(data))
+    return np.asarray(picture if picture.mode in ("L", "RGB") else picture.convert("RGB"))
+
+
+def _to_pixels(x: torch.Tensor) -> Pixels:
+    levels = ((x[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
+    return np.ascontiguousarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0))

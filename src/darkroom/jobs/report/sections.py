@@ -1,0 +1,197 @@
+"""The page's sections, in reading order, from what was published.
+
+Each function makes one section, or None when its part is not there. Reads through artifacts
+only; how anything looks is `darkroom.report`'s business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from darkroom.config import build_config
+from darkroom.diffusion.config import ScheduleConfig, ScheduleKind
+from darkroom.diffusion.schedule import NoiseSchedule, build_schedule
+from darkroom.jobs.report.measures import measure_plots, measures_table
+from darkroom.jobs.report.pictures import (
+    MAX_CLASSES,
+    PicturesByClass,
+    forward_strip,
+    reverse_strip,
+    side_by_side,
+)
+from darkroom.jobs.report.sources import Sources
+from darkroom.report.page import Block, Cell, Chip, Figure, Folded, Paragraph, Section, Table
+from darkroom.report.plots import ScheduleCurves, TrainingLog, schedule_plot, training_plot
+from darkroom.storage import Artifact
+from darkroom.storage.ancestry import Ancestor, lineage
+
+_KINDS: tuple[ScheduleKind, ...] = ("linear", "cosine", "sigmoid")
+
+
+def pictures_section(real: PicturesByClass, generated: PicturesByClass) -> Section | None:
+    """Real and generated pictures of each class."""
+    if not any(generated.values()) and not any(real.values()):
+        return None
+    num_classes = len({*real, *generated})
+    more = f" The first {MAX_CLASSES} classes are shown." if num_classes >= MAX_CLASSES else ""
+    return Section(
+        "pictures", "Pictures", [side_by_side(real, generated)],
+        "The first pictures of each class: none were picked by hand." + more,
+    )  # fmt: skip
+
+
+def forward_section(model: Artifact, real: PicturesByClass, seed: int) -> Section:
+    """The noise schedule beside others, and what it does to real pictures."""
+    config = build_config(ScheduleConfig, model.manifest.metadata["schedule"])
+    own = build_schedule(config)
+    blocks: list[Block] = [Figure(schedule_plot(_overlaid(config, own)))]
+    if any(real.values()):
+        blocks.append(Paragraph("Real pictures with the noise of more and more timesteps:"))
+        blocks.append(forward_strip(real, own, seed=seed))
+    zero = ", rescaled to zero terminal SNR" if config.zero_terminal_snr else ""
+    return Section(
+        "forward", "Forward process", blocks,
+        f"How pictures become noise: the {config.kind} schedule over {config.num_timesteps} "
+        f"timesteps{zero}.",
+    )  # fmt: skip
+
+
+def reverse_section(samples: Artifact | None) -> Section | None:
+    """How noise becomes pictures."""
+    strip = None if samples is None else reverse_strip(samples)
+    if samples is None or strip is None:
+        return None
+    metadata = samples.manifest.metadata
+    guidance = metadata["guidance_scale"]
+    return Section(
+        "reverse", "Reverse process", [strip],
+        f"How noise becomes pictures: {metadata['num_steps']} steps of {metadata['sampler']}, "
+        + ("no guidance." if guidance == 1 else f"guidance scale {guidance:g}."),
+    )  # fmt: skip
+
+
+def training_section(model: Artifact) -> Section:
+    """The curves of the metrics log."""
+    table = model.read_table("metrics.parquet").to_pydict()
+    log = TrainingLog(table.pop("step"), table)
+    metadata = model.manifest.metadata
+    steps = f"{metadata['step']:,} optimizer steps"
+    max_grad_norm = model.manifest.config.get("optimizer", {}).get("max_grad_norm")
+    seconds = metadata.get("seconds")
+    return Section(
+        "training", "Training", [Figure(training_plot(log, max_grad_norm=max_grad_norm))],
+        steps + (f" in {duration(seconds)}." if seconds else "."),
+    )  # fmt: skip
+
+
+def measures_section(evaluation: Mapping[str, Any] | None) -> Section | None:
+    """The evaluation's figures."""
+    if evaluation is None:
+        return None
+    reference = evaluation["reference"]
+    classifier = evaluation.get("classifier")
+    lead = (
+        f"{evaluation['num_images']} generated pictures against {reference['num_test']} real test "
+        f"pictures; floors are {reference['num_train']} real training pictures measured alike."
+    )
+    if classifier:
+        lead += (
+            f" The reference classifier ({classifier['digest'][:12]}) was trained on the training "
+            f"split alone; it recognises {classifier['test_accuracy']:.1%} of real test pictures."
+        )
+    return Section(
+        "measures", "Measures", [measures_table(evaluation), *measure_plots(evaluation)], lead
+    )
+
+
+def settings_section(sources: Sources) -> Section:
+    """Every part's own config, folded."""
+    parts = {
+        "data": sources.data, "model": sources.model, "samples": sources.samples,
+        "evaluation": sources.evaluation,
+    }  # fmt: skip
+    verbs = {"data": "prepare", "model": "train", "samples": "sample", "evaluation": "evaluate"}
+    return Section(
+        "settings", "Settings",
+        [
+            Folded(verbs[name], json.dumps(artifact.manifest.config, indent=2, ensure_ascii=False))
+            for name, artifact in parts.items()
+            if artifact is not None
+        ],
+        "The complete config behind each part.",
+    )  # fmt: skip
+
+
+def provenance_section(sources: Sources) -> Section:
+    """Every part and everything upstream of it, with digests."""
+    rows: list[Sequence[Cell]] = [
+        [
+            ancestor.kind,
+            ancestor.uri,
+            ancestor.digest,
+            moment(ancestor.created_at) if ancestor.created_at else "",
+            Chip("changed since", "bad") if ancestor.problems else "",
+        ]
+        for ancestor in _ancestors(sources)
+    ]
+    digest = "sha256 of its manifest"
+    return Section(
+        "provenance", "Provenance",
+        [
+            Table(
+                ["kind", "where", digest, "published", ""], rows,
+                code=frozenset({"where", digest}), fixed=frozenset({"published"}),
+            )
+        ],
+        "What everything here was made from, the newest first. A digest covers a thing's files "
+        "and its own parents; darkroom storage lineage reads and verifies every byte.",
+    )  # fmt: skip
+
+
+def _ancestors(sources: Sources) -> list[Ancestor]:
+    """Everything upstream, each once, downstream first."""
+    parts = (sources.evaluation, sources.samples, sources.model)
+    found: dict[str, Ancestor] = {}
+    for part in parts:
+        if part is not None:
+            for ancestor in lineage(part.uri, verify=False).root.walk():
+                found.setdefault(ancestor.digest, ancestor)
+    order = ("evaluation", "samples", "model", "checkpoint", "dataset")
+    return sorted(
+        found.values(),
+        key=lambda item: order.index(item.kind) if item.kind in order else len(order),
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time for people: seconds, minutes, hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def moment(created_at: str) -> str:
+    """A manifest's time for people, to the minute, in UTC."""
+    return f"{datetime.fromisoformat(created_at).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _overlaid(config: ScheduleConfig, own: NoiseSchedule) -> list[ScheduleCurves]:
+    """The run's own schedule and the other kinds at the same number of timesteps."""
+    others = (kind for kind in _KINDS if kind != config.kind)
+    curves = [
+        _curves(kind, build_schedule(ScheduleConfig(kind=kind, num_timesteps=config.num_timesteps)))
+        for kind in others
+    ]
+    return [_curves(config.kind, own, is_own=True), *curves]
+
+
+def _curves(name: str, schedule: NoiseSchedule, *, is_own: bool = False) -> ScheduleCurves:
+    return ScheduleCurves(
+        name, schedule.betas.tolist(), schedule.alphas_cumprod.tolist(), schedule.snr.tolist(),
+        is_own,
+    )  # fmt: skip

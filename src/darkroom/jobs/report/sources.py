@@ -1,0 +1,85 @@
+"""Finds what a report is about and checks that its parts belong together.
+
+A page that shows one model's curves beside another model's pictures would mislead, so every
+part must name the model (or the samples) it was made from by digest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from darkroom.errors import DataError, StorageError
+from darkroom.jobs.report.config import ReportConfig
+from darkroom.storage import Artifact, Parent, open_artifact
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The published outputs behind one page."""
+
+    model: Artifact
+    data: Artifact | None
+    """None when the data is gone; the page then shows no real pictures."""
+    samples: Artifact | None
+    evaluation: Artifact | None
+
+    def parents(self) -> list[Parent]:
+        """What the report was made from."""
+        named = (
+            ("model", self.model),
+            ("data", self.data),
+            ("samples", self.samples),
+            ("evaluation", self.evaluation),
+        )
+        return [artifact.as_parent(role) for role, artifact in named if artifact is not None]
+
+
+def find_sources(config: ReportConfig) -> Sources:
+    """Open everything that the config names or that its parts name as parents.
+
+    Errors: DataError when a part was made from something else than the part beside it.
+    """
+    model = open_artifact(config.input, kind="model")
+    evaluation = _open(config.evaluation, "evaluation")
+    samples = _open(config.samples, "samples")
+    if samples is not None:
+        _check_parent("samples", samples, "model", model)
+    if evaluation is not None and samples is not None:
+        _check_parent("evaluation", evaluation, "samples", samples)
+    return Sources(model, _find_data(config, model), samples, evaluation)
+
+
+def _open(uri: str | None, kind: str) -> Artifact | None:
+    return None if uri is None else open_artifact(uri, kind=kind)
+
+
+def _find_data(config: ReportConfig, model: Artifact) -> Artifact | None:
+    parent = _parent(model, "data")
+    if config.data is not None:
+        data = open_artifact(config.data, kind="dataset")
+        if parent is not None:
+            _check_parent("input", model, "data", data)
+        return data
+    if parent is None:
+        return None
+    try:
+        data = open_artifact(parent.uri, kind="dataset")
+    except StorageError:
+        return None
+    # Prepared anew since: not what the model saw.
+    return data if data.digest == parent.digest else None
+
+
+def _check_parent(field: str, child: Artifact, role: str, expected: Artifact) -> None:
+    parent = _parent(child, role)
+    if parent is None or parent.digest != expected.digest:
+        found = "nothing" if parent is None else f"{parent.uri} ({parent.digest[:12]})"
+        raise DataError(
+            field, str(child.uri),
+            f"was made from {found}, not from {expected.uri} ({expected.digest[:12]})",
+            "give parts of one run",
+        )  # fmt: skip
+
+
+def _parent(artifact: Artifact, role: str) -> Parent | None:
+    return next((item for item in artifact.manifest.parents if item.role == role), None)

@@ -1,0 +1,65 @@
+"""Work shared out over restartable Ray actors: bounded queues, ordered results.
+
+Ray itself replaces a dead actor and tries its tasks again, so a killed actor costs its own
+batch and nothing else. What a task does must therefore give the same result when done twice;
+here every picture is a function of its seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from darkroom.errors import DarkroomError
+
+_QUEUE_PER_ACTOR = 2
+"""Tasks in flight per actor: one that runs, and one so that the next need not wait for us."""
+
+
+def ordered_results(actors: Sequence[Any], method: str, tasks: Iterable[Any]) -> Iterator[Any]:
+    """The results of `actor.method(task)` in the order of the tasks.
+
+    At most two tasks per actor are in flight, and at most as many results wait for an earlier
+    one, so memory stays bounded when one actor is slow or is being replaced.
+    Errors: what the task raised, and DarkroomError when an actor died too often.
+    """
+    upcoming = enumerate(tasks)
+    in_flight: dict[ray.ObjectRef[Any], tuple[int, Any]] = {}
+    idle = [actor for _ in range(_QUEUE_PER_ACTOR) for actor in actors]
+    waiting: dict[int, Any] = {}
+    next_index = 0
+    while True:
+        while idle and len(waiting) <= len(actors) * _QUEUE_PER_ACTOR:
+            index, task = next(upcoming, (-1, None))
+            if index < 0:
+                break
+            actor = idle.pop(0)
+            in_flight[getattr(actor, method).remote(task)] = (index, actor)
+        if not in_flight:
+            return
+        done, _ = ray.wait(list(in_flight), num_returns=1)
+        index, actor = in_flight.pop(done[0])
+        idle.append(actor)
+        waiting[index] = _result(done[0])
+        while next_index in waiting:
+            yield waiting.pop(next_index)
+            next_index += 1
+
+
+def _result(reference: ray.ObjectRef[Any]) -> Any:
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        # Our own errors keep their type, so that bad input still exits with 2.
+        cause = error.cause
+        if isinstance(cause, DarkroomError):
+            raise cause from None
+        raise
+    except RayActorError as error:
+        raise DarkroomError(
+            "a sampling actor died more often than max_restarts allows; if memory ran out, "
+            f"lower batch_size or num_actors ({str(error).splitlines()[0]})"
+        ) from error

@@ -1,0 +1,206 @@
+"""One Ray session for a job: the cluster that RAY_ADDRESS names, or a local Ray of our own.
+
+Assumes that nothing else in this process manages Ray; a Ray that is already initialised is used
+as it is and left running. On a cluster the image brings darkroom; locally the workers get this
+package's directory. What runs on Ray, and how long it may take, is the jobs' business.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from darkroom.errors import ConfigError, DarkroomError
+
+MIN_NUM_CPUS = 4
+"""Ray Train and Ray Data wait for ever, without a word, on fewer; the count is bookkeeping."""
+
+OBJECT_STORE_BYTES = 512 * 1024**2
+"""A local object store; what does not fit is spilled to disk by Ray."""
+MIN_OBJECT_STORE_BYTES = 80 * 1024**2
+"""Ray refuses less than 75 MiB."""
+
+KNOCK_SECONDS = 10.0
+"""How long a cluster's port may take to answer."""
+
+_START_ATTEMPTS = 2
+"""Ray gives its node 30 s to start, which a busy machine can exceed."""
+
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (inspected, never written to)
+
+
+@contextmanager
+def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> Iterator[None]:
+    """Connect to RAY_ADDRESS or start a local Ray; stop only what was started here.
+
+    num_cpus: logical CPUs of a local Ray; by default the cores, and never under 4. A cluster
+        keeps its own count.
+    log_to_driver: also print what workers print (stdout included).
+
+    Errors: ConfigError when the cluster does not answer or /dev/shm cannot hold the object store,
+    DarkroomError when a local Ray does not come up.
+    """
+    _set_default_environment()
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS", "")
+    with _keeping_sigterm_handler():
+        if address and address != "local":
+            _connect(address, log_to_driver=log_to_driver)
+        else:
+            _start(num_cpus or max(MIN_NUM_CPUS, os.cpu_count() or 1), log_to_driver=log_to_driver)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _keeping_sigterm_handler() -> Iterator[None]:
+    """ray.init installs a handler that exits with 15, where users expect 143."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _connect(address: str, *, log_to_driver: bool) -> None:
+    import ray
+
+    try:
+        _knock(address)
+        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=log_to_driver)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            "RAY_ADDRESS",
+            address,
+            f"no Ray cluster can be used there ({_first_line(error)})",
+            "correct it, or unset it to run on a local Ray",
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError when nothing listens at host:port; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+
+
+def _start(num_cpus: int, *, log_to_driver: bool) -> None:
+    object_store_bytes = local_object_store_bytes()
+    _set_local_auth()
+    logging.getLogger("ray").setLevel(logging.ERROR)  # before ray.init configures it
+    for attempt in range(1, _START_ATTEMPTS + 1):
+        before = set(psutil.Process().children())
+        try:
+            _start_once(num_cpus, object_store_bytes, log_to_driver=log_to_driver)
+        except Exception as error:  # Ray raises bare Exception when its node is slow to start
+            _end(set(psutil.Process().children()) - before)
+            if attempt == _START_ATTEMPTS:
+                raise DarkroomError(
+                    f"a local Ray could not be started ({_first_line(error)}); "
+                    "free CPU, memory or disk on this machine, or set RAY_ADDRESS to a cluster"
+                ) from error
+        else:
+            return
+
+
+def _start_once(num_cpus: int, object_store_bytes: int, *, log_to_driver: bool) -> None:
+    import ray
+
+    with _workers_import_this_package():
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            object_store_memory=object_store_bytes,
+            logging_level=logging.ERROR,
+            log_to_driver=log_to_driver,
+        )
+
+
+def _end(processes: Iterable[psutil.Process]) -> None:
+    """Stop what a failed start has left running; Ray itself would only at exit."""
+    import ray
+
+    ray.shutdown()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def local_object_store_bytes(shared_memory: Path = _SHARED_MEMORY) -> int:
+    """Size of a local object store that `shared_memory` can hold.
+
+    Errors: ConfigError naming the directory when it is missing, read-only or too small, where
+    Ray would only say that the node timed out.
+    """
+    if sys.platform != "linux":
+        return OBJECT_STORE_BYTES
+    remedy = (
+        "Ray keeps objects there: mount a writable tmpfs of at least 512 MB (Docker: "
+        "--shm-size=1g; Kubernetes: an emptyDir with medium Memory)"
+    )
+    where = str(shared_memory)
+    if not shared_memory.is_dir() or not os.access(shared_memory, os.W_OK):
+        raise ConfigError(where, None, "is missing or not writable", remedy)
+    free = shutil.disk_usage(shared_memory).free
+    # Ray wants a margin, or it falls back to slow files under /tmp.
+    if free * 0.9 < MIN_OBJECT_STORE_BYTES:
+        raise ConfigError(where, None, f"has only {free // 1024**2} MiB free", remedy)
+    return min(OBJECT_STORE_BYTES, int(free * 0.9))
+
+
+def _set_default_environment() -> None:
+    """Defaults that must stand before Ray starts; the user's own settings win."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's own 15 lets workers hardly run at all beside anything else that is busy.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+
+
+def _set_local_auth() -> None:
+    """A token for a Ray of this process alone, so that none is written under HOME.
+
+    Ray turns token auth on by itself where RAY_AUTH_MODE is unset; setting the mode here would
+    come too late in a process that has imported ray already.
+    """
+    given = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token" and not given:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@contextmanager
+def _workers_import_this_package() -> Iterator[None]:
+    """Let worker processes import the same darkroom, installed or not."""
+    root = str(Path(__file__).resolve().parents[2])
+    before = os.environ.get("PYTHONPATH")
+    parts = [root, *(before.split(os.pathsep) if before else [])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(parts))
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("PYTHONPATH", None)
+        else:
+            os.environ["PYTHONPATH"] = before

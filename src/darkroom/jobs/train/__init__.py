@@ -1,0 +1,1 @@
+"""The `train` verb: a class-conditional diffusion model from prepared Parquet."""

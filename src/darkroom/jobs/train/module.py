@@ -1,0 +1,106 @@
+"""The LightningModule of `train`: the U-Net and its loss.
+
+A training step seeds torch from its own coordinates first, so noise, timesteps, label dropout,
+flips and dropout of a redone step are those of the first try. The optimizer, the rate and the
+EMA are the base's.
+
+Legend: B images of the micro-batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from darkroom.diffusion import (
+    NoiseSchedule,
+    build_schedule,
+    diffusion_loss,
+    drop_labels,
+)
+from darkroom.jobs.train.config import TrainConfig
+from darkroom.jobs.train.unet import build_unet
+from darkroom.jobs.training.module import TrainedModule
+from darkroom.jobs.training.seeding import (
+    INITIAL_WEIGHTS,
+    TRAINING_STEP,
+    VALIDATION,
+    derive_seed,
+)
+from darkroom.jobs.training.stream import Batch, ImageShape
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """uint8 (B, C, H, W) to float32 in [-1, 1]."""
+    return images.float().div_(127.5).sub_(1.0)
+
+
+class DiffusionModule(TrainedModule):
+    """A class-conditional U-Net trained to undo q(x_t | x_0)."""
+
+    def __init__(self, config: TrainConfig, shape: ImageShape, num_classes: int | None) -> None:
+        super().__init__(config)
+        self.config = config
+        self.num_classes = num_classes
+        torch.manual_seed(derive_seed(config.seed, INITIAL_WEIGHTS))
+        self.network = build_unet(config, shape, num_classes)
+        if config.compute.channels_last:
+            self.network.to(memory_format=torch.channels_last)
+        if config.compute.compile:
+            self.network.compile()
+        self.schedule: NoiseSchedule = build_schedule(config.schedule)
+        self.build_ema()
+
+    def on_fit_start(self) -> None:
+        """Move what is no module to the device of the parameters."""
+        super().on_fit_start()
+        self.schedule = self.schedule.to(self.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean loss of this rank's micro-batch, shape ()."""
+        coordinates = batch["micro_step"], self.global_rank
+        torch.manual_seed(derive_seed(self.config.seed, TRAINING_STEP, *coordinates))
+        x0 = to_unit_range(batch["image"])
+        if self.config.data.horizontal_flip:
+            mirrored = torch.rand(len(x0), device=x0.device) < 0.5
+            x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
+        labels = self._labels(batch["label"])
+        if labels is not None and self.num_classes is not None:
+            labels = drop_labels(labels, self.num_classes, self.config.objective.label_dropout)
+        timesteps = torch.randint(0, self.schedule.num_timesteps, (len(x0),), device=x0.device)
+        return self._loss(x0, timesteps, torch.randn_like(x0), labels).mean()
+
+    @torch.no_grad()
+    def validation_losses(self, batch: Batch, first_index: int) -> Tensor:
+        """Per-image loss (B,) with noise and timesteps fixed by each image's index."""
+        x0 = to_unit_range(batch["image"])
+        noises, timesteps = [], []
+        for index in range(first_index, first_index + len(x0)):
+            fixed = torch.Generator().manual_seed(derive_seed(self.config.seed, VALIDATION, index))
+            noises.append(torch.randn(x0.shape[1:], generator=fixed))
+            timesteps.append(torch.randint(0, self.schedule.num_timesteps, (), generator=fixed))
+        return self._loss(
+            x0,
+            torch.stack(timesteps).to(x0.device),
+            torch.stack(noises).to(x0.device),
+            self._labels(batch["label"]),
+        )
+
+    def _labels(self, labels: Tensor) -> Tensor | None:
+        return None if self.num_classes is None else labels
+
+    def _loss(self, x0: Tensor, timesteps: Tensor, noise: Tensor, labels: Tensor | None) -> Tensor:
+        if self.config.compute.channels_last:
+            x0 = x0.contiguous(memory_format=torch.channels_last)
+        x_t = self.schedule.q_sample(x0, timesteps, noise)
+        output = self.network(x_t, timesteps, class_labels=labels).sample
+        objective = self.config.objective
+        return diffusion_loss(
+            output.float(),
+            x0=x0,
+            noise=noise,
+            t=timesteps,
+            schedule=self.schedule,
+            prediction_type=objective.prediction_type,
+            min_snr_gamma=objective.min_snr_gamma,
+        )

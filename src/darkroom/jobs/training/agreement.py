@@ -1,0 +1,92 @@
+"""What all ranks must decide alike: when to look, whether to stop, whether time is up.
+
+Rank 0 decides from its clock, its heartbeat and Ray's preemption notice, and broadcasts; the
+number of steps until the next look travels along, so that ranks look about once a second
+whatever a step costs and always at the same step.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import ray.train
+import torch
+import torch.distributed as dist
+
+from darkroom.jobs.training.monitor import Heartbeat
+
+_LOOK_EVERY_SECONDS = 1.0
+_MAX_STEPS_BETWEEN_LOOKS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the ranks agreed on at a look."""
+
+    stop: bool = False
+    checkpoint: bool = False
+    fenced: bool = False
+
+
+class Agreement:
+    """Looks at the wish to stop, the checkpoint clock and preemption, alike on every rank."""
+
+    def __init__(
+        self, heartbeat: Heartbeat, device: torch.device, checkpoint_minutes: float | None
+    ) -> None:
+        self._heartbeat = heartbeat
+        self._device = device
+        self._checkpoint_seconds = checkpoint_minutes and checkpoint_minutes * 60
+        self._last_checkpoint = self._last_look = time.monotonic()
+        self._last_step = self._next_step = 0
+        self._preemption_deadline: int | None = None
+
+    def start(self, step: int) -> None:
+        """Begin at `step`; the first look comes after one step."""
+        self._last_step, self._next_step = step, step + 1
+
+    def checkpoint_taken(self) -> None:
+        """Restart the checkpoint clock."""
+        self._last_checkpoint = time.monotonic()
+
+    def at(self, step: int, *, fenced: bool) -> Decision:
+        """The ranks' decision at this step; every rank calls it at every step.
+
+        fenced: on rank 0, whether another driver took the run over.
+        """
+        if step < self._next_step:
+            return Decision()
+        preempted = self._notice_preemption()
+        now = time.monotonic()
+        steps_per_second = (step - self._last_step) / max(now - self._last_look, 1e-6)
+        look_after = min(
+            max(int(steps_per_second * _LOOK_EVERY_SECONDS), 1), _MAX_STEPS_BETWEEN_LOOKS
+        )
+        due = (
+            self._checkpoint_seconds is not None
+            and now - self._last_checkpoint >= self._checkpoint_seconds
+        )
+        stop, save, lost, look_after = self._from_rank_zero(
+            int(self._heartbeat.stop_reason is not None),
+            int(due or preempted),
+            int(fenced),
+            look_after,
+        )
+        self._last_look, self._last_step, self._next_step = now, step, step + look_after
+        return Decision(stop=bool(stop), checkpoint=bool(save), fenced=bool(lost))
+
+    def _notice_preemption(self) -> bool:
+        """True once for each notice; a collective of Ray Train, so every rank asks."""
+        info = ray.train.get_preemption_info()
+        deadline = None if info is None else info.deadline_ms
+        news = deadline is not None and deadline != self._preemption_deadline
+        self._preemption_deadline = deadline
+        return news
+
+    def _from_rank_zero(self, *values: int) -> list[int]:
+        if not dist.is_initialized() or dist.get_world_size() == 1:
+            return list(values)
+        shared = torch.tensor(values, dtype=torch.int64, device=self._device)
+        dist.broadcast(shared, src=0)
+        return [int(value) for value in shared.tolist()]

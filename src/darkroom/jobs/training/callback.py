@@ -1,0 +1,229 @@
+"""What happens after each optimizer step, in one place and one order.
+
+EMA, metrics, validation, the ranks' agreement, the checkpoint, the end. Every branch that
+talks to other ranks is taken by all ranks at the same step.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import lightning.pytorch as pl
+import psutil
+import torch
+import torch.distributed as dist
+
+from darkroom.jobs.training.agreement import Agreement
+from darkroom.jobs.training.checkpoint import CheckpointInfo, CheckpointPublisher
+from darkroom.jobs.training.config import TrainingConfig
+from darkroom.jobs.training.lr import ImprovementTracker
+from darkroom.jobs.training.metrics_log import MetricsLog
+from darkroom.jobs.training.module import TrainedModule
+from darkroom.jobs.training.monitor import Heartbeat
+from darkroom.jobs.training.stream import BatchStream
+from darkroom.jobs.training.validation import Validation
+
+Ending = Literal["completed", "stopped_early", "interrupted", "non_finite", "fenced"]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a worker's run ended, and where."""
+
+    ending: Ending = "completed"
+    step: int = 0
+    first_bad_step: int | None = None
+
+
+class RunCallback(pl.Callback):
+    """Drives a run from Lightning's hooks."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        *,
+        stream: BatchStream,
+        validation: Validation | None,
+        log: MetricsLog,
+        publisher: CheckpointPublisher | None,
+        heartbeat: Heartbeat,
+        seconds_before: float,
+    ) -> None:
+        self.outcome = Outcome()
+        self._config = config
+        self._stream = stream
+        self._validation = validation
+        self._log = log
+        self._publisher = publisher
+        self._heartbeat = heartbeat
+        self._seconds_before = seconds_before
+        self._improvement = ImprovementTracker(config.validation.min_delta)
+        self._validated_step = -1
+
+    # Lightning stores this in the checkpoint.
+    def state_dict(self) -> dict[str, Any]:
+        """Early stopping's memory."""
+        return {"improvement": asdict(self._improvement)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore it."""
+        self._improvement = ImprovementTracker(**state_dict["improvement"])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Seek the stream; Lightning has restored the step by now."""
+        step = trainer.global_step
+        self._accumulation = self._config.optimizer.accumulation_steps
+        self._stream.first_micro_step = step * self._accumulation
+        device = pl_module.device
+        self._agreement = Agreement(self._heartbeat, device, self._config.checkpoint.every_minutes)
+        self._agreement.start(step)
+        self._first_bad_step = torch.tensor(-1, device=device)
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        self._last_step = self._logged_step = self._saved_step = step
+        self._started = self._logged_at = time.monotonic()
+        self._waited_before = 0.0
+        self._heartbeat.step = step
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Take one micro-batch's loss; at the end of an optimizer step do all the rest."""
+        module = cast("TrainedModule", pl_module)
+        self._loss_sum += outputs["loss"].detach() / self._accumulation
+        step = trainer.global_step
+        if step == self._last_step:
+            return
+        self._last_step = self._heartbeat.step = step
+        module.update_ema()
+        self._note_non_finite(module, step)
+        last = step >= self._config.max_steps
+        if last or step % self._config.log_every_steps == 0:
+            self._log_metrics(trainer, module, step)
+        if self._validation and (last or step % self._config.validation.every_steps == 0):
+            self._validate(trainer, module, self._validation, step)
+        fenced = self._publisher is not None and self._publisher.fenced
+        decision = self._agreement.at(step, fenced=fenced)
+        if decision.fenced:
+            self._end(trainer, "fenced")
+            return
+        if decision.stop and not trainer.should_stop:
+            self._end(trainer, "interrupted")
+        every = self._config.checkpoint.every_steps
+        by_steps = every is not None and step % every == 0
+        if last or by_steps or decision.checkpoint or trainer.should_stop:
+            self._checkpoint(trainer, step)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say how it ended."""
+        self.outcome.step = trainer.global_step
+
+    def _note_non_finite(self, module: TrainedModule, step: int) -> None:
+        # On the device, without waiting for it; the gradient norm is the same on all ranks.
+        fresh = (self._first_bad_step < 0) & ~torch.isfinite(module.grad_norm)
+        self._first_bad_step = torch.where(fresh, step, self._first_bad_step)
+
+    def _stop_if_non_finite(self, trainer: pl.Trainer) -> bool:
+        bad = int(self._first_bad_step)
+        if bad >= 0:
+            self.outcome.first_bad_step = bad
+            self._end(trainer, "non_finite")
+        return bad >= 0
+
+    def _end(self, trainer: pl.Trainer, ending: Ending) -> None:
+        self.outcome.ending = ending
+        trainer.should_stop = True
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    def _epoch(self, step: int) -> int:
+        return self._stream.epoch_at(step * self._accumulation)
+
+    def _log_metrics(self, trainer: pl.Trainer, module: TrainedModule, step: int) -> None:
+        if self._stop_if_non_finite(trainer):
+            return
+        num_steps, now = step - self._logged_step, time.monotonic()
+        interval = now - self._logged_at
+        waited = self._stream.wait_seconds - self._waited_before
+        row = self._log.add(
+            step,
+            epoch=self._epoch(step),
+            seconds=self._seconds(),
+            loss=_mean_over_ranks(self._loss_sum / num_steps),
+            learning_rate=trainer.optimizers[0].param_groups[0]["lr"],
+            grad_norm=float(module.grad_norm),
+            param_norm=_norm(module),
+            images_per_second=num_steps * self._config.batch_size / interval,
+            data_wait_share=waited / interval,
+            memory_bytes=_memory_bytes(module.device),
+        )
+        if trainer.is_global_zero:
+            self._heartbeat.post_metrics(dict(row))
+        self._loss_sum.zero_()
+        self._logged_step, self._logged_at = step, now
+        self._waited_before = self._stream.wait_seconds
+
+    def _validate(
+        self, trainer: pl.Trainer, module: TrainedModule, validation: Validation, step: int
+    ) -> None:
+        if self._stop_if_non_finite(trainer):
+            return
+        loss = validation.loss(module)
+        self._log.add(step, epoch=self._epoch(step), seconds=self._seconds(), validation_loss=loss)
+        module.plateau.update(loss)
+        self._validated_step = step
+        self._improvement.update(loss)
+        patience = self._config.validation.early_stopping_patience
+        if patience is not None and self._improvement.num_since_best >= patience:
+            self._end(trainer, "stopped_early")
+
+    def _checkpoint(self, trainer: pl.Trainer, step: int) -> None:
+        if self._stop_if_non_finite(trainer) or step == self._saved_step:
+            return
+        info = CheckpointInfo(
+            step=step,
+            epoch=self._epoch(step),
+            seconds=self._seconds(),
+            # The loss of these very weights, or none: only then can they be called the best.
+            validation_loss=self._log.last("validation_loss")
+            if self._validated_step == step
+            else None,
+            finished=step >= self._config.max_steps or self.outcome.ending == "stopped_early",
+        )
+
+        def write_state(path: Path) -> None:
+            trainer.save_checkpoint(path, weights_only=False)
+
+        if self._publisher is not None:
+            self._publisher.save(write_state, self._log, info)
+        else:
+            trainer.save_checkpoint("unused: rank 0 writes", weights_only=False)
+        self._saved_step = step
+        self._agreement.checkpoint_taken()
+
+
+def _mean_over_ranks(value: torch.Tensor) -> float:
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+    return float(value)
+
+
+def _norm(module: TrainedModule) -> float:
+    parameters = [parameter.detach() for parameter in module.network.parameters()]
+    return float(torch.nn.utils.get_total_norm(parameters))
+
+
+def _memory_bytes(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    return float(psutil.Process().memory_info().rss)

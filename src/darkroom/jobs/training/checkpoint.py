@@ -1,0 +1,205 @@
+"""Checkpoints: publish them, move the run's pointer, find the one to resume from.
+
+A checkpoint is an artifact of its own under `<output>/checkpoints/`, published by manifest
+before the pointer names it (storage/pointer.py). Only rank 0 publishes, in a thread, one at a
+time; a failed upload is raised at the next step. What is inside is Lightning's state file and
+the metrics log.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from darkroom.config import JobConfig
+from darkroom.errors import FencedError
+from darkroom.jobs.training.metrics_log import METRICS_FILE, MetricsLog
+from darkroom.storage import (
+    Artifact,
+    BestCheckpoint,
+    Parent,
+    RunPointer,
+    open_artifact,
+    open_output,
+    open_store,
+    parse_uri,
+)
+
+logger = logging.getLogger(__name__)
+
+STATE_FILE = "state.ckpt"
+LIVE_PREFIX = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class RunAddress:
+    """Which run this is: where it publishes, and the driver that owns it now."""
+
+    output: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointInfo:
+    """What a checkpoint's manifest says of it."""
+
+    step: int
+    epoch: int
+    seconds: float
+    validation_loss: float | None
+    """Of these very weights; None when they were not validated."""
+    finished: bool
+    """Training ends here: the last step, or early stopping."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+class CheckpointPublisher:
+    """Publishes rank 0's checkpoints in order, each before the pointer names it.
+
+    `fenced` turns true when another driver took the run over; nothing is published after it.
+    """
+
+    def __init__(
+        self,
+        address: RunAddress,
+        *,
+        config: JobConfig,
+        parents: Sequence[Parent],
+        keep_last: int,
+        asynchronous: bool,
+    ) -> None:
+        self._address = address
+        self._config = config
+        self._parents = tuple(parents)
+        self._keep_last = keep_last
+        self._asynchronous = asynchronous
+        self._pointer = RunPointer.attach(address.output, owner=address.owner)
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+        self.fenced = False
+
+    def save(
+        self, write_state: Callable[[Path], None], log: MetricsLog, info: CheckpointInfo
+    ) -> None:
+        """Write the state to a local file now, publish it in the background.
+
+        Errors of the upload before this one are raised here.
+        """
+        self.wait()
+        if self.fenced:
+            return
+        directory = Path(tempfile.mkdtemp(prefix="darkroom-checkpoint-"))
+        write_state(directory / STATE_FILE)
+        (directory / METRICS_FILE).write_bytes(log.to_bytes())
+        rows = MetricsLog(list(log.rows))
+        self._pending = self._executor.submit(self._publish, directory, rows, info)
+        if not self._asynchronous:
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait for the upload under way; raise its error."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def close(self) -> None:
+        """Wait for the last upload and end the thread."""
+        try:
+            self.wait()
+        finally:
+            self._executor.shutdown(wait=True)
+
+    def _publish(self, directory: Path, log: MetricsLog, info: CheckpointInfo) -> None:
+        try:
+            artifact = publish_checkpoint(
+                self._address.output, directory, info, self._config, self._parents
+            )
+            self._pointer.advance(
+                step=info.step,
+                checkpoint=artifact,
+                best=self._best(info, artifact),
+                keep=self._newest_kept(),
+            )
+            self._show_live(directory, log)
+        except FencedError:
+            self.fenced = True
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _best(self, info: CheckpointInfo, artifact: Artifact) -> BestCheckpoint | None:
+        best, loss = self._pointer.state.best, info.validation_loss
+        if loss is None or (best is not None and best.metric <= loss):
+            return None
+        return BestCheckpoint(info.step, loss, self._pointer.relative(artifact))
+
+    def _newest_kept(self) -> list[str]:
+        """The earlier checkpoints that stay beside the new one."""
+        newest = sorted(self._pointer.state.kept, key=lambda item: item.step)
+        return [item.checkpoint for item in newest[len(newest) - self._keep_last + 1 :]]
+
+    def _show_live(self, directory: Path, log: MetricsLog) -> None:
+        """Put the curves so far where `tensorboard --logdir` finds them during the run."""
+        events = log.write_tensorboard(directory / "tensorboard")
+        store = open_store(parse_uri(self._address.output) / LIVE_PREFIX)
+        store.upload(events, f"tensorboard/{events.name}")
+
+
+def publish_checkpoint(
+    output: str,
+    directory: Path,
+    info: CheckpointInfo,
+    config: JobConfig,
+    parents: Sequence[Parent],
+) -> Artifact:
+    """Publish a folder as one checkpoint artifact of the run; visible only when complete."""
+    # A name of its own for each try: a redone step never writes where another checkpoint lies.
+    name = f"checkpoints/step-{info.step:08d}-{secrets.token_hex(4)}"
+    uri = parse_uri(output) / name
+    with open_output(str(uri), kind="checkpoint", config=config, parents=parents) as target:
+        files = target.writer.write_tree(directory)
+        return target.publish(files, metadata=info.to_dict())
+
+
+def resolve_checkpoint(address: RunAddress, directory: Path) -> Artifact | None:
+    """The newest checkpoint that verifies, downloaded there; None at the run's start.
+
+    Errors: FencedError, IntegrityError when there are checkpoints and none verifies.
+    """
+    pointer = RunPointer.attach(address.output, owner=address.owner)
+    valid = pointer.newest_valid(directory)
+    if valid is None:
+        return None
+    for skipped in valid.skipped:
+        logger.warning(
+            "checkpoint of step %d is damaged (%s); resuming from step %d",
+            skipped.step,
+            skipped.reason,
+            valid.step,
+        )
+    return valid.artifact
+
+
+def checkpoint_to_export(pointer: RunPointer, export: str) -> Artifact | None:
+    """The checkpoint that becomes the model; None while training is not finished."""
+    state = pointer.state
+    if state.checkpoint is None:
+        return None
+    newest = open_artifact(pointer.output / state.checkpoint, kind="checkpoint")
+    if not newest.manifest.metadata["finished"]:
+        return None
+    valid = pointer.newest_valid()
+    if valid is None or valid.artifact.digest != newest.digest:
+        return None  # The last one is damaged: train again from the one before.
+    if export == "best" and state.best is not None:
+        return open_artifact(pointer.output / state.best.checkpoint, kind="checkpoint")
+    return newest

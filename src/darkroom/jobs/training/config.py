@@ -1,0 +1,199 @@
+"""Config that training verbs share: optimizer, rates, EMA, validation, checkpoints, workers.
+
+`batch_size` is the number of images behind one optimizer step, over all workers and
+accumulation steps, so a run means the same on one GPU and on eight. Fields marked
+operational change how a run proceeds and not what it computes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from darkroom.config import (
+    Config,
+    Fraction,
+    JobConfig,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    operational,
+)
+
+
+class OptimizerConfig(Config):
+    """AdamW and gradient handling."""
+
+    learning_rate: PositiveFloat = 2e-4
+    """Peak learning rate."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """AdamW's beta1 and beta2."""
+    eps: PositiveFloat = 1e-8
+    """AdamW's epsilon."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Decoupled weight decay."""
+    max_grad_norm: PositiveFloat | None = 1.0
+    """Gradients are clipped to this global norm; null for no clipping."""
+    accumulation_steps: PositiveInt = 1
+    """Micro-batches per optimizer step; divides batch_size."""
+
+
+class LrScheduleConfig(Config):
+    """Learning rate over optimizer steps, always after an optional linear warm-up."""
+
+    kind: Literal["constant", "linear", "cosine", "step", "plateau"] = "constant"
+    """Shape after warm-up; linear and cosine end at final_scale on the last step."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 500
+    """Steps of linear warm-up from 0."""
+    final_scale: Fraction = 0.0
+    """Share of the peak that linear and cosine end at."""
+    step_every: PositiveInt = 10_000
+    """step: every so many steps the rate is multiplied by `factor`."""
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """step and plateau: the multiplier."""
+    patience: PositiveInt = 5
+    """plateau: validations without improvement before the rate drops."""
+
+
+class EmaConfig(Config):
+    """Exponential moving average of the weights; what is validated and published."""
+
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    """Upper bound of the decay."""
+    warmup_power: PositiveFloat = 0.75
+    """Warm-up: decay at step n is 1 - (1 + n) ** -power, up to `decay`."""
+
+
+class ValidationConfig(Config):
+    """Loss of the EMA weights on fixed images, with fixed noise and fixed timesteps."""
+
+    every_steps: PositiveInt = 500
+    """Optimizer steps between validations; one more at the end."""
+    num_images: PositiveInt = 256
+    """At most so many images of the validation split; none of it means no validation."""
+    early_stopping_patience: PositiveInt | None = None
+    """Stop after so many validations without improvement; null for never."""
+    min_delta: NonNegativeFloat = 0.0
+    """What counts as an improvement."""
+
+
+class CheckpointConfig(Config):
+    """When checkpoints are published and which are kept."""
+
+    every_steps: Annotated[PositiveInt | None, operational()] = 1000
+    """Optimizer steps between checkpoints; null for none by steps."""
+    every_minutes: Annotated[PositiveFloat | None, operational()] = None
+    """Minutes between checkpoints; null for none by time."""
+    keep_last: Annotated[PositiveInt, operational()] = 3
+    """The newest so many are kept; the best by validation loss is kept besides."""
+    asynchronous: Annotated[bool, operational()] = True
+    """Upload while training goes on; false waits for each upload."""
+
+
+class ComputeConfig(Config):
+    """Speed switches. The defaults run anywhere; GPU recipes turn them on."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 is mixed precision: weights and optimizer state stay float32."""
+    channels_last: bool = False
+    """Memory format of weights and images; faster convolutions on GPUs."""
+    compile: bool = False
+    """torch.compile the U-Net; needs a C++ compiler at run time."""
+    sdpa: bool = True
+    """torch's scaled_dot_product_attention; false is the plain attention."""
+    deterministic: bool = True
+    """Deterministic kernels and a fixed gradient summation order: a resumed run ends with
+    bit-identical weights on CPU. See docs/verbs/train.md for what it costs."""
+    num_threads: PositiveInt = 1
+    """CPU threads per worker inside torch."""
+
+
+class DataConfig(Config):
+    """How the prepared data is fed."""
+
+    shuffle_window: PositiveInt = 16
+    """Row groups shuffled together; the whole order is a function of seed and epoch."""
+    cache_mb: Annotated[int, operational(ge=0)] = 512
+    """Decoded images are kept in memory when the whole split fits in so many MB per worker."""
+    horizontal_flip: bool = False
+    """Mirror half of the images at random, seeded like everything else."""
+
+
+class WorkersConfig(Config):
+    """Ray Train workers; none of this changes what a step computes but the rank layout."""
+
+    num_workers: Annotated[PositiveInt, operational()] = 1
+    """Data-parallel workers; divides batch_size / accumulation_steps."""
+    use_gpu: Annotated[bool, operational()] = False
+    """One GPU per worker."""
+    cpus_per_worker: Annotated[PositiveFloat, operational()] = 1.0
+    """Ray's logical CPUs per worker."""
+    max_failures: Annotated[int, operational(ge=-1)] = 8
+    """Worker-group restarts before the run gives up; -1 for no limit."""
+    hang_timeout_seconds: Annotated[PositiveFloat, operational()] = 120.0
+    """A worker silent for so long is named, killed and restarted."""
+    collective_timeout_seconds: Annotated[PositiveInt, operational()] = 600
+    """No rank waits longer than this for another in a collective operation."""
+
+
+class TrainingConfig(JobConfig):
+    """What every training verb's config has."""
+
+    input: Annotated[str, operational(min_length=1)]
+    """URI of a dataset that `prepare` published; its digest, not this name, identifies it."""
+    max_steps: PositiveInt = 100_000
+    """Optimizer steps in all."""
+    batch_size: PositiveInt = 128
+    """Images per optimizer step, over all workers and accumulation steps."""
+    limit: PositiveInt | None = None
+    """Train on at most so many rows, for a quick look."""
+    log_every_steps: Annotated[PositiveInt, operational()] = 50
+    """Optimizer steps between rows of the metrics log."""
+    export: Literal["last", "best"] = "last"
+    """Which checkpoint's EMA weights become the model."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    lr_schedule: LrScheduleConfig = LrScheduleConfig()
+    ema: EmaConfig = EmaConfig()
+    validation: ValidationConfig = ValidationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    compute: ComputeConfig = ComputeConfig()
+    data: DataConfig = DataConfig()
+    workers: WorkersConfig = WorkersConfig()
+
+    @property
+    def images_per_micro_batch(self) -> int:
+        """Images of one rank in one forward pass."""
+        return self.batch_size // (self.workers.num_workers * self.optimizer.accumulation_steps)
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> TrainingConfig:
+        share = self.workers.num_workers * self.optimizer.accumulation_steps
+        if self.batch_size % share:
+            raise ValueError(
+                f"batch_size {self.batch_size} does not divide by workers.num_workers "
+                f"{self.workers.num_workers} x optimizer.accumulation_steps "
+                f"{self.optimizer.accumulation_steps}; use a multiple of {share}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _intervals_fit(self) -> TrainingConfig:
+        every = self.checkpoint.every_steps
+        if every is not None and every > self.max_steps:
+            raise ValueError(
+                f"checkpoint.every_steps {every} is more than max_steps {self.max_steps}; "
+                f"lower it or set it to null"
+            )
+        if self.export == "best" and (every is None or self.validation.every_steps % every):
+            raise ValueError(
+                f"export best needs a checkpoint at every validation: make "
+                f"validation.every_steps {self.validation.every_steps} a multiple of "
+                f"checkpoint.every_steps {every}"
+            )
+        if self.lr_schedule.warmup_steps >= self.max_steps:
+            raise ValueError(
+                f"lr_schedule.warmup_steps {self.lr_schedule.warmup_steps} leaves nothing of "
+                f"max_steps {self.max_steps}; lower it"
+            )
+        return self

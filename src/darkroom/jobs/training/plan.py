@@ -1,0 +1,122 @@
+"""Which rows a rank sees at a step: a pure function, so a resume seeks instead of reading.
+
+An epoch permutes the row groups by (seed, epoch), cuts them into windows of
+`shuffle_window` groups, and permutes the rows of each window by (seed, epoch, window). Epochs
+follow each other without a seam: no row is dropped, and a batch may span two epochs. Global
+micro-batch m takes the next rows in that order, rank r of W the r-th of W equal slices, so the
+union over ranks is the same for every W.
+
+Nothing is read here; `stream.py` does that.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.jobs.training.seeding import DATA_ORDER, generator
+
+# Each window is a permutation of some thousand rows; a batch touches one or two.
+_WINDOWS_KEPT = 4
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """One Parquet row group of the dataset."""
+
+    file: str
+    index: int
+    num_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How a global step is cut: images per rank and micro-batch, ranks, this rank."""
+
+    images_per_micro_batch: int
+    num_workers: int = 1
+    rank: int = 0
+
+
+class DataPlan:
+    """The order of rows over epochs, and one rank's slice of each micro-batch.
+
+    Rows are numbered globally: row group g starts at `starts[g]` in the order given.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[RowGroup],
+        *,
+        seed: int,
+        shuffle_window: int,
+        batching: Batching,
+    ) -> None:
+        self.groups = tuple(groups)
+        self.batching = batching
+        self._seed = seed
+        self.shuffle_window = shuffle_window
+        self._sizes = np.array([group.num_rows for group in groups], dtype=np.int64)
+        self.starts = np.concatenate([[0], np.cumsum(self._sizes)])
+        self.num_rows = int(self.starts[-1])
+        self._windows: OrderedDict[tuple[int, int], Rows] = OrderedDict()
+        self._orders: OrderedDict[int, tuple[Rows, Rows]] = OrderedDict()
+
+    def epoch_of(self, micro_step: int) -> int:
+        """The epoch that the micro-batch starts in."""
+        return self._first_row(micro_step) // self.num_rows
+
+    def rows(self, micro_step: int) -> Rows:
+        """Global row numbers, shape (images_per_micro_batch,), of this rank's micro-batch."""
+        size = self.batching.images_per_micro_batch
+        position = self._first_row(micro_step) + self.batching.rank * size
+        taken: list[Rows] = []
+        while size:
+            epoch, offset = divmod(position, self.num_rows)
+            part = self._take(epoch, offset, size)
+            taken.append(part)
+            position += len(part)
+            size -= len(part)
+        return np.concatenate(taken)
+
+    def _first_row(self, micro_step: int) -> int:
+        return micro_step * self.batching.images_per_micro_batch * self.batching.num_workers
+
+    def _take(self, epoch: int, offset: int, size: int) -> Rows:
+        """At most `size` rows from `offset` of the epoch, within one window."""
+        order, bounds = self._order(epoch)
+        window = int(np.searchsorted(bounds, offset, side="right")) - 1
+        rows = self._window(epoch, window, order)
+        start = offset - int(bounds[window])
+        return rows[start : start + size]
+
+    def _order(self, epoch: int) -> tuple[Rows, Rows]:
+        """The epoch's permutation of row groups, and the first row of each window."""
+        if epoch not in self._orders:
+            order = generator(self._seed, DATA_ORDER, epoch).permutation(len(self.groups))
+            firsts = np.concatenate([[0], np.cumsum(self._sizes[order])])
+            bounds = firsts[:-1][:: self.shuffle_window]
+            self._orders[epoch] = (order, bounds)
+            if len(self._orders) > 2:
+                self._orders.popitem(last=False)
+        return self._orders[epoch]
+
+    def _window(self, epoch: int, window: int, order: Rows) -> Rows:
+        key = (epoch, window)
+        if key not in self._windows:
+            first = window * self.shuffle_window
+            chosen = order[first : first + self.shuffle_window]
+            rows = np.concatenate(
+                [np.arange(self.starts[g], self.starts[g + 1], dtype=np.int64) for g in chosen]
+            )
+            generator(self._seed, DATA_ORDER, epoch, window + 1).shuffle(rows)
+            self._windows[key] = rows
+            if len(self._windows) > _WINDOWS_KEPT:
+                self._windows.popitem(last=False)
+        return self._windows[key]

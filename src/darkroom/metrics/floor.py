@@ -1,0 +1,47 @@
+"""The floor of a Frechet distance: real images against real images at the same sample size.
+
+The distance between two samples of one distribution is not 0 but falls as 1/n, so a generated
+set can only be judged beside what real images score in its place. Assumes that the training
+split and the held-out split come from one distribution; leaves features to the caller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from darkroom.metrics.frechet import feature_rows, frechet_distance_of_rows
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A floor and how it was drawn."""
+
+    value: float
+    """Mean over the draws."""
+    spread: float
+    """Standard deviation over the draws; 0 for one."""
+    n: int
+    """Real training images per draw: fewer than asked where there are not as many."""
+    num_draws: int
+
+
+def frechet_floor(
+    train: ArrayLike, test: ArrayLike, n: int, *, num_draws: int = 10, seed: int = 0
+) -> Floor:
+    """The distance of n training rows (drawn without repetition) to all test rows, averaged.
+
+    train: (N, D), test: (M, D). Where n reaches N, all rows are taken, once; the floor then
+    stands on fewer images than the figure and is a little too high.
+    """
+    rows, held_out = feature_rows(train), feature_rows(test)
+    random = np.random.default_rng(seed)
+    size = min(n, len(rows))
+    draws = 1 if size == len(rows) else num_draws
+    values = [
+        frechet_distance_of_rows(rows[random.permutation(len(rows))[:size]], held_out)
+        for _ in range(draws)
+    ]
+    return Floor(float(np.mean(values)), float(np.std(values)), size, draws)

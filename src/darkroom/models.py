@@ -1,0 +1,87 @@
+"""Loads a trained model from its artifact: what it is, and its network with the EMA weights.
+
+Assumes the layout that `darkroom train` publishes (a diffusers folder under `model/`). Which
+schedule and sampler go with it is the caller's business: only the plain values are handed on.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from diffusers import UNet2DModel
+
+from darkroom.errors import DataError
+from darkroom.storage import Artifact
+
+UNET_FOLDER = "model/unet/"
+
+PredictionType = Literal["epsilon", "v_prediction", "sample"]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the artifact says of a model, without its weights."""
+
+    uri: str
+    digest: str
+    """sha256 of the manifest: names these very weights."""
+    classes: tuple[str, ...]
+    image_size: tuple[int, int]
+    """Height and width in pixels."""
+    channels: int
+    class_conditional: bool
+    """Whether the network takes labels."""
+    null_class: int | None
+    """Label that stands for "no class"; None when the model cannot be guided."""
+    prediction_type: PredictionType
+    schedule: Mapping[str, Any]
+    """Values of a diffusion ScheduleConfig."""
+    step: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return (self.channels, *self.image_size)
+
+
+def read_model_info(artifact: Artifact) -> ModelInfo:
+    """What `artifact` says of its model. Errors: DataError when a needed value is missing."""
+    metadata = artifact.manifest.metadata
+    try:
+        height, width = metadata["image_size"]
+        return ModelInfo(
+            uri=str(artifact.uri),
+            digest=artifact.digest,
+            classes=tuple(metadata["classes"]),
+            image_size=(int(height), int(width)),
+            channels=int(metadata["channels"]),
+            class_conditional=_num_class_embeds(artifact) is not None,
+            null_class=metadata["null_class"],
+            prediction_type=metadata["prediction_type"],
+            schedule=metadata["schedule"],
+            step=int(metadata.get("step", 0)),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            "input", str(artifact.uri), f"is a model whose manifest lacks what drawing needs "
+            f"({error!r})", "publish it with `darkroom train`",
+        ) from None  # fmt: skip
+
+
+def load_unet(artifact: Artifact, device: torch.device | str = "cpu") -> UNet2DModel:
+    """The model's U-Net on `device`, in evaluation mode; every file's digest is verified."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-model-") as folder:
+        artifact.download(folder, prefix=UNET_FOLDER)
+        unet = UNet2DModel.from_pretrained(
+            folder, local_files_only=True, low_cpu_mem_usage=False
+        )
+    return unet.to(device).eval()
+
+
+def _num_class_embeds(artifact: Artifact) -> int | None:
+    number: int | None = artifact.read_json(f"{UNET_FOLDER}config.json").get("num_class_embeds")
+    return number

@@ -1,0 +1,152 @@
+"""Plain data as YAML, strictly: null, booleans, numbers, texts, lists and mappings.
+
+YAML 1.2 by its core schema: `1e-4` is a number, `yes` is a text, `007` is 7. What could
+surprise is refused with its line: duplicate keys, anchors and aliases (they can expand without
+bound), tags, keys that are not texts, several documents, other encodings than UTF-8, tabs.
+What the data means is the caller's business.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, NodeEvent
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.representer import SafeRepresenter
+
+from darkroom.errors import ConfigError
+
+# The core schema, YAML 1.2.2 section 10.3.2.
+_CONSTANTS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_BASED_INTEGER = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INFINITY_OR_NAN = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+def decode(data: bytes, where: str) -> str:
+    """The text of a file's bytes. Errors: ConfigError with the line of the first bad one."""
+    if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        _fail(where, 0, "starts with a byte-order mark", "save it as UTF-8 without BOM")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start)
+        _fail(where, line, f"byte {data[error.start]:#04x} is not UTF-8", "save it as UTF-8")
+
+
+def parse_yaml(text: str, *, where: str) -> Any:
+    """Plain data from one YAML document; None when there is nothing in it.
+
+    Errors: ConfigError whose field is `where:line`.
+    """
+    _refuse_tabs(text, where)
+    try:
+        _refuse_references(text, where)
+        node = YAML(typ="safe", pure=True).compose(text)
+        return None if node is None else _construct(node, where)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        _fail(where, mark.line if mark else None, error.problem or error.context or "is no YAML")
+    except YAMLError as error:
+        # Control characters; the reader knows an offset and no line.
+        offset = getattr(error, "position", None)
+        line = None if offset is None else text.count("\n", 0, offset)
+        _fail(where, line, getattr(error, "reason", None) or "is no YAML")
+    except RecursionError:
+        _fail(where, None, "is nested too deeply")
+
+
+def parse_scalar(text: str, *, where: str, line: int | None = None) -> Any:
+    """What `text` is as an unquoted YAML value: null, a boolean, a number or itself."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    try:
+        if _INTEGER.fullmatch(text):
+            return int(text)
+        if _BASED_INTEGER.fullmatch(text):
+            return int(text, base=0)
+    except ValueError:  # Python bounds the digits of a decimal integer
+        _fail(where, line, f"has an integer of {len(text)} digits")
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _INFINITY_OR_NAN.fullmatch(text):
+        return float(text.replace(".", "", 1))
+    return text
+
+
+def dump_yaml(values: Mapping[str, Any]) -> str:
+    """Plain data as YAML that `parse_yaml` reads back to the same values."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.allow_unicode = True
+    yaml.width = 100
+    stream = io.StringIO()
+    yaml.dump(values, stream)
+    return stream.getvalue()
+
+
+class _Representer(SafeRepresenter):
+    """Mappings in lines, lists in brackets."""
+
+    def represent_list(self, data: list[Any]) -> SequenceNode:
+        node: SequenceNode = self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
+        return node
+
+
+_Representer.add_representer(list, _Representer.represent_list)
+
+
+def _fail(where: str, line: int | None, problem: str, remedy: str = "") -> NoReturn:
+    """Raise ConfigError at a line counted from 0."""
+    place = where if line is None else f"{where}:{line + 1}"
+    raise ConfigError(place, None, problem, remedy) from None
+
+
+def _refuse_tabs(text: str, where: str) -> None:
+    for line, content in enumerate(text.splitlines()):
+        if "\t" in content[: len(content) - len(content.lstrip())]:
+            _fail(where, line, "is indented with a tab", "use spaces")
+
+
+def _refuse_references(text: str, where: str) -> None:
+    """Anchors and aliases (they can expand without bound), and tags, before anything is built."""
+    for event in YAML(typ="safe", pure=True).parse(text):
+        line = event.start_mark.line if event.start_mark else None
+        if isinstance(event, AliasEvent) or (isinstance(event, NodeEvent) and event.anchor):
+            _fail(where, line, "uses an anchor or alias (& or *)", "write the value out, or quote")
+        tag = getattr(event, "ctag", None)
+        if tag is not None:
+            _fail(where, line, f"uses a tag ({tag})", "write the plain value, or quote it")
+
+
+def _construct(node: Node, where: str) -> Any:
+    if isinstance(node, ScalarNode):
+        # Only a plain scalar can be anything but a string.
+        line = node.start_mark.line
+        return node.value if node.style else parse_scalar(node.value, where=where, line=line)
+    if isinstance(node, SequenceNode):
+        return [_construct(item, where) for item in node.value]
+    if not isinstance(node, MappingNode):
+        raise TypeError(type(node))
+    values: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line
+        key = _construct(key_node, where) if isinstance(key_node, ScalarNode) else None
+        if not isinstance(key, str):
+            _fail(where, line, "has a key that is no text", "quote it")
+        if key in values:
+            _fail(where, line, f"repeats the key {key!r}", "keep one of them")
+        values[key] = _construct(value_node, where)
+    return values

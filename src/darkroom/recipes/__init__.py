@@ -1,0 +1,31 @@
+"""Named, complete configs as functions; recipes only combine what the verbs offer.
+
+A recipe is added by writing its function in a module here and its line in RECIPES. Imports
+neither ray nor torch nor pydantic.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from darkroom.errors import ConfigError
+from darkroom.recipes.digits import digits, digits_smoke
+from darkroom.recipes.recipe import Recipe
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "digits": digits,
+    "digits_smoke": digits_smoke,
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe called `name`. Errors: ConfigError with the nearest name."""
+    if name in RECIPES:
+        return RECIPES[name]()
+    guess = difflib.get_close_matches(name, RECIPES, n=1)
+    known = f"did you mean {guess[0]}?" if guess else f"known recipes: {', '.join(RECIPES)}"
+    raise ConfigError("--recipe", name, "no such recipe", known)
+
+
+__all__ = ["RECIPES", "Recipe", "get_recipe"]

@@ -1,0 +1,274 @@
+"""The report's plots: numbers in, SVG text out.
+
+One function per plot, each on plain sequences, so that anything can be plotted without a run.
+What a number means and where it comes from is the caller's business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+)
+
+from darkroom.report.style import BLUE, GREEN, INK, ORANGE, RED, VIOLET, panels, styled, to_svg
+
+Numbers = Sequence[float]
+
+
+@dataclass(frozen=True)
+class ScheduleCurves:
+    """One noise schedule: T values each."""
+
+    name: str
+    betas: Numbers
+    alphas_cumprod: Numbers
+    snr: Numbers
+    is_own: bool = False
+    """Whether this is the run's own, drawn strong."""
+
+
+def schedule_plot(schedules: Sequence[ScheduleCurves]) -> str:
+    """beta, alpha-bar and signal-to-noise ratio over the timesteps, schedules overlaid."""
+    with styled("schedules"):
+        figure, (beta, alpha_bar, snr) = panels(3)
+        for schedule, colour in zip(schedules, _colours(schedules), strict=True):
+            line: dict[str, Any] = {
+                "color": colour,
+                "linewidth": 2.6 if schedule.is_own else 1.3,
+                "alpha": 1.0 if schedule.is_own else 0.75,
+                "linestyle": "-" if schedule.is_own else (0, (4, 2)),
+                "zorder": 3 if schedule.is_own else 2,
+            }
+            label = f"{schedule.name} (this run)" if schedule.is_own else schedule.name
+            beta.plot(schedule.betas, label=label, **line)
+            alpha_bar.plot(schedule.alphas_cumprod, label=label, **line)
+            snr.plot(_decibel(schedule.snr), label=label, **line)
+        beta.set(title="Noise added per step", ylabel="β$_t$")
+        _log_scale(beta, subs=(1.0,))
+        alpha_bar.set(title="Signal that is left", ylabel="ᾱ$_t$", ylim=(-0.02, 1.02))
+        snr.set(title="Signal-to-noise ratio", ylabel="SNR$_t$ in dB")
+        snr.set_ylim(bottom=max(snr.get_ylim()[0], -100))
+        snr.axhline(0, color=INK, linewidth=0.8, alpha=0.5)
+        alpha_bar.legend(loc="upper right")
+        for axes in (beta, alpha_bar, snr):
+            axes.set_xlabel("timestep t")
+        names = ", ".join(schedule.name for schedule in schedules)
+        return to_svg(figure, f"Noise schedules over the timesteps: {names}")
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """Columns of a metrics log; None where a row has no such value."""
+
+    step: Sequence[int]
+    columns: Mapping[str, Sequence[float | None]]
+
+    def series(self, name: str) -> tuple[list[int], list[float]]:
+        """Steps and values of the rows that have this column; empty when none does."""
+        pairs = [
+            (step, value)
+            for step, value in zip(self.step, self.columns.get(name, ()), strict=False)
+            if value is not None and np.isfinite(value)
+        ]
+        return [step for step, _ in pairs], [value for _, value in pairs]
+
+
+def training_plot(log: TrainingLog, *, max_grad_norm: float | None = None) -> str:
+    """Loss and validation loss, learning rate, gradient norm, throughput over the steps."""
+    with styled("training"):
+        figure, (loss, rate, norm, speed) = panels(2, 2, height=2.7)
+        _curve(loss, log, "loss", BLUE, "training", smooth=True)
+        _curve(loss, log, "validation_loss", ORANGE, "validation (fixed noise)", marker="o")
+        loss.set(title="Loss", ylabel="mean squared error")
+        _log_scale(loss)
+        _curve(rate, log, "learning_rate", GREEN)
+        rate.set(title="Learning rate", ylabel="learning rate")
+        rate.yaxis.set_major_formatter(_PLAIN)
+        rate.set_ylim(bottom=0)
+        _curve(norm, log, "grad_norm", VIOLET, "gradient", smooth=True)
+        if max_grad_norm is not None:
+            norm.axhline(
+                max_grad_norm, color=RED, linewidth=1.2, linestyle=(0, (4, 2)),
+                label=f"clipped at {max_grad_norm:g}",
+            )  # fmt: skip
+        norm.set(title="Gradient norm before clipping", ylabel="L2 norm")
+        _log_scale(norm)
+        _curve(speed, log, "images_per_second", BLUE, "images/s")
+        speed.set(title="Throughput", ylabel="images/s")
+        speed.set_ylim(bottom=0)
+        for axes in (loss, rate, norm, speed):
+            axes.set_xlabel("optimizer step")
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            if len(axes.get_legend_handles_labels()[0]) > 1:
+                axes.legend(loc="upper right")
+            if not axes.lines:
+                axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", alpha=0.6)
+        return to_svg(figure, "Training curves: loss, learning rate, gradient norm, throughput")
+
+
+def accuracy_plot(
+    per_class: Mapping[str, tuple[float, float, float]], *, floor: float, chance: float
+) -> str:
+    """Share of each class's pictures that the classifier recognises, with its interval.
+
+    per_class: name -> (share, lower, upper); floor: the same share on real pictures.
+    """
+    with styled("accuracy"):
+        figure, (axes,) = panels(1, width=5.0, height=4.1)
+        shares = np.array([share for share, _, _ in per_class.values()])
+        lower, upper = np.array([ends[1:] for ends in per_class.values()]).T
+        positions = np.arange(len(per_class))
+        axes.bar(positions, shares, width=0.72, color=BLUE, alpha=0.85)
+        axes.errorbar(
+            positions, shares, yerr=np.abs([shares - lower, upper - shares]),
+            fmt="none", ecolor=INK, elinewidth=1, capsize=2.5, alpha=0.8,
+        )  # fmt: skip
+        axes.axhline(floor, color=GREEN, linewidth=1.3, label=f"real test pictures {floor:.1%}")
+        axes.axhline(
+            chance, color=RED, linewidth=1.3, linestyle=(0, (4, 2)), label=f"chance {chance:.1%}"
+        )
+        axes.set_xticks(positions, list(per_class), rotation=_rotation(per_class), ha="center")
+        axes.set(title="Recognised as the asked class", xlabel="asked class", ylim=(0, 1.04))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.grid(visible=False, axis="x")
+        figure.legend(loc="outside lower center", ncols=2)
+        return to_svg(figure, "Accuracy of the reference classifier on each class asked for")
+
+
+def confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
+    """Asked class (rows) against recognised class (columns), as shares of each row."""
+    counts = np.asarray(confusion, dtype=float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    with styled("confusion"):
+        figure, (axes,) = panels(1, width=5.0, height=4.1)
+        # The square root lets a few mistaken ones be seen.
+        axes.imshow(shares, cmap=_FADE_IN, norm=PowerNorm(0.5, 0, 1), aspect="auto")
+        ticks = np.arange(len(classes))
+        axes.set_xticks(ticks, list(classes), rotation=_rotation(classes))
+        axes.set_yticks(ticks, list(classes))
+        axes.set(title="Confusion", xlabel="recognised as", ylabel="asked for")
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+        if len(classes) <= 20:
+            for row, column in np.argwhere(counts > 0):
+                axes.text(
+                    column, row, f"{counts[row, column]:.0f}", ha="center", va="center",
+                    fontsize=8, color="white" if shares[row, column] > 0.25 else INK,
+                )  # fmt: skip
+        return to_svg(figure, "Confusion matrix: asked class against recognised class")
+
+
+@dataclass(frozen=True)
+class Ranged:
+    """A figure with its interval."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+def floor_plot(distances: Mapping[str, tuple[Ranged, Ranged]]) -> str:
+    """Frechet distances of generated pictures beside those of real ones at the same N.
+
+    distances: name -> (generated, real). A panel each: features have no common scale.
+    """
+    with styled("floor"):
+        figure, every = panels(1, len(distances), width=5.0, height=1.8)
+        for axes, (name, (generated, real)) in zip(every, distances.items(), strict=True):
+            for y, ranged, colour in ((1, generated, BLUE), (0, real, GREEN)):
+                axes.plot([ranged.lower, ranged.upper], [y, y], color=colour, linewidth=5,
+                          alpha=0.35)  # fmt: skip
+                axes.plot(ranged.value, y, "o", color=colour, markersize=7)
+                axes.annotate(
+                    f"{ranged.value:.3g}", (ranged.value, y), xytext=(0, 8),
+                    textcoords="offset points", ha="center", fontsize=9,
+                )  # fmt: skip
+            axes.set_yticks([0, 1], ["real training\npictures", "generated\npictures"])
+            axes.set(title=f"Frechet distance to the test pictures, {name}")
+            axes.set_ylim(-0.55, 1.75)
+            axes.set_xlim(0, 1.08 * max(generated.upper, real.upper))
+            axes.grid(visible=False, axis="y")
+        return to_svg(figure, "Frechet distances and their floors: " + ", ".join(distances))
+
+
+def neighbour_plot(edges: Numbers, generated: Numbers, test: Numbers) -> str:
+    """How far pictures lie from their nearest training picture: generated against test.
+
+    edges: bin edges (n + 1); generated, test: counts (n).
+    """
+    with styled("neighbours"):
+        figure, (axes,) = panels(1, width=5.0, height=3.5)
+        for counts, colour, label in (
+            (test, GREEN, "real test pictures"),
+            (generated, BLUE, "generated pictures"),
+        ):
+            shares = np.asarray(counts, dtype=float) / max(sum(counts), 1)
+            axes.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
+            axes.stairs(shares, edges, color=colour, linewidth=1.7, label=label)
+        axes.set(
+            title="Distance to the nearest training picture",
+            xlabel="distance, pixels in [0, 1]", ylabel="share",
+        )  # fmt: skip
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_xlim(left=0)
+        axes.legend(loc="upper left")
+        return to_svg(figure, "Histogram of distances to the nearest training picture")
+
+
+_FADE_IN = LinearSegmentedColormap.from_list("fade-in", [f"{BLUE}00", BLUE])
+_PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+_OTHERS = (ORANGE, GREEN, VIOLET, RED)
+
+
+def _colours(schedules: Sequence[ScheduleCurves]) -> list[str]:
+    others = iter(_OTHERS * len(schedules))
+    return [BLUE if schedule.is_own else next(others) for schedule in schedules]
+
+
+def _decibel(ratios: Numbers) -> list[float]:
+    return [10 * math.log10(ratio) if ratio > 0 else -math.inf for ratio in ratios]
+
+
+def _log_scale(axes: Axes, subs: Sequence[float] = (1.0, 2.0, 5.0)) -> None:
+    """A logarithmic y axis that names its ticks in plain numbers, some between the decades."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter(_PLAIN)
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _curve(axes: Axes, log: TrainingLog, column: str, colour: str, label: str = "",
+           *, smooth: bool = False, marker: str = "") -> None:  # fmt: skip
+    steps, values = log.series(column)
+    if not values:
+        return
+    if smooth and len(values) >= 20:
+        axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.35)
+        values = _smoothed(values)
+        label = f"{label} (smoothed)"
+    axes.plot(steps, values, color=colour, label=label, marker=marker, markersize=4)
+
+
+def _smoothed(values: Numbers, share: float = 0.06) -> list[float]:
+    """Centred moving average over `share` of the curve, shorter at its ends."""
+    half = max(1, int(len(values) * share / 2))
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    last = len(values)
+    ends = [(max(0, i - half), min(last, i + half + 1)) for i in range(last)]
+    return [float((sums[stop] - sums[start]) / (stop - start)) for start, stop in ends]
+
+
+def _rotation(names: Sequence[str] | Mapping[str, object]) -> int:
+    return 0 if max((len(name) for name in names), default=0) <= 3 else 45

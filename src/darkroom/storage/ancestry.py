@@ -1,0 +1,234 @@
+"""Where a published thing comes from: its parents, theirs, and so on, every digest verified.
+
+A child records the digest of each parent's manifest; a manifest records the sha256 of each
+file. So one changed byte anywhere upstream shows, and is named with its URI and its file.
+Sources outside Darkroom (a folder of images, a built-in data set) are leaves: their digest is
+shown as it was recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from darkroom.errors import DataError, IntegrityError, ObjectNotFoundError
+from darkroom.storage.artifact import Artifact, open_artifact
+from darkroom.storage.fetch import read_note
+from darkroom.storage.manifest import FileEntry, Parent
+from darkroom.storage.store import for_each
+from darkroom.storage.uri import Uri, parse_uri
+
+ARTIFACT_KINDS = frozenset({"dataset", "checkpoint", "model", "samples", "evaluation", "report"})
+
+_DAMAGE = (IntegrityError, ObjectNotFoundError, DataError)
+
+
+@dataclass(slots=True)
+class Ancestor:
+    """One thing in the tree. `digest` is what its child recorded; `problems` is what is wrong."""
+
+    role: str
+    uri: str
+    kind: str
+    digest: str
+    created_at: str | None = None
+    verified: bool = False
+    """Its manifest has this digest and, if files were read, every file its sha256."""
+    problems: list[str] = field(default_factory=list)
+    parents: list[Ancestor] = field(default_factory=list)
+
+    def walk(self) -> Iterator[Ancestor]:
+        """This one, then its parents', depth first."""
+        yield self
+        for parent in self.parents:
+            yield from parent.walk()
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """A tree of ancestors, and the file in its root that was asked about."""
+
+    root: Ancestor
+    file: FileEntry | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that is wrong, each once."""
+        found = [problem for ancestor in self.root.walk() for problem in ancestor.problems]
+        return list(dict.fromkeys(found))
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        file = {"name": self.file.name, "sha256": self.file.sha256} if self.file else None
+        return {
+            "ok": self.ok,
+            "file": file,
+            "root": _plain(self.root),
+            "problems": self.problems,
+        }
+
+    def text(self) -> str:
+        """The tree for people, and below it what is wrong."""
+        lines = []
+        if self.file is not None:
+            lines.append(f"{self.file.name}  sha256 {self.file.sha256[:12]}")
+        lines += _draw(self.root, "", "", set())
+        verdict = "every digest verified" if self.ok else "NOT intact:"
+        return "\n".join([*lines, verdict, *(f"  {problem}" for problem in self.problems)])
+
+
+def lineage(uri: Uri | str | Path, *, verify: bool = True) -> Lineage:
+    """The ancestors of an artifact, or of one file in it.
+
+    `uri` is an artifact's, a file's below it (by its name or its key), `artifact#name`, or the
+    path of a file that `get` wrote. With `verify` every file of every ancestor is read.
+    Errors: ObjectNotFoundError, UriError; damage is reported, not raised.
+    """
+    artifact, name, extra = _locate(str(uri))
+    file = artifact.entry(name) if name is not None else None
+    tree = _Tree(verify=verify)
+    root = tree.ancestor(Parent("", str(artifact.uri), artifact.digest, artifact.manifest.kind))
+    root.problems.extend(extra)
+    return Lineage(root, file)
+
+
+class _Tree:
+    """Builds each ancestor once, however many children name it."""
+
+    def __init__(self, *, verify: bool) -> None:
+        self._verify = verify
+        self._known: dict[tuple[str, str], Ancestor] = {}
+
+    def ancestor(self, parent: Parent) -> Ancestor:
+        found = Ancestor(parent.role, parent.uri, parent.kind, parent.digest)
+        if parent.kind not in ARTIFACT_KINDS:
+            return found
+        known = self._known.get((parent.uri, parent.digest))
+        if known is not None:
+            found.created_at, found.verified = known.created_at, known.verified
+            found.problems, found.parents = known.problems, known.parents
+            return found
+        self._known[parent.uri, parent.digest] = found
+        try:
+            artifact = open_artifact(parent.uri)
+        except _DAMAGE as error:
+            found.problems.append(str(error))
+            return found
+        self._examine(artifact, found)
+        return found
+
+    def _examine(self, artifact: Artifact, found: Ancestor) -> None:
+        found.created_at = artifact.manifest.created_at
+        if artifact.digest != found.digest:
+            found.problems.append(
+                f"{found.uri}: its manifest has digest {artifact.digest[:12]}, not the"
+                f" {found.digest[:12]} that was used; it was published again or changed"
+            )
+        if self._verify:
+            found.problems.extend(_damaged_files(artifact))
+        found.verified = not found.problems
+        found.parents = [self.ancestor(parent) for parent in artifact.manifest.parents]
+
+
+def _damaged_files(artifact: Artifact) -> list[str]:
+    def problem(entry: FileEntry) -> str | None:
+        try:
+            artifact.verify_file(entry)
+        except _DAMAGE as error:
+            return str(error)
+        return None
+
+    problems = for_each(problem, artifact.manifest.files)
+    return [found for found in problems if found is not None]
+
+
+def _locate(text: str) -> tuple[Artifact, str | None, list[str]]:
+    """The artifact meant, the file in it if one is, and problems of a local copy."""
+    head, mark, name = text.partition("#")
+    if mark:
+        return open_artifact(head), name, []
+    uri = parse_uri(text)
+    try:
+        return open_artifact(uri), None, []
+    except ObjectNotFoundError:
+        pass
+    if uri.scheme == "file" and uri.path.is_file():
+        fetched = _fetched(uri.path)
+        if fetched is not None:
+            return fetched
+    return _enclosing(uri)
+
+
+def _fetched(path: Path) -> tuple[Artifact, str, list[str]] | None:
+    """What the file at `path` was fetched from, by the note that `get` left above it."""
+    for folder in path.parents:
+        note = read_note(folder)
+        if note is None:
+            continue
+        name = path.relative_to(folder).as_posix()
+        recorded = note.files.get(name)
+        artifact = open_artifact(note.uri)
+        entry = next((e for e in artifact.manifest.files if e.sha256 == recorded), None)
+        if recorded is None or entry is None:
+            return None
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        changed = [] if digest == recorded else [f"{path} was changed since it was fetched"]
+        return artifact, entry.name, changed
+    return None
+
+
+def _enclosing(uri: Uri) -> tuple[Artifact, str, list[str]]:
+    """The artifact above a file's URI."""
+    above = uri
+    while above.key:
+        above = above.parent
+        try:
+            artifact = open_artifact(above)
+        except ObjectNotFoundError:
+            continue
+        rest = str(uri).removeprefix(f"{above}/")
+        for entry in artifact.manifest.files:
+            if rest in (entry.name, entry.key):
+                return artifact, entry.name, []
+        raise ObjectNotFoundError(f"{artifact.uri} has no file {rest!r}")
+    raise ObjectNotFoundError(f"{uri} is neither an artifact nor a file of one")
+
+
+def _plain(ancestor: Ancestor) -> dict[str, Any]:
+    return {
+        "role": ancestor.role,
+        "uri": ancestor.uri,
+        "kind": ancestor.kind,
+        "digest": ancestor.digest,
+        "created_at": ancestor.created_at,
+        "verified": ancestor.verified,
+        "problems": ancestor.problems,
+        "parents": [_plain(parent) for parent in ancestor.parents],
+    }
+
+
+def _draw(ancestor: Ancestor, first: str, rest: str, seen: set[str]) -> Iterator[str]:
+    role = f"{ancestor.role}: " if ancestor.role else ""
+    if ancestor.problems:
+        state = "  DAMAGED"
+    elif ancestor.kind not in ARTIFACT_KINDS:
+        state = "  (outside Darkroom: not verified)"
+    else:
+        state = ""
+    yield f"{first}{role}{ancestor.kind}  {ancestor.uri}  {ancestor.digest[:12]}{state}"
+    if ancestor.uri in seen and ancestor.parents:
+        yield f"{rest}└─ (as above)"
+        return
+    seen.add(ancestor.uri)
+    for number, parent in enumerate(ancestor.parents, start=1):
+        last = number == len(ancestor.parents)
+        branch, below = ("└─ ", "   ") if last else ("├─ ", "│  ")
+        yield from _draw(parent, rest + branch, rest + below, seen)

@@ -1,0 +1,127 @@
+"""What a published output says of itself: its files, their digests, and where it came from.
+
+Pure values and their JSON form; reading and writing them is left to `artifact.py` and
+`publish.py`. The digest of a manifest covers the digests of its files and of its parents, so
+it names the whole upstream.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from darkroom.errors import DataError, IntegrityError
+
+VERSION = 1
+MANIFEST_KEY = "manifest.json"
+ATTEMPTS_PREFIX = "attempts/"
+CHECKPOINTS_PREFIX = "checkpoints/"
+LIVE_PREFIX = "live/"  # what a running job shows meanwhile; never read back
+POINTER_KEY = "latest.json"
+
+
+def utc_now() -> str:
+    """The time as an ISO 8601 string with second precision."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of an artifact. `name` is what readers ask for, `key` where its bytes lie."""
+
+    name: str
+    key: str
+    size: int
+    sha256: str
+    rows: int | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """Something an artifact was made from. `role`: data, model, reference, checkpoint, source.
+
+    `digest` is the parent's manifest digest; for a `source` outside Darkroom, any digest of it.
+    """
+
+    role: str
+    uri: str
+    digest: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The published description of an output."""
+
+    kind: str
+    attempt: str
+    files: tuple[FileEntry, ...]
+    rows: int | None
+    metadata: dict[str, Any]
+    config: dict[str, Any]
+    config_digest: str
+    code_digest: str
+    parents: tuple[Parent, ...]
+    created_at: str = field(default_factory=utc_now)
+    version: int = VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
+        return values
+
+    def to_json(self) -> bytes:
+        """The bytes that are published: sorted and indented, for people too."""
+        return encode_json(self.to_dict())
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of the canonical JSON form."""
+        from darkroom.config import json_digest
+
+        return json_digest(self.to_dict())
+
+
+def parse_manifest(data: bytes, *, uri: str) -> Manifest:
+    """Read published bytes.
+
+    Errors: IntegrityError when they are no manifest, DataError for another version.
+    """
+    values = decode_json(data, uri=uri, what="manifest")
+    try:
+        version = values["version"]
+        if version != VERSION:
+            raise unknown_version(uri, version, VERSION)
+        known = {item.name: values[item.name] for item in fields(Manifest)}
+        known["files"] = tuple(FileEntry(**entry) for entry in values["files"])
+        known["parents"] = tuple(Parent(**parent) for parent in values["parents"])
+        return Manifest(**known)
+    except (KeyError, TypeError) as error:
+        raise IntegrityError(f"{uri} is no manifest of ours ({error}); publish it again") from None
+
+
+def unknown_version(uri: str, found: object, known: int) -> DataError:
+    """The error for a document of another schema version."""
+    return DataError(
+        "version", found, f"{uri} has another schema version than {known}", "use the newer Darkroom"
+    )
+
+
+def encode_json(values: Mapping[str, Any]) -> bytes:
+    """JSON for people and machines: sorted, indented, one trailing newline, no NaN."""
+    return (json.dumps(values, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+
+def decode_json(data: bytes, *, uri: str, what: str) -> dict[str, Any]:
+    """A JSON object. Errors: IntegrityError."""
+    try:
+        values = json.loads(data)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise IntegrityError(f"{uri} is not a JSON {what}; it was damaged or is not ours")
+    return values

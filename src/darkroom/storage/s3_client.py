@@ -1,0 +1,215 @@
+"""The boto3 client behind every S3 request: credentials, endpoint, retries, limits.
+
+Credentials come from the AWS default chain and are never read, shown or stored here.
+`AWS_ENDPOINT_URL_S3` (or `AWS_ENDPOINT_URL`) names another server, which is then addressed by
+path. Clients are cached per process and environment, because building one costs 0.2 s.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from darkroom.errors import DarkroomError, StorageAccessError
+from darkroom.storage.store import NUM_THREADS
+
+if TYPE_CHECKING:
+    from botocore.config import Config as BotoConfig
+    from mypy_boto3_s3.client import S3Client
+
+    from darkroom.storage.s3_lane import Lane
+
+AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn")
+DEFAULT_REGION = "us-east-1"
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 60
+FIRST_READ_TIMEOUT_SECONDS = 20
+BRISK_ATTEMPTS = 2
+FIRST_ATTEMPTS = 4
+PATIENT_ATTEMPTS = 10
+"""With botocore's waits between them these take about 1 s, 5 s and 60 s to give up."""
+
+_ENVIRONMENT = (
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+)
+_connections: dict[tuple[Any, ...], Connection] = {}
+_lock = threading.Lock()
+
+
+class Connection:
+    """One identity's way to one server.
+
+    Until the server has answered once, few attempts are made: the endpoint is probably wrong,
+    and someone is waiting. From then on an outage is the server's, and worth sitting out.
+    """
+
+    def __init__(self, *, anonymous: bool, brisk: bool) -> None:
+        self.answered = False
+        self._brisk = brisk
+        self._factory = _ClientFactory(anonymous=anonymous)
+        self._first = self._factory.client(BRISK_ATTEMPTS if brisk else FIRST_ATTEMPTS)
+        self.lane = None if brisk else self._factory.lane(self._first)
+        """The short way for plain requests, where it goes."""
+
+    @property
+    def client(self) -> S3Client:
+        """boto3's client for the next request."""
+        return self._patient if self.answered and not self._brisk else self._first
+
+    @property
+    def reachable(self) -> bool:
+        """Whether an outage from here on is the server's fault, not the user's mistake."""
+        return self.answered and not self._brisk
+
+    @cached_property
+    def _patient(self) -> S3Client:
+        return self._factory.client(PATIENT_ATTEMPTS)
+
+
+def connect(*, anonymous: bool = False, brisk: bool = False) -> Connection:
+    """The connection for the environment as it is now. Errors: StorageAccessError."""
+    environment = tuple(os.environ.get(name) for name in _ENVIRONMENT)
+    # A forked child must not share its parent's sockets.
+    identity = (os.getpid(), environment, anonymous, brisk)
+    with _lock:
+        if identity not in _connections:
+            _connections[identity] = Connection(anonymous=anonymous, brisk=brisk)
+        return _connections[identity]
+
+
+def custom_endpoint() -> str | None:
+    """The endpoint that the environment names. Errors: StorageAccessError when it is unfit."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        endpoint = os.environ.get(name)
+        if endpoint:
+            _check_endpoint(name, endpoint)
+            return endpoint
+    return None
+
+
+def _check_endpoint(name: str, endpoint: str) -> None:
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise StorageAccessError(
+            name, endpoint, "is not an http:// or https:// URL", f"write https://{endpoint}"
+        )
+    if parts.username is not None or parts.password is not None:
+        raise StorageAccessError(name, None, "carries credentials", "remove them from the URL")
+    if parts.scheme == "http" and not _is_private(parts.hostname):
+        raise StorageAccessError(
+            name, endpoint, "sends data unencrypted to a public host", "use https://"
+        )
+
+
+def _is_private(host: str) -> bool:
+    """Whether plain HTTP stays inside a machine, a cluster or a private network."""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        inside = (".svc", ".cluster.local", ".local", ".internal", ".localhost", ".test")
+        return "." not in host or host.endswith(inside)
+
+
+class _ClientFactory:
+    """Builds clients that differ in their patience only. Errors: StorageAccessError."""
+
+    def __init__(self, *, anonymous: bool) -> None:
+        import boto3
+        import botocore.session
+        from botocore.exceptions import BotoCoreError
+
+        self._anonymous = anonymous
+        self._endpoint = custom_endpoint()
+        self._chain = botocore.session.Session()
+        try:
+            self._session = boto3.session.Session(botocore_session=self._chain)
+            region = os.environ.get("AWS_REGION") or self._session.region_name
+        except BotoCoreError as error:
+            raise _refused(error) from None
+        self._region = region or DEFAULT_REGION
+
+    def client(self, attempts: int) -> S3Client:
+        from botocore.exceptions import BotoCoreError
+        from botocore.handlers import add_expect_header
+
+        options: Any = {"region_name": self._region, "endpoint_url": self._endpoint}
+        try:
+            client: S3Client = self._session.client("s3", config=self._config(attempts), **options)
+        except (BotoCoreError, ValueError) as error:
+            raise _refused(error) from None
+        # Waiting for "100 Continue" would cost each upload a round trip.
+        client.meta.events.unregister("before-call.s3", add_expect_header)
+        client.meta.events.register("before-call.s3", _refuse_redirect)
+        return client
+
+    def lane(self, client: S3Client) -> Lane | None:
+        """None where boto3 would do more than sign and send: a proxy, or no credentials."""
+        from botocore.exceptions import BotoCoreError
+        from botocore.httpsession import get_cert_path
+
+        from darkroom.storage.s3_lane import Lane
+
+        endpoint = client.meta.endpoint_url
+        try:
+            credentials: Any = None if self._anonymous else self._session.get_credentials()
+        except BotoCoreError:
+            return None  # boto3 meets the same error and explains it
+        proxied = getproxies() and not proxy_bypass(urlsplit(endpoint).netloc)
+        if proxied or (credentials is None and not self._anonymous):
+            return None
+        authorities = self._chain.get_config_variable("ca_bundle") or get_cert_path(verify=True)
+        return Lane(
+            endpoint,
+            region=client.meta.region_name,
+            credentials=credentials,
+            authorities=str(authorities),
+            by_path=not urlsplit(endpoint).netloc.endswith(AWS_DOMAINS),
+            connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS,
+            read_timeout_seconds=READ_TIMEOUT_SECONDS,
+        )
+
+    def _config(self, attempts: int) -> BotoConfig:
+        from botocore import UNSIGNED
+        from botocore.config import Config as BotoConfig
+
+        patient = attempts == PATIENT_ATTEMPTS
+        return BotoConfig(
+            signature_version=UNSIGNED if self._anonymous else None,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS if patient else FIRST_READ_TIMEOUT_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            max_pool_connections=2 * NUM_THREADS,
+            tcp_keepalive=True,
+            s3={"addressing_style": "path" if self._endpoint else "auto"},
+            # Checksums are ours to choose: sha256 of each upload, verified by the manifest.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            parameter_validation=False,
+        )
+
+
+def _refuse_redirect(context: dict[str, Any], **_: Any) -> None:
+    """Tell botocore that it has followed a redirect already.
+
+    Following one to the bucket's region would send each request twice; the user is told the
+    region instead, once.
+    """
+    context.get("s3_redirect", {})["redirected"] = True
+
+
+def _refused(error: Exception) -> DarkroomError:
+    from darkroom.storage.s3_errors import translate
+
+    return translate(error, uri="s3", verb="connect", reachable=False)

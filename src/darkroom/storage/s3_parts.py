@@ -1,0 +1,239 @@
+"""Large objects over S3: parts in parallel, hashed in order while they pass.
+
+One pool of threads serves every transfer of the process, and a fixed number of buffers bounds
+the parts in memory (`NUM_BUFFERS * PART_BYTES`). A transfer takes its buffers in the order of
+its parts, and one that holds finished parts hands them on before it waits for more, so
+transfers cannot block each other.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+import queue
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from darkroom.errors import DarkroomError, IntegrityError, StorageError
+from darkroom.storage.failpoint import failpoint
+from darkroom.storage.s3_errors import EmptyRangeError
+from darkroom.storage.store import Source, Written
+
+if TYPE_CHECKING:
+    from darkroom.storage.s3 import S3Store
+
+PART_BYTES = 16 << 20
+MAX_NUM_PARTS = 10_000
+NUM_BUFFERS = 16
+NUM_PART_THREADS = 8
+
+
+class _Buffers:
+    """A fixed number of buffers, made when first needed and used again."""
+
+    def __init__(self) -> None:
+        self._free: queue.LifoQueue[bytearray | None] = queue.LifoQueue()
+        for _ in range(NUM_BUFFERS):
+            self._free.put(None)
+
+    def take(self, size: int) -> bytearray:
+        """A buffer of at least `size` bytes, when one is free."""
+        return _at_least(self._free.get(), size)
+
+    def take_now(self, size: int) -> bytearray | None:
+        """The same if one is free now."""
+        try:
+            return _at_least(self._free.get_nowait(), size)
+        except queue.Empty:
+            return None
+
+    def give_back(self, buffer: bytearray, _: Future[Any] | None = None) -> None:
+        """Let another part have it; an unusually large one is let go."""
+        self._free.put(buffer if len(buffer) <= PART_BYTES else None)
+
+
+def _at_least(buffer: bytearray | None, size: int) -> bytearray:
+    return buffer if buffer is not None and len(buffer) >= size else bytearray(size)
+
+
+class _Transfers:
+    """The threads and the memory that all transfers of one process share."""
+
+    def __init__(self) -> None:
+        self.pool = ThreadPoolExecutor(NUM_PART_THREADS, thread_name_prefix="s3-part")
+        self.buffers = _Buffers()
+
+
+@cache
+def _transfers_of(_pid: int) -> _Transfers:
+    return _Transfers()
+
+
+def _transfers() -> _Transfers:
+    # A forked child has no copy of its parent's threads.
+    return _transfers_of(os.getpid())
+
+
+def upload(store: S3Store, source: Source, key: str, size: int) -> Written:
+    """Multipart upload with a sha256 of each part; aborted when it fails."""
+    location: Any = store.location(key)
+    with store.request("write", key) as client:
+        upload_id = client.create_multipart_upload(**location, ChecksumAlgorithm="SHA256")[
+            "UploadId"
+        ]
+    try:
+        whole = hashlib.sha256()
+        sent = _send_parts(store, source, key=key, upload_id=upload_id, size=size, whole=whole)
+        failpoint("s3.before-complete")
+        with store.request("write", key) as client:
+            answer = client.complete_multipart_upload(
+                **location, UploadId=upload_id, MultipartUpload={"Parts": sent}
+            )
+    except BaseException:
+        _abort(store, location, upload_id)
+        raise
+    return Written(key, size, whole.hexdigest(), answer["ETag"], _checksum_of_parts(sent))
+
+
+def _send_parts(
+    store: S3Store, source: Source, *, key: str, upload_id: str, size: int, whole: Any
+) -> list[Any]:
+    transfers = _transfers()
+    futures: list[Future[Any]] = []
+    try:
+        for number, (buffer, data) in enumerate(_parts(source, size, transfers.buffers), start=1):
+            future = transfers.pool.submit(_send_part, store, key, upload_id, number, data)
+            futures.append(future)
+            whole.update(data)
+            future.add_done_callback(partial(transfers.buffers.give_back, buffer))
+        return [future.result() for future in futures]
+    except BaseException:
+        # A part that lands after the abort would stay, unseen and paid for.
+        for future in futures:
+            future.cancel()
+        wait(futures)
+        raise
+
+
+def _parts(source: Source, size: int, buffers: _Buffers) -> Iterator[tuple[bytearray, memoryview]]:
+    """The source in parts, each read once into a buffer when one is free."""
+    length = _part_bytes(size)
+    with _reader(source) as file:
+        for start in range(0, size, length):
+            buffer = buffers.take(length)
+            view = memoryview(buffer)[: min(length, size - start)]
+            if file.readinto(view) != len(view):
+                buffers.give_back(buffer)
+                raise StorageError(f"{source!r} changed while it was uploaded")
+            yield buffer, view
+
+
+def _reader(source: Source) -> io.BufferedIOBase:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def _send_part(store: S3Store, key: str, upload_id: str, number: int, data: memoryview) -> Any:
+    digest = hashlib.sha256(data)
+    checksum = base64.b64encode(digest.digest()).decode()
+    reply = store.send_fast(
+        "PUT",
+        key,
+        query={"partNumber": str(number), "uploadId": upload_id},
+        headers={"x-amz-checksum-sha256": checksum},
+        body=data,
+        body_sha256=digest.hexdigest(),
+    )
+    if reply is not None:
+        return {"PartNumber": number, "ETag": reply.headers["etag"], "ChecksumSHA256": checksum}
+    with store.request("write", key) as client:
+        location: Any = store.location(key)
+        answer = client.upload_part(
+            **location,
+            UploadId=upload_id,
+            PartNumber=number,
+            Body=bytes(data),
+            ChecksumSHA256=checksum,
+        )
+    return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+
+
+def _checksum_of_parts(sent: list[Any]) -> str:
+    """S3's composite checksum: the digest of the parts' digests, and their number."""
+    digests = b"".join(base64.b64decode(part["ChecksumSHA256"]) for part in sent)
+    return f"{base64.b64encode(hashlib.sha256(digests).digest()).decode()}-{len(sent)}"
+
+
+def _abort(store: S3Store, location: Any, upload_id: str) -> None:
+    # The error that led here is the one to report; gc aborts what is left dangling.
+    with suppress(DarkroomError), store.request("abort uploads", "") as client:
+        client.abort_multipart_upload(**location, UploadId=upload_id)
+
+
+def _part_bytes(size: int) -> int:
+    return max(PART_BYTES, -(-size // MAX_NUM_PARTS))
+
+
+def pieces(store: S3Store, key: str) -> Iterator[bytes | memoryview]:
+    """One version of the object in order, later parts fetched ahead.
+
+    Each piece is valid until the next one is asked for.
+    """
+    first, etag, size = _first_part(store, key)
+    length = len(first)
+    yield first
+    for data in _later_parts(store, key, etag, size):
+        length += len(data)
+        yield data
+    if length != size:
+        raise IntegrityError(f"{store.root / key}: read {length} of {size} bytes")
+
+
+def _first_part(store: S3Store, key: str) -> tuple[bytes | memoryview, str, int]:
+    try:
+        return store.get_part(key, 0, PART_BYTES)
+    except EmptyRangeError:
+        data, etag = store.get_with_etag(key)
+        return data, etag, len(data)
+
+
+_Part = tuple[bytes | memoryview, str, int]
+_Fetch = tuple[bytearray, Future[_Part]]
+
+
+def _later_parts(store: S3Store, key: str, etag: str, size: int) -> Iterator[bytes | memoryview]:
+    transfers = _transfers()
+    buffers = transfers.buffers
+    waiting: deque[_Fetch] = deque()
+    try:
+        for start in range(PART_BYTES, size, PART_BYTES):
+            buffer = buffers.take_now(PART_BYTES)
+            while buffer is None and waiting:
+                yield from _hand_on(waiting, buffers)
+                buffer = buffers.take_now(PART_BYTES)
+            buffer = buffer or buffers.take(PART_BYTES)
+            length, into = min(PART_BYTES, size - start), memoryview(buffer)
+            get_part = partial(store.get_part, key, start, length, etag=etag, into=into)
+            waiting.append((buffer, transfers.pool.submit(get_part)))
+        while waiting:
+            yield from _hand_on(waiting, buffers)
+    finally:
+        for buffer, fetch in waiting:
+            if fetch.cancel():
+                buffers.give_back(buffer)
+            else:
+                fetch.add_done_callback(partial(buffers.give_back, buffer))
+
+
+def _hand_on(waiting: deque[_Fetch], buffers: _Buffers) -> Iterator[bytes | memoryview]:
+    """The next part in order; its buffer is free again once the caller comes back."""
+    buffer, fetch = waiting.popleft()
+    try:
+        yield fetch.result()[0]
+    finally:
+        buffers.give_back(buffer)

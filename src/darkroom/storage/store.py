@@ -1,0 +1,188 @@
+"""One interface over S3 and local files: whole objects, conditional writes, many at once.
+
+A store is rooted at a URI; keys are relative to it and joined by '/'. Nothing here trusts a
+listing for correctness: what is published is decided by `publish.py` through conditional
+writes. Stores are cheap to open, safe to use from threads, and picklable by their `root`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from darkroom.errors import DarkroomError, ObjectNotFoundError, StorageError
+from darkroom.storage.uri import Uri, parse_uri
+
+NUM_THREADS = 16
+"""Requests in flight at once when many objects move."""
+
+Source = bytes | Path
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a store says of an object. `etag` is None in a listing of local files."""
+
+    key: str
+    size: int
+    etag: str | None
+    modified: datetime
+    checksum: str | None = None
+    """The store's own checksum as it words it; None where it keeps none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What an upload sent, to be compared with what the store then says it holds."""
+
+    key: str
+    size: int
+    sha256: str
+    etag: str
+    checksum: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An upload that was begun and neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+    started: datetime
+
+
+class ObjectStore(ABC):
+    """Objects under one root URI."""
+
+    def __init__(self, root: Uri) -> None:
+        self.root = root
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.root)!r})"
+
+    def __reduce__(self) -> tuple[Callable[[Uri], ObjectStore], tuple[Uri]]:
+        return open_store, (self.root,)
+
+    def get(self, key: str) -> bytes:
+        """The whole object. Errors: ObjectNotFoundError."""
+        return self.get_with_etag(key)[0]
+
+    @abstractmethod
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
+        """The whole object and the ETag that a later `if_match` may name."""
+
+    @abstractmethod
+    def get_range(self, key: str, start: int, length: int, *, etag: str | None = None) -> bytes:
+        """Bytes [start, start + length), of exactly the version `etag` if given.
+
+        Errors: PreconditionFailedError when the object has changed since.
+        """
+
+    @abstractmethod
+    def head(self, key: str) -> ObjectInfo | None:
+        """Size, ETag and checksum, or None when there is no such object."""
+
+    @abstractmethod
+    def put(
+        self, key: str, data: bytes, *, if_none_match: bool = False, if_match: str | None = None
+    ) -> str:
+        """Write a small object in one step; returns its ETag.
+
+        Errors: PreconditionFailedError when the object exists (`if_none_match`) or is not the
+        version `if_match`. A lost answer may show as this error too: the caller re-reads.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object whose key begins with `prefix`, in the server's order."""
+
+    @abstractmethod
+    def children(self, prefix: str = "") -> Iterator[tuple[str, int | None]]:
+        """Names and sizes one level below `prefix` (empty, or ending in '/').
+
+        A folder's name ends in '/' and its size is None.
+        """
+
+    @abstractmethod
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those already gone are no error."""
+
+    @abstractmethod
+    def upload(self, source: Source, key: str) -> Written:
+        """Write bytes or a file with a checksum; large ones in parallel parts."""
+
+    def download(self, key: str, path: Path) -> str:
+        """Write the object to `path`, large ones in parallel parts; returns its sha256."""
+        digest = hashlib.sha256()
+        try:
+            with path.open("wb", buffering=0) as file:
+                for data in self.pieces(key):
+                    digest.update(data)
+                    file.write(data)
+        except OSError as error:
+            if isinstance(error, DarkroomError):
+                raise
+            raise StorageError(f"{path}: could not write it: {error.strerror}") from error
+        return digest.hexdigest()
+
+    @abstractmethod
+    def pieces(self, key: str) -> Iterator[bytes | memoryview]:
+        """The object in order, in pieces that fit into memory; each is valid until the next."""
+
+    @abstractmethod
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Uploads under this root that nobody completed."""
+
+    @abstractmethod
+    def abort(self, upload: Unfinished) -> None:
+        """Give the space of an unfinished upload back."""
+
+    def upload_many(self, items: Sequence[tuple[Source, str]]) -> Sequence[Written]:
+        """Upload concurrently; results in the order of `items`."""
+        return for_each(lambda item: self.upload(*item), items)
+
+    def download_many(self, items: Sequence[tuple[str, Path]]) -> Sequence[str]:
+        """Download concurrently; sha256 of each in the order of `items`."""
+        return for_each(lambda item: self.download(*item), items)
+
+
+def source_size(source: Source) -> int:
+    """How many bytes an upload will send. Errors: ObjectNotFoundError."""
+    if isinstance(source, bytes):
+        return len(source)
+    if not source.is_file():
+        raise ObjectNotFoundError(f"{source} is not a file")
+    return source.stat().st_size
+
+
+def for_each(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
+    """`work` on every item from several threads; the first error cancels what has not begun."""
+    if len(items) < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(min(NUM_THREADS, len(items))) as pool:
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def open_store(uri: Uri | str | Path) -> ObjectStore:
+    """The store rooted at `uri`. Opens no connection. Errors: UriError."""
+    root = parse_uri(uri)
+    if root.scheme == "s3":
+        from darkroom.storage.s3 import S3Store
+
+        return S3Store(root)
+    from darkroom.storage.local import LocalStore
+
+    return LocalStore(root)

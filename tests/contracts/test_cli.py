@@ -1,0 +1,147 @@
+"""What the command line promises before any job runs: speed, lightness, agreement with configs."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darkroom.cli.verbs import SHARED_FLAGS, VERBS, Verb
+from darkroom.config import JobConfig, build_config
+from darkroom.errors import ConfigError
+from darkroom.recipes import RECIPES
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = {"torch", "ray", "lightning", "diffusers", "transformers", "boto3", "pyarrow", "numpy"}
+each_verb = pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+
+
+def modules_after(code: str) -> set[str]:
+    """Names of the top-level modules that a fresh interpreter has after running `code`."""
+    program = f"{code}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    run = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    return set(run.stdout.splitlines()[-1].split())
+
+
+def cpu_seconds(*arguments: str) -> float:
+    """CPU time, user and system, of one `darkroom` process."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "darkroom", *arguments], stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_utime + usage.ru_stime
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("train", "--help"), ("storage", "get", "--help")]
+)
+def test_help_takes_under_three_tenths_of_a_second_of_cpu(arguments: tuple[str, ...]) -> None:
+    # The least of several: what else runs on the machine can only add.
+    assert min(cpu_seconds(*arguments) for _ in range(5)) < 0.3
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["storage", "serve", "--help"]]
+)
+def test_help_imports_no_heavy_library(arguments: list[str]) -> None:
+    loaded = modules_after(f"from darkroom.cli import main; assert main({arguments!r}) == 0")
+    assert "darkroom" in loaded
+    assert not loaded & (HEAVY | {"pydantic", "ruamel", "rich"})
+
+
+@each_verb
+def test_show_config_imports_neither_ray_nor_torch(verb: Verb) -> None:
+    arguments = [verb.name, "--recipe", "digits", "--input", "a", "--output", "b", "--show-config"]
+    arguments += ["--reference", "c"] if verb.name == "evaluate" else []
+    loaded = modules_after(f"from darkroom.cli import main; assert main({arguments!r}) == 0")
+    assert "pydantic" in loaded
+    assert not loaded & HEAVY
+
+
+def test_recipes_need_no_pydantic() -> None:
+    loaded = modules_after("from darkroom.recipes import RECIPES; [f() for f in RECIPES.values()]")
+    assert not loaded & (HEAVY | {"pydantic"})
+
+
+def minimal(verb: Verb, recipe: str = "digits") -> dict[str, Any]:
+    """Plain values that build the verb's config: a recipe's, and a text for what it leaves open."""
+    required = {
+        name: "somewhere"
+        for name, field in verb.config_type.model_fields.items()
+        if field.is_required()
+    }
+    return {**required, **RECIPES[recipe]().config(verb.name)}
+
+
+@each_verb
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_builds(verb: Verb, recipe: str) -> None:
+    config = build_config(verb.config_type, minimal(verb, recipe))
+    assert isinstance(config, JobConfig)
+    assert not {"input", "output"} & set(RECIPES[recipe]().config(verb.name))
+
+
+def test_recipes_are_found_under_their_own_names() -> None:
+    assert {name: make().name for name, make in RECIPES.items()} == {name: name for name in RECIPES}
+
+
+def test_the_smoke_recipe_is_short() -> None:
+    assert RECIPES["digits_smoke"]().config("train")["max_steps"] <= 100
+
+
+@each_verb
+def test_every_flag_sets_a_field_that_exists(verb: Verb) -> None:
+    for flag in (*verb.flags, *SHARED_FLAGS):
+        if flag.field is None:
+            continue
+        node: Any = verb.config_type
+        for part in flag.field.split("."):
+            assert part in node.model_fields, f"--{flag.name} sets {flag.field}"
+            node = node.model_fields[part].annotation
+
+
+@each_verb
+def test_flags_are_few_and_named_once(verb: Verb) -> None:
+    names = [flag.name for flag in (*verb.flags, *SHARED_FLAGS)]
+    assert len(names) == len(set(names))
+    assert all(flag.help for flag in verb.flags)
+
+
+@each_verb
+def test_every_setting_is_described(verb: Verb) -> None:
+    def undescribed(node: dict[str, Any], where: str) -> list[str]:
+        return [
+            f"{where}.{name}"
+            for name, field in node.get("properties", {}).items()
+            if "description" not in field and "$ref" not in field
+        ]
+
+    schema = verb.config_type.model_json_schema()
+    nodes = {verb.name: schema, **schema.get("$defs", {})}
+    assert not [name for where, node in nodes.items() for name in undescribed(node, where)]
+
+
+@each_verb
+def test_an_unknown_setting_is_refused(verb: Verb) -> None:
+    with pytest.raises(ConfigError, match="sede: unknown key; did you mean 'seed'"):
+        build_config(verb.config_type, {**minimal(verb), "sede": 1})
+
+
+@each_verb
+def test_every_verb_has_a_job(verb: Verb) -> None:
+    """`run(config)` stands where the command line looks for it; read, not imported."""
+    source = ROOT / f"src/darkroom/jobs/{verb.name}/job.py"
+    functions = [
+        node for node in ast.parse(source.read_text()).body if isinstance(node, ast.FunctionDef)
+    ]
+    (run,) = [node for node in functions if node.name == "run"]
+    assert [argument.arg for argument in run.args.args] == ["config"]

@@ -1,0 +1,25 @@
+"""Fixtures of the tests on a real Ray: started once per module, after the S3 server."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from tests.conftest import TEST_BUCKET
+
+from darkroom.jobs.session import ray_session
+from darkroom.storage import EmbeddedServer
+
+
+@pytest.fixture(scope="session")
+def s3_session_uri(s3: EmbeddedServer) -> str:
+    """An S3 prefix for what several tests read."""
+    return f"s3://{TEST_BUCKET}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="module")
+def ray_local(s3: EmbeddedServer) -> Iterator[None]:
+    """A local Ray whose workers know the S3 server; jobs use it as they find it."""
+    with ray_session():
+        yield

@@ -1,0 +1,39 @@
+"""The code digest is of the sources that run, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import darkroom
+from darkroom.storage.code_digest import code_digest
+
+PROGRAM = "from darkroom.storage.code_digest import code_digest; print(code_digest())"
+
+
+def _digest_of_copy(folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", PROGRAM],
+        env={"PYTHONPATH": str(folder), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_an_equal_copy_has_the_same_digest_and_a_changed_one_another(tmp_path: Path) -> None:
+    package = Path(darkroom.__file__).parent
+    shutil.copytree(
+        package, tmp_path / "darkroom", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+    )
+    (tmp_path / "darkroom" / "notes.txt").write_text("not code")
+    assert _digest_of_copy(tmp_path) == code_digest()
+    with (tmp_path / "darkroom" / "errors.py").open("a") as file:
+        file.write("# one more line\n")
+    assert _digest_of_copy(tmp_path) != code_digest()
+    assert len(code_digest()) == hashlib.sha256().digest_size * 2

@@ -1,0 +1,71 @@
+"""The manifest's JSON form and its digest."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from darkroom.errors import DataError, IntegrityError
+from darkroom.storage import FileEntry, Manifest, Parent
+from darkroom.storage.manifest import parse_manifest
+
+MANIFEST = Manifest(
+    kind="dataset",
+    attempt="a" * 32,
+    files=(FileEntry("data/x", f"attempts/{'a' * 32}/data/x", 3, "b" * 64, 2, {"split": "train"}),),
+    rows=2,
+    metadata={"classes": ["zero", "one"], "image_size": None},
+    config={"seed": 1, "nested": {"rate": 0.1}},
+    config_digest="c" * 64,
+    code_digest="d" * 64,
+    parents=(Parent("source", "sklearn:digits", "e" * 64, "digits"),),
+    created_at="2026-01-02T03:04:05+00:00",
+)
+
+
+def test_reads_what_it_writes() -> None:
+    again = parse_manifest(MANIFEST.to_json(), uri="s3://bucket/manifest.json")
+    assert again == MANIFEST
+    assert again.digest == MANIFEST.digest
+
+
+def test_the_digest_does_not_depend_on_layout() -> None:
+    compact = json.dumps(json.loads(MANIFEST.to_json()), sort_keys=False, indent=None).encode()
+    assert parse_manifest(compact, uri="x").digest == MANIFEST.digest
+
+
+# Another version is refused outright, below.
+FIELDS = [field.name for field in dataclasses.fields(Manifest) if field.name != "version"]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_is_covered_by_the_digest(field: str) -> None:
+    values = json.loads(MANIFEST.to_json())
+    changed = {"files": [], "parents": [], "rows": 3}.get(field, {"other": 1})
+    if isinstance(values[field], str):
+        changed = values[field] + "x"
+    other = parse_manifest(json.dumps(values | {field: changed}).encode(), uri="x")
+    assert other.digest != MANIFEST.digest
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xff\xfe", b"[]", b'"text"', b"{", b'{"version": 1}', MANIFEST.to_json()[:-10]],
+)
+def test_damaged_bytes_are_named(data: bytes) -> None:
+    with pytest.raises(IntegrityError, match=r"s3://bucket/manifest\.json"):
+        parse_manifest(data, uri="s3://bucket/manifest.json")
+
+
+def test_another_version_is_refused_with_both_named() -> None:
+    values = json.loads(MANIFEST.to_json()) | {"version": 99}
+    with pytest.raises(DataError, match=r"99.*another schema version than 1"):
+        parse_manifest(json.dumps(values).encode(), uri="s3://bucket/manifest.json")
+
+
+def test_a_number_that_json_does_not_have_is_not_published() -> None:
+    broken = dataclasses.replace(MANIFEST, metadata={"loss": float("nan")})
+    with pytest.raises(ValueError, match="JSON"):
+        broken.to_json()
