@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from values_file import Entry, leaves, read_entries
 
 ROOT = Path(__file__).resolve().parents[2]

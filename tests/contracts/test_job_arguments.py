@@ -104,7 +104,7 @@ def run_shell(programs: Path, shell: list[str], line: str) -> list[str]:
     environment = {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "ARGUMENTS": str(record),
-        "HOME": "/home/darkroom",
+        "HOME": "/nowhere",
         "LC_ALL": "C.UTF-8",
     }
     subprocess.run([*shell, line], env=environment, check=True, capture_output=True, timeout=20)
@@ -123,7 +123,7 @@ def arrive(programs: Path, arguments: list[str], mode: str) -> list[str]:
     line = job["spec"]["entrypoint"]  # type: ignore[index]
     if mode == "K8sJobMode":
         (verdict,) = operator_verdicts([job], "-submit-command")
-        line = kubelet_expand(verdict["command"], {"HOME": "/home/darkroom", "RAY_ADDRESS": "x"})
+        line = kubelet_expand(verdict["command"], {"HOME": "/nowhere", "RAY_ADDRESS": "x"})
         submitted = run_shell(programs, ["/bin/bash", "-ce", "--"], line)
         line = shlex.join(submitted[submitted.index("--") + 1 :])  # as `ray job submit` does
     return run_shell(programs, ["/bin/sh", "-c"], line)[4:]

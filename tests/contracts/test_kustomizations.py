@@ -21,6 +21,12 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 Objects = list[dict[str, Any]]
 
 
+@pytest.fixture(autouse=True)
+def _kubectl() -> None:
+    if not shutil.which("kubectl"):
+        pytest.skip("kubectl is not on PATH: its kustomize renders the manifests")
+
+
 def kustomizations() -> list[Path]:
     return sorted(
         path.parent
