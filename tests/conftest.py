@@ -17,8 +17,13 @@ from typing import Self
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import settings
 
 from darkroom.storage import EmbeddedServer
+
+# A time limit for each example would fail on a busy machine; pytest's limits each test.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 TEST_BUCKET = "darkroom-tests"
 READER = "reader"

@@ -106,8 +106,10 @@ def load_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return images[order, None], digits.target[order].astype(np.int64)
 
 
-def split_digits(split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """One split of them: train, validation or test."""
+def split_digits(
+    split: str, limit: int | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """One split of them (train, validation or test), or its first `limit`."""
     ends = {
         "train": (0, NUM_TRAIN),
         "validation": (NUM_TRAIN, NUM_TRAIN + NUM_VALIDATION),
@@ -115,7 +117,7 @@ def split_digits(split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     }
     images, labels = load_digits()
     start, stop = ends[split]
-    return images[start:stop], labels[start:stop]
+    return images[start:stop][:limit], labels[start:stop][:limit]
 
 
 def publish_digits(uri: str | Path, *, parents: Sequence[Parent] = ()) -> Artifact:

@@ -105,7 +105,7 @@ def test_a_label_shuffled_model_is_shown_up(data: Artifact, tmp_path: Path) -> N
 def test_a_model_that_returns_training_pictures_is_flagged(
     noise: int, data: Artifact, tmp_path: Path
 ) -> None:
-    images, labels = (part[:200] for part in split_digits("train"))
+    images, labels = split_digits("train", 200)
     random = np.random.default_rng(0)
     moved = images.astype(int) + random.integers(-noise, noise + 1, images.shape)
     publish_samples(tmp_path / "samples", moved.clip(0, 255).astype(np.uint8), labels)
@@ -120,7 +120,7 @@ def test_a_model_that_returns_training_pictures_is_flagged(
 def test_a_folder_is_read_like_samples_its_subfolders_naming_the_classes(
     data: Artifact, tmp_path: Path
 ) -> None:
-    images, labels = (part[:40] for part in split_digits("validation"))
+    images, labels = split_digits("validation", 40)
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
         path = tmp_path / "folder" / DIGITS[label] / f"{index:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def test_pictures_without_classes_get_the_other_metrics(data: Artifact, tmp_path
 
 
 def test_the_same_evaluation_gives_the_same_figures(data: Artifact, tmp_path: Path) -> None:
-    publish_samples(tmp_path / "samples", *(part[:50] for part in split_digits("validation")))
+    publish_samples(tmp_path / "samples", *split_digits("validation", 50))
     first, again, other_batch = (
         evaluate(data, tmp_path / "samples", tmp_path / name, **PIXELS_ONLY, **values)
         for name, values in (("a", {}), ("b", {}), ("c", {"batch_size": 7}))
@@ -162,7 +162,7 @@ def test_the_same_evaluation_gives_the_same_figures(data: Artifact, tmp_path: Pa
 
 
 def test_a_finished_evaluation_is_kept_on_resume(data: Artifact, tmp_path: Path) -> None:
-    publish_samples(tmp_path / "samples", *(part[:30] for part in split_digits("validation")))
+    publish_samples(tmp_path / "samples", *split_digits("validation", 30))
     first = evaluate(data, tmp_path / "samples", tmp_path / "out", **PIXELS_ONLY)
     attempts = sorted((tmp_path / "out" / "attempts").iterdir())
     again = evaluate(

@@ -55,7 +55,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     root = tmp_path_factory.mktemp("run")
     data = publish_digits(root / "data", parents=[SOURCE])
     model = publish_model(root / "model", parents=[data.as_parent("data")], log=LOG, seconds=133.0)
-    images, labels = (part[:100] for part in split_digits("validation"))
+    images, labels = split_digits("validation", 100)
     samples = publish_samples(
         root / "samples", images, labels, parents=[model.as_parent("model")],
         strip_timesteps=[99, 49, None],
@@ -169,7 +169,7 @@ def test_parts_of_two_runs_are_refused(finished: Run, tmp_path: Path) -> None:
         report(tmp_path / "out", other, samples=finished.samples)
     assert finished.model.digest[:12] in str(caught.value)
     strange = publish_samples(
-        tmp_path / "strange", *(part[:3] for part in split_digits("test")),
+        tmp_path / "strange", *split_digits("test", 3),
         parents=[finished.model.as_parent("model")],
     )  # fmt: skip
     with pytest.raises(DataError, match=r"evaluation: .*was made from"):

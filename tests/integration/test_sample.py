@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -241,5 +242,5 @@ def _by_value(actor: type) -> type:
     """Let Ray carry a class of this module, which workers cannot import, by value."""
     from ray import cloudpickle
 
-    cloudpickle.register_pickle_by_value(__import__("sys").modules[actor.__module__])
+    cloudpickle.register_pickle_by_value(sys.modules[actor.__module__])  # type: ignore[no-untyped-call]
     return actor

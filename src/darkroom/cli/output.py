@@ -95,6 +95,8 @@ def _rows(result: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
 
 
 def _show(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Sequence) and not isinstance(value, str):

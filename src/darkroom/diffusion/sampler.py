@@ -230,8 +230,10 @@ def _predict(
     clip: float | None,
 ) -> tuple[Tensor, Tensor]:
     """The x0 (clamped) and the eps (as predicted) at x."""
-    t = torch.full((len(x),), step.t, dtype=torch.int64, device=x.device)
-    x0, eps = predict_x0_eps(schedule, denoiser(x, t), x, t, prediction_type)
+    t = torch.full((len(x),), step.t, dtype=torch.int64)
+    output = denoiser(x, t.to(x.device))
+    # t beside the tables: the device is never waited for.
+    x0, eps = predict_x0_eps(schedule, output, x, t.to(schedule.betas.device), prediction_type)
     return (x0 if clip is None else x0.clamp(-clip, clip)), eps
 
 

@@ -27,7 +27,7 @@ _TRAIN: Settings = {
     "objective": {"prediction_type": "epsilon", "label_dropout": 0.1},
     "unet": {
         "block_out_channels": [32, 64],
-        "layers_per_block": 2,
+        "layers_per_block": 1,
         "attention_resolutions": [4],
         "attention_head_dim": 8,
         "norm_num_groups": 8,
@@ -77,7 +77,7 @@ def digits_smoke() -> Recipe:
             "train": {
                 **_TRAIN,
                 "max_steps": 60,
-                "unet": {**_TRAIN["unet"], "block_out_channels": [16, 32], "layers_per_block": 1},
+                "unet": {**_TRAIN["unet"], "block_out_channels": [16, 32]},
                 "schedule": {"kind": "cosine", "num_timesteps": 100},
                 "lr_schedule": {"kind": "cosine", "warmup_steps": 10},
                 "validation": {"every_steps": 30},

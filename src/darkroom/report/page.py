@@ -73,7 +73,8 @@ class PictureTable:
 
     kind: ClassVar[str] = "pictures"
     columns: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[Picture]]]
+    rows: Sequence[tuple[str, Sequence[Picture | None]]]
+    """A row's name and its cells; None leaves a cell empty."""
     caption: str = ""
     style: Literal["pictures", "strip"] = "pictures"
     """strip: single frames close together, the columns being moments."""

@@ -25,7 +25,13 @@ from darkroom.errors import (
 
 def test_a_result_is_one_figure_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_result(
-        {"output": "s3://b/x", "loss": 0.123456, "classes": {"0": 3, "1": None}, "range": [1, 2.0]},
+        {
+            "output": "s3://b/x",
+            "loss": 0.123456,
+            "classes": {"0": 3, "1": None},
+            "range": [1, 2.0],
+            "biased": True,
+        },
         as_json=False,
     )
     assert capsys.readouterr().out.splitlines() == [
@@ -34,6 +40,7 @@ def test_a_result_is_one_figure_a_line(capsys: pytest.CaptureFixture[str]) -> No
         "classes.0  3",
         "classes.1  -",
         "range      1, 2",
+        "biased     yes",
     ]
 
 

@@ -8,6 +8,7 @@ distance on huge pixels, accuracy without classes) is left out with its reason, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from statistics import NormalDist
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from darkroom.errors import DataError
@@ -33,6 +35,7 @@ from darkroom.metrics.frechet import frechet_distance_of_rows
 from darkroom.metrics.neighbours import memorisation, nearest_neighbour_distances
 from darkroom.metrics.summary import is_biased
 
+SMALL_DIM = 512
 NUM_BINS = 40
 CHANCE_MARGIN = 0.1
 """Accuracy is near chance when its interval reaches this share of the way to certainty."""
@@ -113,8 +116,12 @@ class Measurement:
         return right
 
     def _frechet(self, features: FeatureExtractor) -> Values:
-        config = self._config
         rows = {name: self._features(features, images) for name, images in self._images.items()}
+        with _threads_for(rows["generated"].shape[1]):
+            return self._frechet_of(rows, features.digest)
+
+    def _frechet_of(self, rows: Mapping[str, NDArray[np.float64]], digest: str) -> Values:
+        config = self._config
         n, dim = rows["generated"].shape
         value = frechet_distance_of_rows(rows["generated"], rows["test"])
         floor = frechet_floor(
@@ -129,12 +136,14 @@ class Measurement:
             "floor": self._floor(floor),
             "ratio": value / floor.value if floor.value else None,
             "dimensions": dim,
-            "features": features.digest,
+            "features": digest,
             "biased": is_biased(n, dim),
         }
 
     def _features(self, features: FeatureExtractor, images: Tensor) -> NDArray[np.float64]:
-        return np.concatenate([features(part) for part in images.split(self._config.batch_size)])
+        size = self._config.batch_size
+        starts = range(0, len(images), size)
+        return np.concatenate([features(images[start : start + size]) for start in starts])
 
     def _floor(self, floor: Floor) -> Values:
         reach = NormalDist().inv_cdf(0.5 + self._config.confidence / 2) * floor.spread
@@ -219,6 +228,17 @@ class Measurement:
         tail = 50 * (1 - self._config.confidence)
         low, high = np.percentile(ratios, [tail, 100 - tail])
         return Interval(float(low), float(high), self._config.confidence)
+
+
+def _threads_for(dim: int) -> AbstractContextManager[object]:
+    """One BLAS thread for small matrices, whose threads would only wait for each other.
+
+    Measured at 64 dimensions on 2 cores: 0.2 s of CPU time against 2.4 s, and 20 s when busy.
+    """
+    limits: AbstractContextManager[object] = threadpool_limits(
+        1 if dim <= SMALL_DIM else None, user_api="blas"
+    )
+    return limits
 
 
 def _figure(value: float, n: int, interval: Interval) -> Values:

@@ -180,7 +180,7 @@ def _labels(names: Sequence[str | None], reference: Reference) -> NDArray[np.int
             f"it has: {', '.join(reference.classes[:12])}",
         )  # fmt: skip
     number = {name: index for index, name in enumerate(reference.classes)}
-    return np.array([number[name] for name in names], dtype=np.int64)
+    return np.array([number[str(name)] for name in names], dtype=np.int64)
 
 
 def _decode_all(

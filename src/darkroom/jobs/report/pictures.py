@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,11 +59,10 @@ def side_by_side(real: PicturesByClass, generated: PicturesByClass) -> PictureTa
     return PictureTable(
         columns=list(shown),
         rows=[
-            (name, [_row_picture(side, name, pictures.get(name, ()))
-                    for side, pictures in shown.items() if pictures.get(name)])
+            (name, [_row_picture(side, name, rows.get(name, ())) for side, rows in shown.items()])
             for name in classes
         ],
-    )  # fmt: skip
+    )
 
 
 def forward_strip(
@@ -136,15 +136,18 @@ def _collect(
     return found
 
 
-def _rows(artifact: Artifact, name: str, column: str) -> Iterator[tuple[bytes, object]]:
+def _rows(artifact: Artifact, name: str, column: str) -> Iterator[tuple[bytes, Any]]:
     parquet = artifact.parquet_file(name)
     for number in range(parquet.num_row_groups):
         table = parquet.read_row_group(number, columns=["image", column])
         yield from zip(table["image"].to_pylist(), table[column].to_pylist(), strict=True)
 
 
-def _row_picture(side: str, name: str, pictures: Sequence[Pixels]) -> Picture:
-    alt = f"{len(pictures)} pictures, {side}" + (f", class {name}" if name else "")
+def _row_picture(side: str, name: str, pictures: Sequence[Pixels]) -> Picture | None:
+    if not pictures:
+        return None
+    count = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+    alt = f"{count}, {side}" + (f", class {name}" if name else "")
     return Picture(tile(pictures, num_columns=len(pictures), min_pixels=TILE_PIXELS), alt)
 
 

@@ -109,7 +109,7 @@ def _drawn(
         max_restarts=config.max_restarts,
         max_task_retries=config.max_restarts,
     )
-    actors = [
+    actors: list[Any] = [
         actor.remote(config.to_dict(), info.digest, output.writer)
         for _ in range(min(config.num_actors, len(work)))
     ]
