@@ -3,8 +3,8 @@
     python hack/charts/tools.py [--strict] NAME...      builds what is not there yet
 
 A program is the one that DARKROOM_<NAME> names, else ours in .cache, built from its Go module at
-the pinned version. What is on PATH is not taken: renders must be those of the pins. Only the command
-above builds; without --strict it gives up with a message, and tests that lack it skip.
+the pinned version. What is on PATH is not taken: renders must be those of the pins. Only the
+command above builds. Without --strict it gives up with a message, and tests that lack it skip.
 """
 
 from __future__ import annotations
