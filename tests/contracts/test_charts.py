@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from tools import ROOT, RenderError, operator_verdicts, render, render_text, schema_errors
+from schemas import ROOT
+from tools import RenderError, operator_verdicts, render, render_text, schema_errors
 from values_file import leaves, read_entries
 
 from darkroom.cluster.rules import check_manifest

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from tools import ROOT, operator_verdicts, render, schema_errors
+from schemas import ROOT
+from tools import operator_verdicts, render, schema_errors
 
 from darkroom.cluster.rules import check_manifest
 
@@ -144,7 +145,8 @@ def test_every_environment_has_every_verb_of_the_chart() -> None:
 
 def test_submitter_is_the_charts_submitter() -> None:
     """The pod has two homes, one for kubectl and one for Helm: they must not drift apart."""
-    values = {"verb": "train", "output": "s3://b/x", "clusterSelector": "darkroom"}
+    values: dict[str, Any] = {"verb": "train", "output": "s3://b/x"}
+    values |= {"clusterSelector": "darkroom"}
     values |= {"serviceAccount": {"create": False, "name": "darkroom"}}
     (charted,) = (o for o in render("darkroom-job", values) if o["kind"] == "RayJob")
     (plain,) = kustomize(MANIFESTS / "base" / "train")

@@ -39,6 +39,7 @@ def test_a_missing_secret_is_fatal_but_later_than_an_impossible_name() -> None:
     (missing,) = causes([pod("a", containerStatuses=[secret])], [], [])
     (impossible,) = causes([pod("b", containerStatuses=[name])], [], [])
     assert "keys" in missing.message
+    assert missing.fatal_after_seconds is not None
     assert missing.fatal_after_seconds > impossible.fatal_after_seconds == 0
 
 
