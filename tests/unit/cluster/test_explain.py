@@ -40,7 +40,8 @@ def test_a_missing_secret_is_fatal_but_later_than_an_impossible_name() -> None:
     (impossible,) = causes([pod("b", containerStatuses=[name])], [], [])
     assert "keys" in missing.message
     assert missing.fatal_after_seconds is not None
-    assert missing.fatal_after_seconds > impossible.fatal_after_seconds == 0
+    assert impossible.fatal_after_seconds == 0
+    assert missing.fatal_after_seconds > 0
 
 
 def test_a_pod_without_a_node_may_still_get_one() -> None:
