@@ -42,7 +42,8 @@ class ScriptedCluster:
         found = self.jobs.pop(0) if len(self.jobs) > 1 else self.jobs[0]
         if isinstance(found, Exception):
             raise found
-        return found
+        job: dict[str, Any] | None = found
+        return job
 
     def pods(self, selector: str) -> list[dict[str, Any]]:
         if "job-name" not in selector:
