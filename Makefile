@@ -23,7 +23,7 @@ run: setup ## Train on handwritten digits through Ray and S3, and fetch the repo
 
 ##@ Check
 .PHONY: test test-unit test-integration test-contracts lint format proof
-test: setup ## Run the unit, integration and contract tests
+test: setup charts-tools ## Run the unit, integration and contract tests
 	$(BIN)/pytest $(ARGS)
 
 test-unit: setup ## Run the tests of single modules (seconds)
@@ -32,7 +32,7 @@ test-unit: setup ## Run the tests of single modules (seconds)
 test-integration: setup ## Run the tests on a real local Ray and a real S3 server
 	$(BIN)/pytest tests/integration $(ARGS)
 
-test-contracts: setup ## Run the tests of what can drift: docs, schemas, versions, locks
+test-contracts: setup charts-tools ## Run the tests of what can drift: docs, schemas, versions, locks
 	$(BIN)/pytest tests/contracts $(ARGS)
 
 lint: setup ## Check style, types and the direction of imports
@@ -61,10 +61,13 @@ lock: setup ## Resolve pyproject.toml into requirements/*.txt
 	$(COMPILE) --extra dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	echo uv | $(COMPILE) -c requirements/dev.txt - -o requirements/uv.txt
 
+include mk/charts.mk
+include mk/cluster.mk
+
 ##@ Tidy
 .PHONY: clean
-clean: ## Remove caches and build outputs (keeps .venv and .darkroom)
-	rm -rf build dist .cache .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+clean: ## Remove caches and build outputs (keeps .venv, .darkroom and a test cluster)
+	rm -rf build dist .cache/charts .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements/dev.txt requirements/uv.txt pyproject.toml scripts/setup

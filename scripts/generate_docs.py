@@ -54,6 +54,8 @@ def generate() -> Iterator[tuple[Path, str]]:
     page = DOCS / "verbs" / "storage.md"
     commands = {name: help_of("storage", name) for name in storage_commands()}
     yield page, fill(page.read_text(), **commands)
+    page = DOCS / "verbs" / "submit.md"
+    yield page, fill(page.read_text(), help=help_of("submit"))
 
 
 def storage_commands() -> list[str]:

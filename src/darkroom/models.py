@@ -76,9 +76,7 @@ def load_unet(artifact: Artifact, device: torch.device | str = "cpu") -> UNet2DM
     """The model's U-Net on `device`, in evaluation mode; every file's digest is verified."""
     with tempfile.TemporaryDirectory(prefix="darkroom-model-") as folder:
         artifact.download(folder, prefix=UNET_FOLDER)
-        unet = UNet2DModel.from_pretrained(
-            folder, local_files_only=True, low_cpu_mem_usage=False
-        )
+        unet = UNet2DModel.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
     return unet.to(device).eval()
 
 

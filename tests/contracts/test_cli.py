@@ -42,7 +42,8 @@ def cpu_seconds(*arguments: str) -> float:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("train", "--help"), ("storage", "get", "--help")]
+    "arguments",
+    [("--help",), ("train", "--help"), ("storage", "get", "--help"), ("submit", "--help")],
 )
 def test_help_takes_under_three_tenths_of_a_second_of_cpu(arguments: tuple[str, ...]) -> None:
     # The least of several: what else runs on the machine can only add.
@@ -50,12 +51,13 @@ def test_help_takes_under_three_tenths_of_a_second_of_cpu(arguments: tuple[str, 
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["storage", "serve", "--help"]]
+    "arguments",
+    [["--help"], ["train", "--help"], ["storage", "serve", "--help"], ["submit", "--help"]],
 )
 def test_help_imports_no_heavy_library(arguments: list[str]) -> None:
     loaded = modules_after(f"from darkroom.cli import main; assert main({arguments!r}) == 0")
     assert "darkroom" in loaded
-    assert not loaded & (HEAVY | {"pydantic", "ruamel", "rich"})
+    assert not loaded & (HEAVY | {"pydantic", "ruamel", "rich", "kubernetes"})
 
 
 @each_verb

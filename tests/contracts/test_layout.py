@@ -53,8 +53,13 @@ def test_every_module_opens_with_what_it_does(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
 
 
+def make_text() -> str:
+    """The Makefile and what it includes of mk/."""
+    return "\n".join(path.read_text() for path in (ROOT / "Makefile", *ROOT.glob("mk/*.mk")))
+
+
 def test_every_make_target_is_documented() -> None:
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = make_text()
     phony = {
         name
         for line in re.findall(r"^\.PHONY: (.*)", makefile, re.MULTILINE)
@@ -74,7 +79,7 @@ def test_every_make_target_is_documented() -> None:
 
 
 def test_every_target_but_help_and_clean_sets_up_first() -> None:
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = make_text()
     targets = dict(re.findall(r"^([a-z0-9-]+):(.*)## \S", makefile, re.MULTILINE))
     without = {name for name, needs in targets.items() if "setup" not in needs.split()}
     assert without == {"help", "clean", "setup"}

@@ -24,6 +24,7 @@ from darkroom.cli import output
 from darkroom.cli.help_option import HelpOption
 from darkroom.cli.stopping import Stopped, unwinding_on_signals
 from darkroom.cli.storage import storage_app
+from darkroom.cli.submit import submit
 from darkroom.cli.verbs import add_verbs
 from darkroom.errors import ConfigError
 
@@ -59,6 +60,7 @@ def _root(
 
 add_verbs(app)
 app.add_typer(storage_app, name="storage")
+app.command("submit", add_help_option=False)(submit)
 
 
 @app.command("recipes")

@@ -1,0 +1,200 @@
+{{/*
+What values can say wrong, refused in one line at render time: the rule's name, the value, the
+remedy. The names are those of src/darkroom/cluster/rules.py, and tests/fixtures/kuberay_rules
+holds both, and the operator's own Go validation, to the same verdicts. Types and unknown keys
+are the schema's business.
+*/}}
+
+{{/* Takes list: rule, field, problem, remedy. */}}
+{{- define "darkroom.refuse" -}}
+{{- fail (printf "[%s] %s %s; %s" (index . 0) (index . 1) (index . 2) (index . 3)) -}}
+{{- end -}}
+
+{{/* Takes dict: root, field (of the name), limit. */}}
+{{- define "darkroom.validate.name" -}}
+{{- $name := .name -}}
+{{- if gt (len $name) (int .limit) -}}
+{{- include "darkroom.refuse" (list "name-length" .field (printf "gives the name %q of %d characters, the operator takes %d" $name (len $name) (int .limit)) "set fullnameOverride to a shorter one") -}}
+{{- end -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- include "darkroom.refuse" (list "name-dns1035" .field (printf "gives the name %q" $name) "use lower case letters, digits and '-', starting with a letter") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Takes dict: field, value. */}}
+{{- define "darkroom.validate.quantity" -}}
+{{- $text := toString .value -}}
+{{- if not (regexMatch "^([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(m|k|[MGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$" $text) -}}
+{{- include "darkroom.refuse" (list "quantity" .field (printf "is %q, not a quantity" $text) "write 500m, 2, 8Gi or 8G") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Takes dict: field, resources. */}}
+{{- define "darkroom.validate.resources" -}}
+{{- $field := .field -}}
+{{- range $kind, $quantities := .resources -}}
+{{- range $name, $value := $quantities -}}
+{{- $path := printf "%s.%s.%s" $field $kind $name -}}
+{{- include "darkroom.validate.quantity" (dict "field" $path "value" $value) -}}
+{{- if and (contains "/" $name) (not (regexMatch "^[0-9]+k?$" (toString $value))) -}}
+{{- include "darkroom.refuse" (list "fractional-gpu" $path (printf "is %v" $value) "Kubernetes hands out whole devices; ask Ray for shares of one, or use a MIG resource") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Takes dict: field, env (name to value). */}}
+{{- define "darkroom.validate.env" -}}
+{{- $field := .field -}}
+{{- range $name, $value := .env -}}
+{{- $path := printf "%s.%s" $field $name -}}
+{{- if regexMatch "^(AWS_ACCESS_KEY_ID|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|RAY_AUTH_TOKEN|HF_TOKEN|HUGGING_FACE_HUB_TOKEN|WANDB_API_KEY)$" $name -}}
+{{- include "darkroom.refuse" (list "static-credentials" $path "is a credential in plain sight" "use s3.identity, auth.secretName or envFrom with a Secret") -}}
+{{- end -}}
+{{- if has $name (list "HOME" "AWS_REGION" "AWS_ENDPOINT_URL_S3" "AWS_ROLE_ARN" "AWS_WEB_IDENTITY_TOKEN_FILE" "AWS_EC2_METADATA_DISABLED" "RAY_USAGE_STATS_ENABLED" "PYTHONDONTWRITEBYTECODE" "TORCHINDUCTOR_CACHE_DIR" "TRITON_CACHE_DIR" "RAY_NODE_MARKET_TYPE" "RAY_AUTH_MODE") -}}
+{{- include "darkroom.refuse" (list "reserved-env" $path "is set by the chart" "use the value that sets it, such as s3.region, s3.endpoint, spot or auth.mode") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Environment of the head that the operator refuses. Takes dict: root, field, env. */}}
+{{- define "darkroom.validate.headEnv" -}}
+{{- $field := .field -}}
+{{- $root := .root -}}
+{{- range $name, $value := .env -}}
+{{- $path := printf "%s.%s" $field $name -}}
+{{- if eq $name "RAY_REDIS_ADDRESS" -}}
+{{- include "darkroom.refuse" (list "redis-address-without-options" $path "turns on GCS fault tolerance without its options" "remove it; this chart has no GCS fault tolerance") -}}
+{{- end -}}
+{{- if eq $name "REDIS_USERNAME" -}}
+{{- include "darkroom.refuse" (list "redis-username" $path "is not taken from the environment" "remove it") -}}
+{{- end -}}
+{{- if eq $name "RAY_enable_autoscaler_v2" -}}
+{{- if $root.Values.autoscaler.enabled -}}
+{{- include "darkroom.refuse" (list "autoscaler-version-twice" $path "is set beside autoscalerOptions.version" "remove it; the chart asks for v2") -}}
+{{- else if has $value (list "1" "true") -}}
+{{- include "darkroom.refuse" (list "autoscaler-env-without-autoscaling" $path "asks for an autoscaler that is off" "set autoscaler.enabled") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Takes dict: field, params, root. */}}
+{{- define "darkroom.validate.rayStartParams" -}}
+{{- if hasKey .params "labels" -}}
+{{- include "darkroom.refuse" (list "ray-start-params-labels" (printf "%s.labels" .field) "is not supported by the operator" "use the pool's `labels`") -}}
+{{- end -}}
+{{- if or (hasKey .params "redis-username") (hasKey .params "redis-password") -}}
+{{- include "darkroom.refuse" (list "redis-username" .field "sets Redis credentials" "remove them; this chart has no GCS fault tolerance") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Takes dict: field, root, image. */}}
+{{- define "darkroom.validate.image" -}}
+{{- if eq .image.tag "latest" -}}
+{{- include "darkroom.refuse" (list "image-tag-latest" (printf "%s.tag" .field) "is `latest`, which changes under a running cluster" "name a version, or give a digest") -}}
+{{- end -}}
+{{- if and .root.Values.image.requireDigest (not .image.digest) -}}
+{{- include "darkroom.refuse" (list "image-digest-required" (printf "%s.digest" .field) "is empty while image.requireDigest is set" "pin the image by its sha256 digest") -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "darkroom.validate.identity" -}}
+{{- $identity := .Values.s3.identity -}}
+{{- if and (has $identity.mode (list "irsa" "webIdentity")) (not $identity.roleArn) -}}
+{{- include "darkroom.refuse" (list "identity-incomplete" "s3.identity.roleArn" (printf "is empty with mode %q" $identity.mode) "give the ARN of the role") -}}
+{{- end -}}
+{{- if and (eq $identity.mode "secret") (not $identity.secretName) -}}
+{{- include "darkroom.refuse" (list "identity-incomplete" "s3.identity.secretName" "is empty with mode \"secret\"" "name the Secret that holds the keys") -}}
+{{- end -}}
+{{- if and (eq $identity.mode "irsa") (not .Values.serviceAccount.create) -}}
+{{- include "darkroom.refuse" (list "identity-incomplete" "serviceAccount.create" "is false with mode \"irsa\", so nothing carries the role" "annotate your own service account and use mode \"podIdentity\" or create it here") -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "darkroom.validate.versions" -}}
+{{- if and (eq .Values.auth.mode "token") (semverCompare "<2.52.0" .Values.rayVersion) -}}
+{{- include "darkroom.refuse" (list "auth-ray-version" "rayVersion" (printf "is %s" .Values.rayVersion) "token authentication needs 2.52.0 or later") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Takes dict: root, name, pool (merged). */}}
+{{- define "darkroom.validate.pool" -}}
+{{- $root := .root -}}
+{{- $pool := .pool -}}
+{{- $field := printf "pools.%s" .name -}}
+{{- if not (regexMatch "^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$" .name) -}}
+{{- include "darkroom.refuse" (list "group-name" $field "is no group name" "use at most 40 lower case letters, digits and '-'") -}}
+{{- end -}}
+{{- if or (lt (int $pool.minReplicas) 0) (lt (int $pool.maxReplicas) 0) -}}
+{{- include "darkroom.refuse" (list "replicas-negative" $field "has a negative number of workers" "use 0 or more") -}}
+{{- end -}}
+{{- if gt (int $pool.minReplicas) (int $pool.maxReplicas) -}}
+{{- include "darkroom.refuse" (list "replicas-order" (printf "%s.minReplicas" $field) (printf "is %d, above maxReplicas %d" (int $pool.minReplicas) (int $pool.maxReplicas)) "lower it or raise the other") -}}
+{{- end -}}
+{{- if not (kindIs "invalid" $pool.idleTimeoutSeconds) -}}
+{{- if lt (int $pool.idleTimeoutSeconds) 0 -}}
+{{- include "darkroom.refuse" (list "idle-timeout-negative" (printf "%s.idleTimeoutSeconds" $field) "is negative" "use 0 or more") -}}
+{{- end -}}
+{{- if not $root.Values.autoscaler.enabled -}}
+{{- include "darkroom.refuse" (list "idle-timeout-needs-autoscaler-v2" (printf "%s.idleTimeoutSeconds" $field) "is set while the autoscaler is off" "set autoscaler.enabled or remove it") -}}
+{{- end -}}
+{{- end -}}
+{{- if not (kindIs "invalid" $pool.priority) -}}
+{{- if semverCompare "<1.7.0-0" $root.Values.kuberay.version -}}
+{{- include "darkroom.refuse" (list "priority-needs-kuberay-1.7" (printf "%s.priority" $field) (printf "is set, but kuberay.version is %s" $root.Values.kuberay.version) "its CRD has no such field before 1.7") -}}
+{{- end -}}
+{{- if semverCompare "<2.56.0" $root.Values.rayVersion -}}
+{{- include "darkroom.refuse" (list "priority-needs-ray-2.56" (printf "%s.priority" $field) (printf "is set, but rayVersion is %s" $root.Values.rayVersion) "Ray knows it from 2.56.0") -}}
+{{- end -}}
+{{- end -}}
+{{- range $key, $value := $pool.labels -}}
+{{- if not (regexMatch "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$" $key) -}}
+{{- include "darkroom.refuse" (list "label-syntax" (printf "%s.labels" $field) (printf "has the key %q" $key) "use Kubernetes label syntax") -}}
+{{- end -}}
+{{- if not (regexMatch "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$" $value) -}}
+{{- include "darkroom.refuse" (list "label-syntax" (printf "%s.labels.%s" $field $key) (printf "is %q" $value) "use Kubernetes label syntax") -}}
+{{- end -}}
+{{- end -}}
+{{- include "darkroom.validate.resources" (dict "field" (printf "%s.resources" $field) "resources" $pool.resources) -}}
+{{- include "darkroom.validate.quantity" (dict "field" (printf "%s.tmpSizeLimit" $field) "value" $pool.tmpSizeLimit) -}}
+{{- include "darkroom.validate.env" (dict "field" (printf "%s.env" $field) "env" $pool.env) -}}
+{{- include "darkroom.validate.rayStartParams" (dict "field" (printf "%s.rayStartParams" $field) "params" $pool.rayStartParams) -}}
+{{- end -}}
+
+{{/* What the charts share. Takes the root. */}}
+{{- define "darkroom.validate" -}}
+{{- $root := . -}}
+{{- include "darkroom.validate.image" (dict "root" . "field" "image" "image" .Values.image) -}}
+{{- include "darkroom.validate.identity" . -}}
+{{- include "darkroom.validate.versions" . -}}
+{{- include "darkroom.validate.env" (dict "field" "env" "env" .Values.env) -}}
+{{- include "darkroom.validate.headEnv" (dict "root" . "field" "env" "env" .Values.env) -}}
+{{- end -}}
+
+{{/* A Ray cluster's values: head, pools, autoscaler. Takes the root. */}}
+{{- define "darkroom.validate.cluster" -}}
+{{- $root := . -}}
+{{- include "darkroom.validate.resources" (dict "field" "head.resources" "resources" .Values.head.resources) -}}
+{{- include "darkroom.validate.quantity" (dict "field" "head.tmpSizeLimit" "value" .Values.head.tmpSizeLimit) -}}
+{{- include "darkroom.validate.env" (dict "field" "head.env" "env" .Values.head.env) -}}
+{{- include "darkroom.validate.headEnv" (dict "root" . "field" "head.env" "env" .Values.head.env) -}}
+{{- include "darkroom.validate.rayStartParams" (dict "field" "head.rayStartParams" "params" .Values.head.rayStartParams) -}}
+{{- include "darkroom.validate.resources" (dict "field" "autoscaler.resources" "resources" .Values.autoscaler.resources) -}}
+{{- if lt (int .Values.autoscaler.idleTimeoutSeconds) 0 -}}
+{{- include "darkroom.refuse" (list "idle-timeout-negative" "autoscaler.idleTimeoutSeconds" "is negative" "use 0 or more") -}}
+{{- end -}}
+{{- $count := 0 -}}
+{{- range $name, $values := .Values.pools -}}
+{{- if not (kindIs "invalid" $values) -}}
+{{- $pool := fromJson (include "darkroom.pool" (dict "root" $root "pool" $values)) -}}
+{{- if $pool.enabled -}}
+{{- $count = add1 $count -}}
+{{- include "darkroom.validate.pool" (dict "root" $root "name" $name "pool" $pool) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.kueue.queueName (gt (int $count) 17) -}}
+{{- include "darkroom.refuse" (list "kueue-worker-groups" "pools" (printf "has %d pools" (int $count)) "Kueue admits at most 17 worker groups") -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,140 @@
+{{/*
+The command as one shell line. Bash in the submitter pod, or sh on the head with HTTPMode, takes
+the quotes off once. The kubelet looks at a container's arguments before bash does and turns
+`$(NAME)` into a variable and `$$` into `$`, so the submitter's line has every `$` doubled.
+*/}}
+{{- define "darkroom-job.entrypoint" -}}
+{{- $words := list "darkroom" .Values.verb -}}
+{{- with .Values.recipe }}{{ $words = concat $words (list "--recipe" .) }}{{ end -}}
+{{- with .Values.input }}{{ $words = concat $words (list "--input" .) }}{{ end -}}
+{{- $words = concat $words (list "--output" .Values.output) -}}
+{{- if ne .Values.onExisting "refuse" }}{{ $words = append $words (printf "--%s" .Values.onExisting) }}{{ end -}}
+{{- $quoted := list -}}
+{{- range concat $words .Values.args -}}
+{{- $quoted = append $quoted (include "darkroom.shellQuote" .) -}}
+{{- end -}}
+{{- $line := join " " $quoted -}}
+{{- if ne .Values.submission.mode "HTTPMode" -}}
+{{- $line = replace "$" "$$" $line -}}
+{{- end -}}
+{{- $line -}}
+{{- end -}}
+
+{{/* Labels that submitter pods have and network policies select. */}}
+{{- define "darkroom-job.submitterLabels" -}}
+{{ include "darkroom.podLabels" . }}
+app.kubernetes.io/component: submitter
+{{- end -}}
+
+{{- define "darkroom-job.submitterPodTemplate" -}}
+metadata:
+  labels:
+    {{- include "darkroom-job.submitterLabels" . | nindent 4 }}
+    {{- with .Values.commonLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  {{- include "darkroom.clientPodSpec" . | nindent 2 }}
+  containers:
+    - name: ray-job-submitter
+      image: {{ include "darkroom.image" (dict "root" . "image" .Values.image) }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      securityContext:
+        {{- include "darkroom.containerSecurityContext" . | nindent 8 }}
+      # Address, submission id and token come from the operator.
+      env:
+        {{- include "darkroom.env" (dict "root" . "env" dict) | nindent 8 }}
+      resources:
+        {{- toYaml .Values.submission.resources | nindent 8 }}
+      volumeMounts:
+        - name: tmp
+          mountPath: /tmp
+        {{- with include "darkroom.s3.volumeMounts" . }}
+        {{- . | nindent 8 }}
+        {{- end }}
+  volumes:
+    - name: tmp
+      emptyDir:
+        sizeLimit: 1Gi
+    {{- with include "darkroom.s3.volumes" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
+{{- end -}}
+
+{{/* ttl, or rules, or nothing: the two ways of KubeRay cannot be mixed, and are not. */}}
+{{- define "darkroom-job.cleanup" -}}
+{{- $mode := .Values.cleanup.mode -}}
+{{- if eq $mode "auto" -}}
+{{- $mode = ternary "keep" "ttl" (ne .Values.clusterSelector "") -}}
+{{- end -}}
+{{- if eq $mode "ttl" -}}
+shutdownAfterJobFinishes: true
+ttlSecondsAfterFinished: {{ .Values.cleanup.ttlSeconds }}
+{{- else if eq $mode "rules" -}}
+deletionStrategy:
+  deletionRules:
+    {{- $policies := dict "workers" "DeleteWorkers" "cluster" "DeleteCluster" "self" "DeleteSelf" }}
+    {{- range $outcome, $status := dict "onSuccess" "SUCCEEDED" "onFailure" "FAILED" }}
+    {{- $times := get $.Values.cleanup.rules $outcome }}
+    {{- range $part := list "workers" "cluster" "self" }}
+    {{- if hasKey $times $part }}
+    - policy: {{ get $policies $part }}
+      condition:
+        jobStatus: {{ $status }}
+        ttlSeconds: {{ get $times $part }}
+    {{- end }}
+    {{- end }}
+    {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "darkroom-job.spec" -}}
+entrypoint: {{ include "darkroom-job.entrypoint" . | printf "%+q" }}
+submissionMode: {{ .Values.submission.mode }}
+{{- if eq .Values.submission.mode "K8sJobMode" }}
+submitterConfig:
+  backoffLimit: {{ .Values.submission.backoffLimit }}
+submitterPodTemplate:
+  {{- include "darkroom-job.submitterPodTemplate" . | nindent 2 }}
+{{- end }}
+{{- if not (kindIs "invalid" .Values.deadlines.activeSeconds) }}
+activeDeadlineSeconds: {{ .Values.deadlines.activeSeconds }}
+{{- end }}
+{{- if not (kindIs "invalid" .Values.deadlines.preRunningSeconds) }}
+preRunningDeadlineSeconds: {{ .Values.deadlines.preRunningSeconds }}
+{{- end }}
+backoffLimit: {{ .Values.backoffLimit }}
+{{- with include "darkroom-job.cleanup" . }}
+{{ . }}
+{{- end }}
+{{- if .Values.clusterSelector }}
+clusterSelector:
+  ray.io/cluster: {{ .Values.clusterSelector }}
+{{- else }}
+rayClusterSpec:
+  {{- include "darkroom.rayClusterSpec" (dict "root" . "live" "{}") | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/*
+A hashed name means that the next change makes another object; the one that runs must outlive that,
+so neither Helm (and Flux's helm-controller) nor Argo CD may remove what is no longer rendered.
+*/}}
+{{- define "darkroom-job.annotations" -}}
+{{- if .Values.nameHash }}
+helm.sh/resource-policy: keep
+argocd.argoproj.io/sync-options: Prune=false
+{{- end }}
+{{- if and .Values.kueue.queueName .Values.autoscaler.enabled }}
+kueue.x-k8s.io/elastic-job: "true"
+{{- end }}
+{{- end -}}
+
+{{- define "darkroom-job.name" -}}
+{{- $name := include "darkroom.fullname" . -}}
+{{- if .Values.nameHash -}}
+{{- printf "%s-%s" ($name | trunc 38 | trimSuffix "-") (include "darkroom-job.spec" . | sha256sum | trunc 8) -}}
+{{- else -}}
+{{- $name -}}
+{{- end -}}
+{{- end -}}

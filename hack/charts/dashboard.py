@@ -1,0 +1,151 @@
+"""Writes darkroom-cluster's Grafana dashboard from a table of panels.
+
+    python hack/charts/dashboard.py
+
+A dashboard's JSON is mostly layout; here stands what a person decides: title, query, unit. Metrics
+are Ray's and KubeRay's; Darkroom's own come with the jobs that export them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+TARGET = (
+    Path(__file__).resolve().parents[2] / "charts/darkroom-cluster/files/dashboards/darkroom.json"
+)
+OF_CLUSTER = 'namespace="$namespace", ray_io_cluster=~"$cluster"'
+OF_NAMESPACE = 'namespace="$namespace"'
+_DISK_USED = f"ray_node_disk_usage{{{OF_CLUSTER}}}"
+
+# Title, unit, then query and legend of each line.
+PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
+    (
+        "Jobs by state",
+        "short",
+        [
+            (
+                f"sum by (deployment_status) (kuberay_job_deployment_status{{{OF_NAMESPACE}}})",
+                "{{deployment_status}}",
+            )
+        ],
+    ),
+    (
+        "Clusters not provisioned",
+        "short",
+        [
+            (
+                f'kuberay_cluster_condition_provisioned{{{OF_NAMESPACE}, condition="false"}}',
+                "{{name}}",
+            )
+        ],
+    ),
+    (
+        "Seconds until a cluster was provisioned",
+        "s",
+        [(f"kuberay_cluster_provisioned_duration_seconds{{{OF_NAMESPACE}}}", "{{name}}")],
+    ),
+    (
+        "Seconds that jobs took",
+        "s",
+        [
+            (
+                f"kuberay_job_execution_duration_seconds{{{OF_NAMESPACE}}}",
+                "{{name}} {{job_deployment_status}}",
+            )
+        ],
+    ),
+    ("CPU use per pod", "percent", [(f"ray_node_cpu_utilization{{{OF_CLUSTER}}}", "{{pod}}")]),
+    (
+        "Memory use per pod",
+        "percentunit",
+        [(f"ray_node_mem_used{{{OF_CLUSTER}}} / ray_node_mem_total{{{OF_CLUSTER}}}", "{{pod}}")],
+    ),
+    (
+        "Logical resources in use and free",
+        "short",
+        [
+            (
+                f'sum by (Name, State) (ray_resources{{{OF_CLUSTER}, Name=~"CPU|GPU"}})',
+                "{{Name}} {{State}}",
+            )
+        ],
+    ),
+    (
+        "Tasks by state",
+        "short",
+        [(f"sum by (State) (ray_tasks{{{OF_CLUSTER}}})", "{{State}}")],
+    ),
+    (
+        "Object store by place",
+        "bytes",
+        [(f"sum by (Location) (ray_object_store_memory{{{OF_CLUSTER}}})", "{{Location}}")],
+    ),
+    (
+        "Disk use per pod",
+        "percentunit",
+        [
+            (
+                f"{_DISK_USED} / ({_DISK_USED} + ray_node_disk_free{{{OF_CLUSTER}}})",
+                "{{pod}}",
+            )
+        ],
+    ),
+    (
+        "Network per pod",
+        "Bps",
+        [
+            (f"ray_node_network_receive_speed{{{OF_CLUSTER}}}", "{{pod}} in"),
+            (f"ray_node_network_send_speed{{{OF_CLUSTER}}}", "{{pod}} out"),
+        ],
+    ),
+]
+
+
+def dashboard() -> dict[str, Any]:
+    """The dashboard as Grafana imports it: two panels to a row."""
+    return {
+        "uid": "darkroom",
+        "title": "Darkroom",
+        "schemaVersion": 39,
+        "refresh": "30s",
+        "time": {"from": "now-3h", "to": "now"},
+        "templating": {
+            "list": [
+                {"name": "datasource", "type": "datasource", "query": "prometheus"},
+                _variable("namespace", "label_values(kuberay_cluster_info, namespace)"),
+                _variable(
+                    "cluster",
+                    'label_values(ray_node_mem_total{namespace="$namespace"}, ray_io_cluster)',
+                    includeAll=True,
+                    multi=True,
+                ),
+            ]
+        },
+        "panels": [_panel(index, *panel) for index, panel in enumerate(PANELS)],
+    }
+
+
+def _variable(name: str, query: str, **options: Any) -> dict[str, Any]:
+    source = {"type": "prometheus", "uid": "${datasource}"}
+    return {"name": name, "type": "query", "datasource": source, "query": query, **options}
+
+
+def _panel(index: int, title: str, unit: str, lines: list[tuple[str, str]]) -> dict[str, Any]:
+    return {
+        "id": index + 1,
+        "type": "timeseries",
+        "title": title,
+        "datasource": {"type": "prometheus", "uid": "${datasource}"},
+        "gridPos": {"x": index % 2 * 12, "y": index // 2 * 8, "w": 12, "h": 8},
+        "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
+        "targets": [
+            {"refId": chr(ord("A") + number), "expr": query, "legendFormat": legend}
+            for number, (query, legend) in enumerate(lines)
+        ],
+    }
+
+
+if __name__ == "__main__":
+    TARGET.write_text(json.dumps(dashboard(), indent=2) + "\n")

@@ -1,0 +1,147 @@
+"""Finds or builds the programs that the charts' tests run, and renders charts with them.
+
+    python hack/charts/tools.py [--strict] NAME...      builds what is not there yet
+
+A program is the one that DARKROOM_<NAME> names, else ours in .cache, built from its Go module at
+the pinned version. What is on PATH is not taken: renders must be those of the pins. Only the
+command above builds. Without --strict it gives up with a message, and tests that lack it skip.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from schemas import ROOT, MissingToolError, go_command, pins, write_schemas
+
+BIN = ROOT / ".cache" / "charts" / "bin"
+SCHEMAS = ROOT / ".cache" / "charts" / "schemas"
+SCHEMA_NAMES = "{{ .Group }}/{{ .ResourceKind }}_{{ .ResourceAPIVersion }}.json"
+# A Helm built from source assumes a Kubernetes of long ago.
+KUBE_VERSION = "1.35.0"
+
+
+class RenderError(Exception):
+    """Helm refused; the message is its standard error."""
+
+
+@cache
+def tool(name: str) -> Path:
+    """Path of `helm`, `helm3`, `kubeconform` or `kuberay-validate`."""
+    if given := os.environ.get(f"DARKROOM_{name.upper().replace('-', '_')}"):
+        return Path(given)
+    path = BIN / name
+    if not path.exists():
+        target = "test-charts-full" if name == "helm3" else "charts-tools"
+        raise MissingToolError(f"{name} is not built: make {target}")
+    return path
+
+
+def main() -> int:
+    """Build the programs named and the schemas; say what could not be had."""
+    names = [name for name in sys.argv[1:] if name != "--strict"]
+    try:
+        for name in names:
+            if not (BIN / name).exists():
+                print(f"building {name} ...", file=sys.stderr)
+                _build(name, BIN / name)
+        write_schemas(SCHEMAS)
+    except (MissingToolError, subprocess.CalledProcessError) as error:
+        print(f"charts: {error}; tests that need it will skip", file=sys.stderr)
+        return 1 if "--strict" in sys.argv else 0
+    return 0
+
+
+def _build(name: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-p=2 -buildvcs=false"}
+    if name == "kuberay-validate":
+        folder = ROOT / "hack" / "kuberay-validate"
+        subprocess.run(
+            [go_command(), "build", "-o", path, "."], cwd=folder, env=environment, check=True
+        )
+        return
+    lines = (Path(__file__).parent / "tools.txt").read_text().splitlines()
+    packages = dict(line.split() for line in lines if line and not line.startswith("#"))
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        environment["GOBIN"] = scratch
+        package = packages[name].format(**pins())
+        subprocess.run([go_command(), "install", package], env=environment, check=True)
+        (built,) = Path(scratch).iterdir()
+        built.rename(path)
+
+
+def render(
+    chart: str,
+    values: Mapping[str, Any] | None = None,
+    *,
+    files: Iterable[Path] = (),
+    helm: str = "helm",
+    release: str = "darkroom",
+) -> list[dict[str, Any]]:
+    """Every object that `helm template` makes of a chart. Errors: RenderError."""
+    text = render_text(chart, values, files=files, helm=helm, release=release)
+    return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
+
+
+def render_text(
+    chart: str,
+    values: Mapping[str, Any] | None = None,
+    *,
+    files: Iterable[Path] = (),
+    helm: str = "helm",
+    release: str = "darkroom",
+) -> str:
+    """What `helm template` prints. Values go by a file, so every type stays what it is."""
+    command = [str(tool(helm)), "template", release, str(ROOT / "charts" / chart)]
+    command += ["--kube-version", KUBE_VERSION, "--namespace", "darkroom", "--values", "-"]
+    for path in files:
+        command += ["--values", str(path)]
+    return _run_helm(tuple(command), yaml.dump(values or {}, Dumper=yaml.CSafeDumper))
+
+
+@cache
+def _run_helm(command: tuple[str, ...], values: str) -> str:
+    """Kept, because many tests start from the same render."""
+    done = subprocess.run(command, input=values, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if not _is_noise(line)]
+        raise RenderError("\n".join(lines))
+    return done.stdout
+
+
+def _is_noise(line: str) -> bool:
+    return not line or "found symbolic link" in line or line.startswith("Use --debug flag")
+
+
+def schema_errors(manifests: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What kubeconform, strict and offline, says of the manifests."""
+    write_schemas(SCHEMAS)
+    text = yaml.dump_all(list(manifests), Dumper=yaml.CSafeDumper)
+    location = f"{SCHEMAS}/{SCHEMA_NAMES}"
+    command = [str(tool("kubeconform")), "-strict", "-output", "json"]
+    command += ["-schema-location", location]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    resources = json.loads(done.stdout).get("resources") or []
+    return [f"{item['kind']} {item['name']}: {item['msg']}" for item in resources]
+
+
+def operator_verdicts(manifests: Iterable[Mapping[str, Any]], *flags: str) -> list[dict[str, str]]:
+    """What KubeRay's own Validate functions say, one dict with `error` for each manifest."""
+    text = yaml.dump_all(list(manifests), Dumper=yaml.CSafeDumper)
+    command = [str(tool("kuberay-validate")), *flags]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.split("\n") if line]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

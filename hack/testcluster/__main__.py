@@ -1,0 +1,128 @@
+"""The commands behind `make cluster-up` and its companions: `python -m testcluster --help`."""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from testcluster import binaries, images, kuberay, machine, node, transfer
+from testcluster.settings import KUBECONFIG, LOGS, PROJECT, path_with_binaries
+
+
+def up() -> None:
+    """Builds what is missing, then starts the node and the operator; does nothing when they run."""
+    if machine.running():
+        print(f"already up: export KUBECONFIG={KUBECONFIG}")
+        return
+    machine.stop()  # what a node that was killed may have left
+    _timed("binaries", lambda: binaries.build(binaries.CLUSTER))
+    try:
+        _timed("node", machine.start)
+        _timed("API server", _wait_for_api)
+        _timed("operator", kuberay.install)
+        _timed("all ready", kuberay.wait_until_ready)
+    except BaseException:
+        machine.stop()
+        print(f"the cluster did not come up and was taken down: see {LOGS}", file=sys.stderr)
+        raise
+    print(f"up: export KUBECONFIG={KUBECONFIG}")
+
+
+def down() -> None:
+    """Takes the cluster away; binaries and image layers stay in the cache."""
+    machine.stop()
+
+
+def status() -> None:
+    """Prints the node and the pods; exits 1 when no cluster runs."""
+    if not machine.running():
+        sys.exit("no test cluster runs")
+    print(kuberay.kubectl("get", "nodes,pods", "--all-namespaces", "--output=wide"))
+
+
+def make_images() -> None:
+    """Builds every image and, when the cluster runs, loads it there."""
+    images.build()
+    if machine.running():
+        for name in images.IMAGES:
+            transfer.load(name)
+
+
+def e2e(pytest_arguments: list[str]) -> int:
+    """Runs tests/e2e on a cluster made for it, or on E2E_CONTEXT; returns pytest's exit status."""
+    environment = path_with_binaries()
+    if "E2E_CONTEXT" in environment:
+        return _pytest(pytest_arguments, environment)
+    was_running = bool(machine.running())
+    try:
+        with ThreadPoolExecutor() as side_by_side:
+            built = side_by_side.submit(images.build)
+            binaries.build([*binaries.CLUSTER, "helm"])
+            up()
+            built.result()
+        make_images()
+        return _pytest(pytest_arguments, {**environment, "KUBECONFIG": str(KUBECONFIG)})
+    finally:
+        if not was_running and not environment.get("KEEP"):
+            machine.stop()
+
+
+def shell(command: list[str]) -> None:
+    """Runs a command inside the node's namespaces (a look with ctr, ip or iptables)."""
+    os.environ |= path_with_binaries()
+    inside = machine.node_command(*(command or ["bash"]))
+    os.execvp(inside[0], inside)  # noqa: S606
+
+
+def _pytest(arguments: list[str], environment: dict[str, str]) -> int:
+    command = [sys.executable, "-m", "pytest", "tests/e2e", "--timeout=1500", *arguments]
+    return subprocess.run(command, cwd=PROJECT, env=environment).returncode
+
+
+def _wait_for_api() -> None:
+    end = time.monotonic() + node.START_SECONDS
+    while machine.running() and time.monotonic() < end:
+        try:
+            kuberay.kubectl("get", "serviceaccount", "default")
+        except subprocess.CalledProcessError:
+            time.sleep(0.3)
+        else:
+            return
+    raise SystemExit("the API server does not answer")
+
+
+def _timed(what: str, step: Callable[[], object]) -> None:
+    started = time.monotonic()
+    step()
+    print(f"{what}: {time.monotonic() - started:.1f} s", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="testcluster", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, simple in (("up", up), ("down", down), ("status", status), ("images", make_images)):
+        commands.add_parser(name, help=simple.__doc__).set_defaults(run=lambda _, f=simple: f())
+    names = [module.name for module in binaries.MODULES]
+    build = commands.add_parser("build", help="Builds the programs of the named modules.")
+    build.add_argument("names", nargs="+", choices=names)
+    build.set_defaults(run=lambda arguments: binaries.build(arguments.names))
+    for name, long in (("e2e", e2e), ("shell", shell)):
+        command = commands.add_parser(name, help=long.__doc__)
+        command.add_argument("words", nargs=argparse.REMAINDER)
+        command.set_defaults(run=lambda a, f=long: f([w for w in a.words if w != "--"]))
+    return parser
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    alone = arguments.command == "build" or "E2E_CONTEXT" in os.environ
+    if not alone and (os.geteuid() != 0 or sys.platform != "linux"):
+        sys.exit("the test cluster needs root on Linux; elsewhere name a cluster: E2E_CONTEXT")
+    sys.exit(arguments.run(arguments))
+
+
+if __name__ == "__main__":
+    main()

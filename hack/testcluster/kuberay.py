@@ -1,0 +1,50 @@
+"""Installs the KubeRay operator from its Go module: objects by kustomize, the image from source."""
+
+import json
+import os
+import subprocess
+
+from testcluster import archive
+from testcluster.binaries import module_directory
+from testcluster.machine import node_command
+from testcluster.settings import BIN, KUBECONFIG, NODE, path_with_binaries, versions
+
+NAMESPACE = "kuberay-system"
+
+
+def install() -> None:
+    """Imports the operator's image and applies upstream's objects, in a namespace of its own."""
+    image = f"quay.io/kuberay/operator:{versions()['KUBERAY_VERSION']}"
+    image_archive = NODE / "operator.tar"
+    archive.write_image(image_archive, image, BIN / "kuberay-operator", entrypoint="/manager")
+    import_image = node_command("ctr", "-n", "k8s.io", "images", "import", str(image_archive))
+    subprocess.run(import_image, env=path_with_binaries(), check=True, stdout=subprocess.DEVNULL)
+    kubectl("create", "namespace", NAMESPACE)
+    kubectl("apply", "--server-side", "-k", str(_kustomization()))
+
+
+def wait_until_ready(seconds: int = 300) -> None:
+    timeout = f"--timeout={seconds}s"
+    kubectl("wait", "node", "--all", "--for=condition=Ready", timeout)
+    kubectl(
+        "-n", NAMESPACE, "wait", "deployment/kuberay-operator", "--for=condition=Available", timeout
+    )
+
+
+def kubectl(*arguments: str) -> str:
+    """Runs kubectl on this cluster, whatever KUBECONFIG says; returns what it printed."""
+    command = ["kubectl", f"--kubeconfig={KUBECONFIG}", *arguments]
+    return subprocess.run(
+        command, env=path_with_binaries(), check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+def _kustomization() -> str:
+    folder = NODE / "operator"
+    folder.mkdir(exist_ok=True)
+    upstream = module_directory("kuberay") / "config" / "default"
+    # kustomize takes no absolute path.
+    resource = os.path.relpath(upstream.resolve(), folder.resolve())
+    content = {"namespace": NAMESPACE, "resources": [resource]}
+    (folder / "kustomization.yaml").write_text(json.dumps(content))
+    return str(folder)

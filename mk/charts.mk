@@ -1,0 +1,27 @@
+##@ Charts
+# What `make test` builds when it is not in .cache: a few minutes, once. Helm 3 only for the full tests.
+CHARTS_TOOLS := kubeconform helm kuberay-validate
+
+.PHONY: charts-tools test-charts-full
+charts-tools: setup ## Build what the charts' tests run; what cannot be built skips its tests
+	@$(BIN)/python hack/charts/tools.py $(CHARTS_TOOLS)
+
+test-charts-full: setup ## Run all tests of charts and rules, Helm 3 included
+	$(BIN)/python hack/charts/tools.py --strict $(CHARTS_TOOLS) helm3
+	$(BIN)/pytest tests/contracts/test_charts.py tests/contracts/test_kuberay_rules.py \
+	  tests/contracts/test_kustomizations.py tests/contracts/test_job_arguments.py $(ARGS)
+
+.PHONY: charts-docs
+charts-docs: setup ## Write README.md and values.schema.json of the charts from their values.yaml
+	$(BIN)/python hack/charts/dashboard.py
+	$(BIN)/python hack/charts/generate.py
+
+.PHONY: charts-docs-check
+charts-docs-check: setup ## Fail when README.md or values.schema.json of a chart is stale
+	$(BIN)/python hack/charts/generate.py --check
+
+PIN_COMPONENT := manifests/overlays/production/pinned-image/kustomization.yaml
+
+.PHONY: pin
+pin: setup ## Pin production to an image: make pin IMAGE=registry/darkroom@sha256:...
+	$(BIN)/python hack/charts/pin.py "$(IMAGE)" $(PIN_COMPONENT)

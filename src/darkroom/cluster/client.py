@@ -1,0 +1,251 @@
+"""The one door to the Kubernetes API: plain dicts in, plain dicts out, errors translated.
+
+Everything else in this package works on dicts, so it can be tested without a cluster. The official
+client is imported only here. Objects are applied server-side: a dry-run says what an apply would.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import urllib3
+from kubernetes import client, config, dynamic
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+from kubernetes.dynamic.exceptions import DynamicApiError, ResourceNotFoundError
+from kubernetes.stream import stream
+
+from darkroom.errors import DarkroomError, InputError
+
+FIELD_MANAGER = "darkroom-submit"
+TIMEOUT_SECONDS = 30
+
+# Neither has types.
+_config: Any = config
+_dynamic: Any = dynamic
+
+Object = dict[str, Any]
+
+
+class RefusedError(InputError):
+    """The API server refuses the object."""
+
+
+class ClusterError(DarkroomError):
+    """The cluster does not answer, or answers with an error that waiting may mend."""
+
+
+class Cluster:
+    """One namespace of one cluster."""
+
+    def __init__(self, namespace: str | None = None, context: str | None = None) -> None:
+        """Reads the kubeconfig as kubectl does, or the pod's own account inside a cluster.
+
+        Errors: InputError when there is no usable configuration.
+        """
+        try:
+            _config.load_config(context=context)
+        except (ConfigException, FileNotFoundError, TypeError) as error:
+            remedy = "set KUBECONFIG, or name a context that it has"
+            raise InputError("context", context, f"no usable kubeconfig: {error}", remedy) from None
+        self.namespace = namespace or _current_namespace(context)
+        self._api: Any = client.ApiClient()
+        self._core = client.CoreV1Api(self._api)
+        self._dynamic: Any = None
+
+    def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
+        """Server-side apply. Errors: RefusedError, ClusterError."""
+        resource = self._resource(manifest)
+        arguments: dict[str, Any] = {"field_manager": FIELD_MANAGER, "_request_timeout": 60}
+        if dry_run:
+            arguments["dry_run"] = "All"
+        namespace = manifest["metadata"].get("namespace") or self.namespace
+        try:
+            applied = resource.server_side_apply(
+                body=manifest,
+                name=manifest["metadata"]["name"],
+                namespace=namespace if resource.namespaced else None,
+                **arguments,
+            )
+        except DynamicApiError as error:
+            raise _translate(error, _identity(manifest)) from None
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterError(f"the API server does not answer: {error}") from None
+        return dict(applied.to_dict())
+
+    def get(self, api_version: str, kind: str, name: str) -> Object | None:
+        """The object, or None. Errors: ClusterError."""
+        manifest = {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}}
+        resource = self._resource(manifest)
+        try:
+            found = resource.get(
+                name=name, namespace=self.namespace, _request_timeout=TIMEOUT_SECONDS
+            )
+        except DynamicApiError as error:
+            if error.status == 404:
+                return None
+            raise _translate(error, f"{kind}/{name}") from None
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterError(f"the API server does not answer: {error}") from None
+        return dict(found.to_dict())
+
+    def delete(self, api_version: str, kind: str, name: str) -> bool:
+        """Delete the object; False when there is none."""
+        manifest = {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}}
+        try:
+            self._resource(manifest).delete(name=name, namespace=self.namespace)
+        except DynamicApiError as error:
+            if error.status == 404:
+                return False
+            raise _translate(error, f"{kind}/{name}") from None
+        return True
+
+    def pods(self, selector: str) -> list[Object]:
+        """Pods that a label selector picks."""
+        return self._list(self._core.list_namespaced_pod, label_selector=selector)
+
+    def events(self) -> list[Object]:
+        """Every event of the namespace, oldest first."""
+        found = self._list(self._core.list_namespaced_event)
+        return sorted(found, key=lambda event: str(event.get("lastTimestamp") or ""))
+
+    def log(self, pod: str, container: str, *, previous: bool = False, tail: int = 5000) -> str:
+        """The last lines of a container's log; empty when there is none."""
+        try:
+            text = self._core.read_namespaced_pod_log(
+                pod,
+                self.namespace,
+                container=container,
+                previous=previous,
+                tail_lines=tail,
+                _request_timeout=TIMEOUT_SECONDS,
+            )
+        except ApiException as error:
+            if error.status in (400, 404):
+                return ""
+            raise _translate(error, f"pod/{pod}") from None
+        return str(text or "")
+
+    def follow_log(self, pod: str, container: str, since: str | None) -> Iterator[str]:
+        """Lines with their time in front, until the container or the connection ends.
+
+        `since` is the time of the last line that came; it comes again. Errors: ClusterError.
+        """
+        query = [("container", container), ("follow", "true"), ("timestamps", "true")]
+        if since:
+            # The generated method has only sinceSeconds, which would lose or repeat lines.
+            query.append(("sinceTime", since))
+        request = self._api.param_serialize(
+            "GET",
+            "/api/v1/namespaces/{namespace}/pods/{name}/log",
+            path_params={"namespace": self.namespace, "name": pod},
+            query_params=query,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            answer = self._api.call_api(*request, _request_timeout=(TIMEOUT_SECONDS, 300))
+            _check_status(answer)
+            yield from _lines(answer.response)
+        except ApiException as error:
+            raise _translate(error, f"pod/{pod}") from None
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterError(f"the log of pod/{pod} broke off: {error}") from None
+
+    def run(self, pod: str, container: str, command: list[str]) -> str:
+        """Output of a command in a running container. Errors: ClusterError."""
+        try:
+            # A client of its own: the stream helper rewires the one it is given, and a log may be
+            # read in another thread.
+            core = client.CoreV1Api(client.ApiClient())
+            output = stream(
+                core.connect_get_namespaced_pod_exec,
+                pod,
+                self.namespace,
+                container=container,
+                command=command,
+                stdout=True,
+                stderr=False,
+                stdin=False,
+                tty=False,
+                _request_timeout=TIMEOUT_SECONDS,
+            )
+        except ApiException as error:
+            raise ClusterError(f"cannot run a command in pod/{pod}: {error.reason}") from None
+        return str(output)
+
+    def _list(self, method: Any, **arguments: Any) -> list[Object]:
+        try:
+            found = method(self.namespace, _request_timeout=TIMEOUT_SECONDS, **arguments)
+        except ApiException as error:
+            raise _translate(error, f"namespace/{self.namespace}") from None
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterError(f"the API server does not answer: {error}") from None
+        return [dict(self._api.sanitize_for_serialization(item)) for item in found.items]
+
+    def _resource(self, manifest: Object) -> Any:
+        try:
+            if self._dynamic is None:
+                self._dynamic = _dynamic.DynamicClient(self._api)
+            return self._dynamic.resources.get(
+                api_version=manifest["apiVersion"], kind=manifest["kind"]
+            )
+        except ResourceNotFoundError:
+            kind = f"{manifest['apiVersion']} {manifest['kind']}"
+            remedy = "install what defines it, such as the KubeRay operator"
+            raise RefusedError(
+                "kind", kind, "the cluster does not know this kind", remedy
+            ) from None
+        except (ApiException, DynamicApiError) as error:
+            raise _translate(error, "the API") from None
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterError(f"the API server does not answer: {error}") from None
+
+
+def _current_namespace(context: str | None) -> str:
+    try:
+        contexts, active = _config.list_kube_config_contexts()
+    except ConfigException:
+        return "default"
+    chosen = next((c for c in contexts if c["name"] == context), active)
+    return str(chosen["context"].get("namespace") or "default")
+
+
+def _identity(manifest: Object) -> str:
+    return f"{manifest['kind']}/{manifest['metadata']['name']}"
+
+
+def _translate(error: Any, subject: str) -> DarkroomError:
+    """4xx is the user's to mend, but for conflicts and throttling; the rest may pass.
+
+    A server-side apply answers 500 to a field that a CRD does not know.
+    """
+    status = error.status or 0
+    message = _message(error)
+    unknown_field = "failed to create typed patch object" in message
+    if unknown_field or (400 <= status < 500 and status not in (409, 429)):
+        return RefusedError(subject, None, f"refused by the API server: {message}")
+    return ClusterError(f"{subject}: the API server answered {status}: {message}")
+
+
+def _check_status(answer: Any) -> None:
+    """A raw call raises nothing by itself."""
+    if answer.status != 200:
+        raise ApiException(status=answer.status, reason=answer.reason, body=answer.read())
+
+
+def _message(error: Any) -> str:
+    try:
+        return str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.reason)
+
+
+def _lines(response: Any) -> Iterator[str]:
+    """Whole lines of a response that streams; a torn last line is dropped, it comes again."""
+    rest = b""
+    for chunk in response.stream(amt=None, decode_content=False):
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace")

@@ -1,0 +1,121 @@
+"""Reads what `darkroom submit` is given: files, a kustomization, standard input; and checks it.
+
+Checks come in two steps, both before anything is applied: the operator's rules, then the API
+server's dry-run. A finding of our own policy is a warning.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from darkroom.cluster.rules import Finding, check_manifest
+from darkroom.errors import InputError
+
+Object = dict[str, Any]
+
+
+class Applier(Protocol):
+    """What the dry-run needs of a cluster."""
+
+    def apply(self, manifest: Object, *, dry_run: bool = False) -> Object: ...
+
+
+def read_manifests(sources: Sequence[str]) -> list[Object]:
+    """Objects of every source: a YAML file, a folder with a kustomization, `-` for standard input.
+
+    Errors: InputError naming the source.
+    """
+    if not sources:
+        raise InputError("manifest", None, "nothing to submit", "name a file, a folder or -")
+    found = [item for source in sources for item in _read(source)]
+    if not any(item["kind"] == "RayJob" for item in found):
+        kinds = ", ".join(sorted({item["kind"] for item in found})) or "nothing"
+        raise InputError("manifest", kinds, "has no RayJob", "submit runs RayJobs")
+    return found
+
+
+def _read(source: str) -> list[Object]:
+    if source == "-":
+        return parse("standard input", sys.stdin.read())
+    path = Path(source)
+    if path.is_dir():
+        return parse(source, _kustomize(path))
+    try:
+        return parse(source, path.read_text())
+    except OSError as error:
+        raise InputError("manifest", source, f"cannot be read: {error.strerror}") from None
+
+
+def parse(source: str, text: str) -> list[Object]:
+    """The documents of a YAML text; lists of objects are taken apart."""
+    try:
+        documents = [document for document in YAML(typ="safe").load_all(text) if document]
+    except YAMLError as error:
+        raise InputError("manifest", source, f"is not YAML: {_first_line(error)}") from None
+    objects: list[Object] = []
+    for document in documents:
+        items = document.get("items") if isinstance(document, dict) else None
+        objects += items if isinstance(items, list) else [document]
+    for item in objects:
+        _check_shape(source, item)
+    return objects
+
+
+def _check_shape(source: str, item: Any) -> None:
+    if not isinstance(item, dict) or not item.get("apiVersion") or not item.get("kind"):
+        raise InputError("manifest", source, "holds something without apiVersion and kind")
+    if not isinstance(item.get("metadata"), dict) or not item["metadata"].get("name"):
+        remedy = "give it metadata.name"
+        raise InputError("manifest", source, f"holds a {item['kind']} without a name", remedy)
+
+
+def _kustomize(path: Path) -> str:
+    try:
+        done = subprocess.run(
+            ["kubectl", "kustomize", str(path)], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        remedy = "install kubectl, or pipe the rendered YAML into `darkroom submit -f -`"
+        raise InputError("manifest", str(path), "needs kubectl to be rendered", remedy) from None
+    if done.returncode:
+        raise InputError("manifest", str(path), f"does not render: {done.stderr.strip()}")
+    return done.stdout
+
+
+def check_rules(objects: Iterable[Object]) -> list[Finding]:
+    """Refuse what the operator or the API server would; return our policy's findings as warnings.
+
+    Errors: InputError with every finding that refuses, one a line.
+    """
+    found = [(item, finding) for item in objects for finding in check_manifest(item)]
+    refused = [
+        f"{item['kind']}/{item['metadata']['name']} {finding}"
+        for item, finding in found
+        if finding.source != "darkroom"
+    ]
+    if refused:
+        problem = "KubeRay would refuse it:\n  " + "\n  ".join(refused)
+        raise InputError("manifest", None, problem, "nothing was applied")
+    return [finding for _, finding in found]
+
+
+def check_dry_run(cluster: Applier, objects: Iterable[Object]) -> None:
+    """Ask the API server about every object. Errors: RefusedError."""
+    for item in objects:
+        cluster.apply(item, dry_run=True)
+
+
+def in_order(objects: Iterable[Object]) -> list[Object]:
+    """RayJobs last: what they need comes with them."""
+    return sorted(objects, key=lambda item: item["kind"] == "RayJob")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
