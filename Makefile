@@ -23,7 +23,7 @@ run: setup ## Train on handwritten digits through Ray and S3, and fetch the repo
 
 ##@ Check
 .PHONY: test test-unit test-integration test-contracts lint format proof
-test: setup charts-tools ## Run the unit, integration and contract tests
+test: setup ## Run the unit, integration and contract tests
 	$(BIN)/pytest $(ARGS)
 
 test-unit: setup ## Run the tests of single modules (seconds)
@@ -32,7 +32,7 @@ test-unit: setup ## Run the tests of single modules (seconds)
 test-integration: setup ## Run the tests on a real local Ray and a real S3 server
 	$(BIN)/pytest tests/integration $(ARGS)
 
-test-contracts: setup charts-tools ## Run the tests of what can drift: docs, schemas, versions, locks
+test-contracts: setup ## Run the tests of what can drift: docs, schemas, versions, locks
 	$(BIN)/pytest tests/contracts $(ARGS)
 
 lint: setup ## Check style, types and the direction of imports

@@ -1,15 +1,17 @@
 ##@ Charts
-# What `make test` builds when it is not in .cache: a few minutes, once. Helm 3 only for the full tests.
+# What `make test-charts` builds when it is not in .cache: a few minutes, once. Helm 3 only for the full tests.
 CHARTS_TOOLS := kubeconform helm kuberay-validate
 
-.PHONY: charts-tools test-charts-full
+.PHONY: charts-tools test-charts test-charts-full
 charts-tools: setup ## Build what the charts' tests run; what cannot be built skips its tests
 	@$(BIN)/python hack/charts/tools.py $(CHARTS_TOOLS)
 
+test-charts: charts-tools ## Run the tests of charts, manifests and KubeRay's rules (minutes)
+	$(BIN)/pytest tests/charts $(ARGS)
+
 test-charts-full: setup ## Run all tests of charts and rules, Helm 3 included
 	$(BIN)/python hack/charts/tools.py --strict $(CHARTS_TOOLS) helm3
-	$(BIN)/pytest tests/contracts/test_charts.py tests/contracts/test_kuberay_rules.py \
-	  tests/contracts/test_kustomizations.py tests/contracts/test_job_arguments.py $(ARGS)
+	$(BIN)/pytest tests/charts $(ARGS)
 
 .PHONY: charts-docs
 charts-docs: setup ## Write README.md and values.schema.json of the charts from their values.yaml

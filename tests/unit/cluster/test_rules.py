@@ -1,4 +1,4 @@
-"""rules.py takes any data; what it says of KubeRay's rules is in tests/contracts."""
+"""rules.py takes any data; what it says of KubeRay's rules is in tests/charts."""
 
 from __future__ import annotations
 
