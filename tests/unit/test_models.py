@@ -1,0 +1,56 @@
+"""A published model is read back as what was published, or named as what it lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.helpers.tiny_artifacts import publish_model, tiny_unet
+
+from darkroom.config import JobConfig
+from darkroom.errors import DataError, IntegrityError
+from darkroom.models import load_unet, read_model_info
+from darkroom.storage import open_output
+
+
+def test_the_weights_are_the_published_ones_ready_to_draw(tmp_path: Path) -> None:
+    original = tiny_unet(seed=3)
+    loaded = load_unet(publish_model(tmp_path, original))
+    assert not loaded.training
+    expected = original.state_dict()
+    assert loaded.state_dict().keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
+
+
+def test_what_a_model_is_comes_from_its_manifest(tmp_path: Path) -> None:
+    artifact = publish_model(tmp_path / "a", classes=["cat", "dog"])
+    info = read_model_info(artifact)
+    assert info.digest == artifact.digest
+    assert (info.classes, info.null_class, info.class_conditional) == (("cat", "dog"), 2, True)
+    assert info.image_shape == (1, 8, 8)
+    plain = read_model_info(
+        publish_model(tmp_path / "b", tiny_unet(num_classes=None, channels=3), classes=())
+    )
+    assert (plain.null_class, plain.class_conditional) == (None, False)
+    assert plain.image_shape == (3, 8, 8)
+
+
+def test_a_changed_weight_file_is_not_loaded(tmp_path: Path) -> None:
+    artifact = publish_model(tmp_path)
+    key = artifact.entry("model/unet/diffusion_pytorch_model.safetensors").key
+    data = bytearray((tmp_path / key).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / key).write_bytes(bytes(data))
+    with pytest.raises(IntegrityError, match="safetensors"):
+        load_unet(artifact)
+
+
+def test_a_model_that_says_too_little_is_named(tmp_path: Path) -> None:
+    config = JobConfig(output=str(tmp_path))
+    with open_output(str(tmp_path), kind="model", config=config) as output:
+        entry = output.writer.write_bytes("model/unet/config.json", b"{}")
+        artifact = output.publish([entry], metadata={"classes": []})
+    with pytest.raises(DataError, match="image_size") as caught:
+        read_model_info(artifact)
+    assert "darkroom train" in caught.value.remedy
