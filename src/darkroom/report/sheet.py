@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -25,6 +26,19 @@ _MARGIN = 12
 _FONT_PIXELS = 15
 _PAPER = (255, 255, 255)
 _INK = (40, 44, 52)
+
+
+def grey_levels(x: NDArray[np.floating[Any]]) -> Pixels:
+    """Values in [-1, 1], of any shape, as 0 .. 255; what lies outside is clamped."""
+    levels: Pixels = ((x.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
+    return levels
+
+
+def as_picture(image_CHW: Pixels) -> Pixels:
+    """One image as H x W (one channel) or H x W x C."""
+    return np.ascontiguousarray(
+        image_CHW[0] if len(image_CHW) == 1 else image_CHW.transpose(1, 2, 0)
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from darkroom.report.sheet import SheetRow, contact_sheet, enlarge, png_bytes, tile
+from darkroom.report.sheet import (
+    SheetRow,
+    as_picture,
+    contact_sheet,
+    enlarge,
+    grey_levels,
+    png_bytes,
+    tile,
+)
 
 
 def picture(level: int, size: int = 8) -> NDArray[np.uint8]:
@@ -50,6 +58,18 @@ def test_a_long_label_and_a_wide_heading_widen_the_sheet() -> None:
     assert contact_sheet([SheetRow("a much longer name", rows[0].images)]).width > narrow + 80
     assert contact_sheet(rows, column_labels=["t = 100000000", "picture"]).width > narrow
     assert contact_sheet(rows, title="a title wider than two small pictures").width > narrow
+
+
+def test_values_become_grey_levels_and_what_lies_outside_is_clamped() -> None:
+    levels = grey_levels(np.array([-7.0, -1.0, 0.0, 1.0, 7.0], dtype=np.float32))
+    assert levels.tolist() == [0, 0, 128, 255, 255]
+    everything = np.arange(256)
+    assert np.array_equal(grey_levels(everything / 127.5 - 1), everything)
+
+
+def test_channels_move_to_the_end_and_a_single_one_goes() -> None:
+    assert as_picture(np.zeros((1, 4, 6), dtype=np.uint8)).shape == (4, 6)
+    assert as_picture(np.zeros((3, 4, 6), dtype=np.uint8)).shape == (4, 6, 3)
 
 
 def test_png_round_trips_an_array() -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from darkroom.diffusion.noise import ImageNoise, image_seed
 from darkroom.diffusion.schedule import NoiseSchedule
 from darkroom.report.page import Picture, PictureTable
-from darkroom.report.sheet import Pixels, enlarge, tile
+from darkroom.report.sheet import Pixels, as_picture, enlarge, grey_levels, tile
 from darkroom.storage import Artifact
 
 MAX_CLASSES = 20
@@ -93,7 +93,9 @@ def noised(
     x_0 = torch.from_numpy(channels.astype(np.float32))[None] / 127.5 - 1
     noise = ImageNoise([seed], channels.shape).initial()
     return [
-        image if t is None else _to_pixels(schedule.q_sample(x_0, torch.tensor([t]), noise))
+        image
+        if t is None
+        else as_picture(grey_levels(schedule.q_sample(x_0, torch.tensor([t]), noise)[0].numpy()))
         for t in levels
     ]
 
@@ -164,6 +166,5 @@ def _decode(data: bytes) -> Pixels:
     return np.asarray(picture if picture.mode in ("L", "RGB") else picture.convert("RGB"))
 
 
-def _to_pixels(x: torch.Tensor) -> Pixels:
-    levels = ((x[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
-    return np.ascontiguousarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0))
+def _shown(x_BCHW: torch.Tensor) -> Pixels:
+    return as_picture(grey_levels(x_BCHW[0].numpy()))

@@ -32,9 +32,10 @@ class Album:
         """Keep what is still wanted of `images`."""
         for image in images:
             name = image.planned.class_name or ""
-            row = self.rows.setdefault(name, []) if len(self.rows) < MAX_ROWS else []
-            row = self.rows.get(name, row)
-            if len(row) < MAX_COLUMNS:
+            if name not in self.rows and len(self.rows) < MAX_ROWS:
+                self.rows[name] = []
+            row = self.rows.get(name)
+            if row is not None and len(row) < MAX_COLUMNS:
                 row.append(decode(image.png))
             if len(image.frames):
                 self.strips[name] = image.frames

@@ -29,7 +29,7 @@ from darkroom.errors import ConfigError
 from darkroom.jobs.sample.config import SampleConfig
 from darkroom.jobs.sample.plan import PlannedImage
 from darkroom.models import ModelInfo, load_unet, read_model_info
-from darkroom.report.sheet import png_bytes
+from darkroom.report.sheet import as_picture, grey_levels, png_bytes
 from darkroom.storage import FileEntry, PartWriter, open_artifact
 
 
@@ -176,12 +176,5 @@ def frame_levels(config: SampleConfig, schedule: NoiseSchedule) -> list[int | No
 
 
 def to_uint8(x: Tensor) -> NDArray[np.uint8]:
-    """Images in [-1, 1], BCHW, as grey levels; what lies outside is clamped."""
-    levels = ((x.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    array: NDArray[np.uint8] = levels.cpu().numpy()
-    return array
-
-
-def as_picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """One image CHW as HxW (one channel) or HxWxC."""
-    return np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+    """Images in [-1, 1], BCHW, as grey levels."""
+    return grey_levels(x.detach().float().cpu().numpy())
