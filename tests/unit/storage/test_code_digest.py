@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import darkroom
-from darkroom.storage.code_digest import code_digest
 
 PROGRAM = "from darkroom.storage.code_digest import code_digest; print(code_digest())"
 
@@ -27,13 +26,14 @@ def _digest_of_copy(folder: Path) -> str:
 
 
 def test_an_equal_copy_has_the_same_digest_and_a_changed_one_another(tmp_path: Path) -> None:
-    package = Path(darkroom.__file__).parent
-    shutil.copytree(
-        package, tmp_path / "darkroom", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
-    )
-    (tmp_path / "darkroom" / "notes.txt").write_text("not code")
-    assert _digest_of_copy(tmp_path) == code_digest()
-    with (tmp_path / "darkroom" / "errors.py").open("a") as file:
+    one, other = tmp_path / "one", tmp_path / "other"
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+    shutil.copytree(Path(darkroom.__file__).parent, one / "darkroom", ignore=ignore)
+    shutil.copytree(one, other)
+    (other / "darkroom" / "notes.txt").write_text("not code")
+    digest = _digest_of_copy(one)
+    assert len(digest) == hashlib.sha256().digest_size * 2
+    assert _digest_of_copy(other) == digest
+    with (other / "darkroom" / "errors.py").open("a") as file:
         file.write("# one more line\n")
-    assert _digest_of_copy(tmp_path) != code_digest()
-    assert len(code_digest()) == hashlib.sha256().digest_size * 2
+    assert _digest_of_copy(other) != digest
