@@ -72,12 +72,7 @@ class NeighbourFigures:
 
 def nearest_neighbour_distances(queries: Tensor, references: Tensor) -> NDArray[np.float64]:
     """For each query (N, C, H, W) its distance to the nearest reference (M, C, H, W): (N,)."""
-    return np.sqrt(_nearest(queries, references)[0]) / 255.0
-
-
-def nearest_neighbours(queries: Tensor, references: Tensor) -> NDArray[np.int64]:
-    """For each query the index of its nearest reference: (N,)."""
-    return _nearest(queries, references)[1]
+    return np.sqrt(_smallest_squares(queries, references)) / 255.0
 
 
 def memorisation(
@@ -133,19 +128,18 @@ def _faults(figures: NeighbourFigures) -> list[str]:
     return faults
 
 
-def _nearest(queries: Tensor, references: Tensor) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Squared distances in grey levels, and indices."""
+def _smallest_squares(queries: Tensor, references: Tensor) -> NDArray[np.float64]:
+    """Squared distance to the nearest reference, in grey levels."""
     if len(references) < 1 or queries.shape[1:] != references.shape[1:]:
         shapes = f"{tuple(queries.shape)} and {tuple(references.shape)}"
         raise DataError("images", shapes, "want two sets of one image size, neither empty")
     rows, others = flat_pixels(queries), flat_pixels(references)
     norms = np.square(others).sum(axis=1)
-    squared, indices = np.empty(len(rows)), np.empty(len(rows), dtype=np.int64)
+    smallest = np.empty(len(rows))
     step = max(1, _CHUNK_VALUES // len(others))
     for start in range(0, len(rows), step):
         chunk = rows[start : start + step]
         # Whole numbers below 2^53 throughout: a copy comes out at exactly 0.
-        distances = np.square(chunk).sum(axis=1)[:, None] + norms - 2.0 * (chunk @ others.T)
-        indices[start : start + step] = distances.argmin(axis=1)
-        squared[start : start + step] = distances.min(axis=1)
-    return squared, indices
+        squares = np.square(chunk).sum(axis=1)[:, None] + norms - 2.0 * (chunk @ others.T)
+        smallest[start : start + step] = squares.min(axis=1)
+    return smallest

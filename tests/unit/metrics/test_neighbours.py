@@ -15,7 +15,6 @@ from darkroom.metrics.neighbours import (
     Memorisation,
     memorisation,
     nearest_neighbour_distances,
-    nearest_neighbours,
 )
 
 
@@ -39,7 +38,6 @@ def test_distances_equal_the_definition() -> None:
     a = a[:30]
     pairs = (a[:, None].double() - b[None].double()).flatten(2).norm(dim=2) / 255
     np.testing.assert_allclose(nearest_neighbour_distances(a, b), pairs.min(dim=1).values)
-    np.testing.assert_array_equal(nearest_neighbours(a, b), pairs.argmin(dim=1))
 
 
 def test_chunks_do_not_change_the_distances(digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
