@@ -6,7 +6,7 @@ CHARTS_TOOLS := kubeconform helm kuberay-validate
 charts-tools: setup ## Build what the charts' tests run; what cannot be built skips its tests
 	@$(BIN)/python hack/charts/tools.py $(CHARTS_TOOLS)
 
-test-charts: charts-tools ## Run the tests of charts, manifests and KubeRay's rules (minutes)
+test-charts: setup charts-tools ## Run the tests of charts, manifests and KubeRay's rules (minutes)
 	$(BIN)/pytest tests/charts $(ARGS)
 
 test-charts-full: setup ## Run all tests of charts and rules, Helm 3 included

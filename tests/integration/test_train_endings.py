@@ -43,8 +43,9 @@ def test_publishes_a_folder_that_diffusers_loads(model_uri: str, tmp_path: Path)
     assert out.shape == x.shape
     assert pipeline.scheduler.config.num_train_timesteps == 100
     card = (folder / "model_card.md").read_text()
-    (parent,) = model.manifest.parents
-    assert parent.digest in card
+    data, checkpoint = model.manifest.parents
+    assert (data.role, checkpoint.role) == ("data", "checkpoint")
+    assert data.digest in card
     assert "null class" in card
 
 

@@ -84,5 +84,7 @@ def _shown(value: object) -> str:
 def _digests(parents: Sequence[Parent]) -> dict[str, list[str]]:
     digests: dict[str, list[str]] = {}
     for parent in parents:
+        if parent.role == "checkpoint":
+            continue  # made on the way: what a run was begun from does not name it
         digests.setdefault(parent.role, []).append(parent.digest)
     return {role: sorted(found) for role, found in digests.items()}

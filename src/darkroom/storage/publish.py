@@ -87,8 +87,14 @@ class Output:
         *,
         rows: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        made_on_the_way: Sequence[Parent] = (),
     ) -> Artifact:
-        """Make `files` the output. Errors: PreconditionFailedError when another writer won."""
+        """Make `files` the output.
+
+        made_on_the_way: further parents that this run made itself (a checkpoint); lineage
+            follows them, and a resume does not ask for them.
+        Errors: PreconditionFailedError when another writer won.
+        """
         entries = tuple(files)
         store = open_store(self.uri)
         self._check_files(store, entries)
@@ -101,7 +107,7 @@ class Output:
             config=self._config.to_dict(),
             config_digest=self._config.digest,
             code_digest=code_digest(),
-            parents=self._parents,
+            parents=(*self._parents, *made_on_the_way),
         )
         failpoint("publish.before-manifest")
         self._commit(store, manifest)

@@ -57,7 +57,11 @@ def export_model(
         )
         (tree / METRICS_FILE).write_bytes(log.to_bytes())
         log.write_tensorboard(tree / "tensorboard")
-        return output.publish(output.writer.write_tree(tree), metadata=metadata)
+        return output.publish(
+            output.writer.write_tree(tree),
+            metadata=metadata,
+            made_on_the_way=[checkpoint.as_parent("checkpoint")],
+        )
 
 
 def _write_pipeline(
