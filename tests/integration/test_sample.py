@@ -94,7 +94,7 @@ def test_what_ddim_draws_is_what_plain_diffusers_draws(model: Artifact, tmp_path
     with torch.inference_mode():
         for t in scheduler.timesteps:
             prediction = unet(x, t, class_labels=torch.arange(10)).sample
-            x = scheduler.step(prediction, t, x, eta=0.0).prev_sample
+            x = scheduler.step(prediction, t, x, use_clipped_model_output=True).prev_sample
     assert grey_levels_apart(ours, to_uint8(x)[:, 0]) <= 1
 
 

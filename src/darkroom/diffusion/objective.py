@@ -7,8 +7,8 @@ a^2 + s^2 = 1, a network may predict
     v_prediction   v = a eps - s x0                 Salimans & Ho 2022, section 4
     sample         x0
 
-Each gives both x0 and eps back. Assumes the schedule's timesteps; leaves drawing t and eps to
-the caller, so that every random number of a training step can derive from (seed, step, rank).
+Each gives x0 back. Assumes the schedule's timesteps. Leaves drawing t and eps to the caller, so
+that every random number of a training step can derive from (seed, step, rank).
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ def target(
             return a * noise - s * x0
 
 
-def predict_x0_eps(
+def predict_x0(
     schedule: NoiseSchedule, output: Tensor, x_t: Tensor, t: Tensor, prediction_type: PredictionType
-) -> tuple[Tensor, Tensor]:
-    """The x0 and the eps that `output` implies at x_t; each shaped like x_t.
+) -> Tensor:
+    """The clean image that `output` implies at x_t. Shaped like x_t.
 
-    Under epsilon x0 is infinite where alpha-bar_t is 0 (see `check_prediction_type`).
+    Under epsilon it is infinite where alpha-bar_t is 0 (see `check_prediction_type`).
     """
     a = schedule.coefficients(schedule.sqrt_alphas_cumprod, t, x_t)
     s = schedule.coefficients(schedule.sqrt_one_minus_alphas_cumprod, t, x_t)
     match prediction_type:
         case "epsilon":
-            return (x_t - s * output) / a, output
+            return (x_t - s * output) / a
         case "sample":
-            return output, (x_t - a * output) / s
+            return output
         case "v_prediction":
-            return a * x_t - s * output, a * output + s * x_t
+            return a * x_t - s * output
 
 
 def min_snr_weight(snr: Tensor, gamma: float, prediction_type: PredictionType) -> Tensor:

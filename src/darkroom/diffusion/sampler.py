@@ -32,7 +32,7 @@ from darkroom.diffusion.config import (
     Spacing,
     check_prediction_type,
 )
-from darkroom.diffusion.objective import Denoiser, predict_x0_eps
+from darkroom.diffusion.objective import Denoiser, predict_x0
 from darkroom.diffusion.schedule import NoiseSchedule
 from darkroom.errors import ConfigError
 
@@ -117,7 +117,7 @@ def sample_ddpm(
     _refuse_eta(eta, "ddpm")
     x = x_T
     for step in _steps(schedule, num_steps, prediction_type, spacing):
-        x0, _ = _predict(denoiser, schedule, x, step, prediction_type=prediction_type, clip=clip)
+        x0 = _predict_x0(denoiser, schedule, x, step, prediction_type=prediction_type, clip=clip)
         mean, variance = ddpm_posterior(x, x0, step)
         x = mean if step.last else mean + variance**0.5 * noise(step.index)
         _report(on_step, step, x, x0)
@@ -142,8 +142,8 @@ def sample_ddim(
         raise ConfigError("eta", eta, "must be between 0 and 1")
     x = x_T
     for step in _steps(schedule, num_steps, prediction_type, spacing):
-        x0, eps = _predict(denoiser, schedule, x, step, prediction_type=prediction_type, clip=clip)
-        x, sigma = ddim_mean(x0, eps, step, eta)
+        x0 = _predict_x0(denoiser, schedule, x, step, prediction_type=prediction_type, clip=clip)
+        x, sigma = ddim_mean(x, x0, step, eta)
         x = x if sigma == 0 else x + sigma * noise(step.index)
         _report(on_step, step, x, x0)
     return x
@@ -172,7 +172,7 @@ def sample_dpm_solver(
     solver = _dpm_solver(schedule, [step.t for step in steps])
     x = x_T
     for step in steps:
-        x0, _ = _predict(denoiser, schedule, x, step, prediction_type=prediction_type, clip=clip)
+        x0 = _predict_x0(denoiser, schedule, x, step, prediction_type=prediction_type, clip=clip)
         x = solver.step(x0, step.t, x).prev_sample
         _report(on_step, step, x, x0)
     return x
@@ -195,12 +195,15 @@ def ddpm_posterior(x_t: Tensor, x0: Tensor, step: Step) -> tuple[Tensor, float]:
     return x0_factor * x0 + x_t_factor * x_t, variance
 
 
-def ddim_mean(x0: Tensor, eps: Tensor, step: Step, eta: float) -> tuple[Tensor, float]:
+def ddim_mean(x_t: Tensor, x0: Tensor, step: Step, eta: float) -> tuple[Tensor, float]:
     """x_prev without its random part, and that part's sigma.
 
+    eps is what takes x0 to x_t, also after the clamp. With the network's own eps beside a clamped
+    x0, x_prev would leave its noise level: guidance, which the clamp cuts most, then falls apart.
     Source: Song et al. 2021, eq. 12; sigma from eq. 16 (eta = 1 is DDPM's posterior).
     """
     before, now = step.alpha_bar_prev, step.alpha_bar
+    eps = (x_t - now**0.5 * x0) / (1.0 - now) ** 0.5
     sigma = eta * ((1.0 - before) / (1.0 - now)) ** 0.5 * (1.0 - now / before) ** 0.5
     direction = max(1.0 - before - sigma**2, 0.0) ** 0.5
     return before**0.5 * x0 + direction * eps, sigma
@@ -220,7 +223,7 @@ def _steps(
         yield Step(index, t, levels[index], levels[index + 1], last=index == len(visited) - 1)
 
 
-def _predict(
+def _predict_x0(
     denoiser: Denoiser,
     schedule: NoiseSchedule,
     x: Tensor,
@@ -228,13 +231,13 @@ def _predict(
     *,
     prediction_type: PredictionType,
     clip: float | None,
-) -> tuple[Tensor, Tensor]:
-    """The x0 (clamped) and the eps (as predicted) at x."""
+) -> Tensor:
+    """The network's x0 at x, clamped."""
     t = torch.full((len(x),), step.t, dtype=torch.int64)
     output = denoiser(x, t.to(x.device))
     # t beside the tables: the device is never waited for.
-    x0, eps = predict_x0_eps(schedule, output, x, t.to(schedule.betas.device), prediction_type)
-    return (x0 if clip is None else x0.clamp(-clip, clip)), eps
+    x0 = predict_x0(schedule, output, x, t.to(schedule.betas.device), prediction_type)
+    return x0 if clip is None else x0.clamp(-clip, clip)
 
 
 def _dpm_solver(schedule: NoiseSchedule, visited: list[int]) -> Any:

@@ -131,11 +131,11 @@ class Reference:
         arguments: dict[str, Any]
         if self.eta is None:
             arguments = {"generator": torch.Generator().manual_seed(1000 + step_index)}
-        elif self.eta == 0:
-            arguments = {}
         else:
-            noise = step_noise(step_index, dtype=x.dtype)
-            arguments = {"eta": self.eta, "variance_noise": noise}
+            # As Ho et al.'s code does: eps follows from the clamped x0.
+            arguments = {"eta": self.eta, "use_clipped_model_output": True}
+            if self.eta > 0:
+                arguments["variance_noise"] = step_noise(step_index, dtype=x.dtype)
         found = self.scheduler.step(output, t, x, **arguments)
         return found.prev_sample, found.pred_original_sample
 
@@ -198,16 +198,17 @@ def test_every_ddim_step_equals_diffusers(grid: Grid) -> None:
 
 @pytest.mark.parametrize("grid", grids(), ids=str)
 def test_ddim_with_eta_one_is_ddpm(grid: Grid) -> None:
-    # Unclipped, the two posteriors are algebraically the same (Song et al. 2021, section 4.1).
+    # Algebraically the same (Song et al. 2021, section 4.1), since eps follows the clamp.
     for prediction_type in grid.prediction_types():
-        ddpm, ddim = (
-            sampler(
-                denoiser, start(), grid.build(), num_steps=grid.num_steps, noise=step_noise,
-                prediction_type=prediction_type, clip=None, eta=eta, spacing=grid.spacing,
-            )
-            for sampler, eta in ((sample_ddpm, 0.0), (sample_ddim, 1.0))
-        )  # fmt: skip
-        torch.testing.assert_close(ddim, ddpm, rtol=1e-5, atol=1e-5)
+        for clip in (None, 1.0):
+            ddpm, ddim = (
+                sampler(
+                    denoiser, start(), grid.build(), num_steps=grid.num_steps, noise=step_noise,
+                    prediction_type=prediction_type, clip=clip, eta=eta, spacing=grid.spacing,
+                )
+                for sampler, eta in ((sample_ddpm, 0.0), (sample_ddim, 1.0))
+            )  # fmt: skip
+            torch.testing.assert_close(ddim, ddpm, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("scheduler_type", [DDPMScheduler, DDIMScheduler])
