@@ -98,14 +98,22 @@ def dump_yaml(values: Mapping[str, Any]) -> str:
 
 
 class _Representer(SafeRepresenter):
-    """Mappings in lines, lists in brackets."""
+    """Mappings in lines, lists in brackets, texts in quotes where they need them."""
 
     def represent_list(self, data: list[Any]) -> SequenceNode:
         node: SequenceNode = self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
         return node
 
+    def represent_str(self, data: str) -> ScalarNode:
+        # Left alone, the emitter writes a bare `?a` or `: a` inside brackets, where it reads as a
+        # mapping's key, and folds lines at breaks that are no line feed.
+        style = '"' if data.startswith(("?", ":")) or not data.isprintable() else None
+        node: ScalarNode = self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+        return node
+
 
 _Representer.add_representer(list, _Representer.represent_list)
+_Representer.add_representer(str, _Representer.represent_str)
 
 
 def _fail(where: str, line: int | None, problem: str, remedy: str = "") -> NoReturn:

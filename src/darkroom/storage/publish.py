@@ -112,7 +112,8 @@ class Output:
         failpoint("publish.before-manifest")
         self._commit(store, manifest)
         failpoint("publish.after-manifest")
-        return Artifact(self.uri, manifest)
+        # As a later reader has it, down to the order of the keys.
+        return Artifact(self.uri, parse_manifest(manifest.to_json(), uri=str(self.uri)))
 
     def _check_files(self, store: ObjectStore, entries: Sequence[FileEntry]) -> None:
         """Every file named once, of this attempt, and there with its size."""

@@ -138,8 +138,7 @@ def _publish(
     letters = [*listing.dead_letters, *(letter for part in parts for letter in part.dead_letters)]
     files = [part.entry for part in parts if part.entry is not None]
     num_rows = {
-        split: sum(part.num_rows for part in parts if part.split == split)
-        for split in sorted(SPLITS)  # as a manifest that is read back has them
+        split: sum(part.num_rows for part in parts if part.split == split) for split in SPLITS
     }
     if letters:
         files.append(_write_dead_letters(letters, output.writer))
