@@ -58,7 +58,8 @@ def test_a_perfect_model_scores_like_real_pictures(bucket_uri: str) -> None:
 
     assert values["num_images"] == 180
     assert set(metrics) == {
-        "frechet_pixels", "frechet_classifier", "class_accuracy", "memorisation"
+        "frechet_pixels", "frechet_classifier", "kernel_pixels", "kernel_classifier",
+        "class_accuracy", "memorisation",
     }  # fmt: skip
     for metric in metrics.values():
         assert metric["n"] == 180
@@ -67,6 +68,12 @@ def test_a_perfect_model_scores_like_real_pictures(bucket_uri: str) -> None:
     for name in ("frechet_pixels", "frechet_classifier"):
         assert metrics[name]["floor"]["n"] == 180
         assert metrics[name]["biased"]
+    for name in ("kernel_pixels", "kernel_classifier"):
+        kernel = metrics[name]
+        assert kernel["floor"]["n"] == 180
+        assert kernel["subsets"]["size"] == 180
+        assert abs(kernel["value"]) < 5 * kernel["standard_error"], "real pictures are near 0"
+        assert "biased" not in kernel
     assert 0.7 < metrics["frechet_pixels"]["ratio"] < 1.4
     assert values["classifier"]["test_accuracy"] >= 0.98
     assert len(values["classifier"]["digest"]) == 64

@@ -1,6 +1,7 @@
 """How good are generated images? Figures with their sample size, interval and floor.
 
     frechet.py      streaming moments and the Frechet distance between two sets of features
+    kernel.py       the unbiased kernel distance (KID), with its standard error
     features.py     what a set of images is compared by: pixels or a classifier's features
     classifier.py   the small reference classifier, trained on the reference's training split
     neighbours.py   nearest neighbours in pixel space: is the model returning its training data?

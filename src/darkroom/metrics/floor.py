@@ -22,7 +22,8 @@ class Floor:
     value: float
     """Mean over the draws."""
     spread: float
-    """Standard deviation over the draws; 0 for one."""
+    """Standard deviation over the draws; for one, what `num_draws` 1 leaves to be said: 0 for a
+    Frechet distance, the standard error for a kernel distance."""
     n: int
     """Real training images per draw: fewer than asked where there are not as many."""
     num_draws: int

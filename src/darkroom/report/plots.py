@@ -180,9 +180,10 @@ class Ranged:
 
 
 def floor_plot(distances: Mapping[str, tuple[Ranged, Ranged]]) -> str:
-    """Frechet distances of generated pictures beside those of real ones at the same N.
+    """Distances of generated pictures to the test pictures, beside those of real ones.
 
-    distances: name -> (generated, real). A panel each: features have no common scale.
+    distances: name -> (generated, real). A panel each: features have no common scale. An
+    unbiased distance may lie below 0.
     """
     with styled("floor"):
         figure, every = panels(1, len(distances), width=5.0, height=1.8)
@@ -196,11 +197,14 @@ def floor_plot(distances: Mapping[str, tuple[Ranged, Ranged]]) -> str:
                     textcoords="offset points", ha="center", fontsize=9,
                 )  # fmt: skip
             axes.set_yticks([0, 1], ["real training\npictures", "generated\npictures"])
-            axes.set(title=f"Frechet distance to the test pictures, {name}")
+            axes.set(title=f"{name}, to the test pictures")
             axes.set_ylim(-0.55, 1.75)
-            axes.set_xlim(0, 1.08 * max(generated.upper, real.upper))
+            lowest = min(0.0, generated.lower, real.lower)
+            highest = max(generated.upper, real.upper, lowest + 1e-12)
+            margin = 0.08 * (highest - lowest)
+            axes.set_xlim(lowest - margin if lowest < 0 else 0, highest + margin)
             axes.grid(visible=False, axis="y")
-        return to_svg(figure, "Frechet distances and their floors: " + ", ".join(distances))
+        return to_svg(figure, "Distances and their floors: " + ", ".join(distances))
 
 
 def neighbour_plot(edges: Numbers, generated: Numbers, test: Numbers) -> str:

@@ -11,7 +11,14 @@ from pydantic import Field
 
 from darkroom.config import JobConfig, PositiveInt, operational
 
-MetricName = Literal["frechet_pixels", "frechet_classifier", "class_accuracy", "memorisation"]
+MetricName = Literal[
+    "frechet_pixels",
+    "frechet_classifier",
+    "kernel_pixels",
+    "kernel_classifier",
+    "class_accuracy",
+    "memorisation",
+]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -26,6 +33,8 @@ class EvaluateConfig(JobConfig):
     metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = (
         "frechet_pixels",
         "frechet_classifier",
+        "kernel_pixels",
+        "kernel_classifier",
         "class_accuracy",
         "memorisation",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from functools import cached_property
 from statistics import NormalDist
 from typing import Any
@@ -32,6 +33,7 @@ from darkroom.metrics.features import (
 )
 from darkroom.metrics.floor import Floor, frechet_floor
 from darkroom.metrics.frechet import frechet_distance_of_rows
+from darkroom.metrics.kernel import kernel_distance, kernel_floor, subset_distances
 from darkroom.metrics.neighbours import memorisation, nearest_neighbour_distances
 from darkroom.metrics.summary import is_biased
 
@@ -39,6 +41,8 @@ SMALL_DIM = 512
 NUM_BINS = 40
 CHANCE_MARGIN = 0.1
 """Accuracy is near chance when its interval reaches this share of the way to certainty."""
+_OF_PIXELS = ("frechet_pixels", "kernel_pixels")
+_OF_CLASSIFIER = ("frechet_classifier", "kernel_classifier", "class_accuracy")
 _SMALLEST = 1e-3
 """A resample's median may be 0; less than a grey level of one pixel apart is the same picture."""
 
@@ -65,6 +69,8 @@ class Measurement:
         measures: Mapping[MetricName, Callable[[], Values]] = {
             "frechet_pixels": lambda: self._frechet(PixelFeatures()),
             "frechet_classifier": lambda: self._frechet(ClassifierFeatures(self._classifier)),
+            "kernel_pixels": lambda: self._kernel(PixelFeatures()),
+            "kernel_classifier": lambda: self._kernel(ClassifierFeatures(self._classifier)),
             "class_accuracy": self._class_accuracy,
             "memorisation": self._memorisation,
         }
@@ -72,9 +78,9 @@ class Measurement:
 
     def missing(self, metric: MetricName) -> str:
         """Why the metric cannot be computed; empty when it can."""
-        if metric == "frechet_pixels" and self._generated.images[0].size > MAX_PIXEL_DIM:
+        if metric in _OF_PIXELS and self._generated.images[0].size > MAX_PIXEL_DIM:
             return f"pictures have over {MAX_PIXEL_DIM} values"
-        if metric in ("frechet_classifier", "class_accuracy") and not self._has_real_classes:
+        if metric in _OF_CLASSIFIER and not self._has_real_classes:
             return "the reference has no classes to train a classifier on"
         if metric == "class_accuracy" and self._generated.labels is None:
             return "the pictures do not say which class was asked for"
@@ -116,9 +122,33 @@ class Measurement:
         return right
 
     def _frechet(self, features: FeatureExtractor) -> Values:
-        rows = {name: self._features(features, images) for name, images in self._images.items()}
+        rows = self._rows(features)
         with _threads_for(rows["generated"].shape[1]):
             return self._frechet_of(rows, features.digest)
+
+    def _kernel(self, features: FeatureExtractor) -> Values:
+        rows = self._rows(features)
+        with _threads_for(rows["generated"].shape[1]):
+            return self._kernel_of(rows, features.digest)
+
+    def _kernel_of(self, rows: Mapping[str, NDArray[np.float64]], digest: str) -> Values:
+        config = self._config
+        n, dim = rows["generated"].shape
+        distance = kernel_distance(rows["generated"], rows["test"])
+        floor = kernel_floor(
+            rows["train"], rows["test"], n, num_draws=config.num_floor_draws, seed=config.seed
+        )
+        return {
+            **_figure(distance.value, n, distance.interval(config.confidence)),
+            "floor": self._floor(floor),
+            "standard_error": distance.standard_error,
+            "subsets": asdict(subset_distances(rows["generated"], rows["test"], seed=config.seed)),
+            "dimensions": dim,
+            "features": digest,
+        }
+
+    def _rows(self, features: FeatureExtractor) -> dict[str, NDArray[np.float64]]:
+        return {name: self._features(features, images) for name, images in self._images.items()}
 
     def _frechet_of(self, rows: Mapping[str, NDArray[np.float64]], digest: str) -> Values:
         config = self._config
@@ -150,8 +180,8 @@ class Measurement:
         return {
             "value": floor.value,
             "n": floor.n,
-            "lower": max(0.0, floor.value - reach) if floor.num_draws > 1 else None,
-            "upper": floor.value + reach if floor.num_draws > 1 else None,
+            "lower": floor.value - reach if reach else None,
+            "upper": floor.value + reach if reach else None,
             "num_draws": floor.num_draws,
         }
 

@@ -8,6 +8,8 @@ from typing import Any
 NAMES = {
     "frechet_pixels": "Frechet distance, pixels",
     "frechet_classifier": "Frechet distance, classifier features",
+    "kernel_pixels": "Kernel distance (KID), pixels",
+    "kernel_classifier": "Kernel distance (KID), classifier features",
     "class_accuracy": "Recognised as the asked class",
     "memorisation": "Nearest training picture, relative to a test picture's",
 }

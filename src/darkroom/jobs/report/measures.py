@@ -82,9 +82,9 @@ def measure_plots(evaluation: Values) -> list[Block]:
     metrics = evaluation["metrics"]
     blocks: list[Block] = []
     distances = {
-        name.removeprefix("frechet_"): (_ranged(metric), _ranged(metric["floor"]))
+        NAMES[name]: (_ranged(metric), _ranged(metric["floor"]))
         for name, metric in metrics.items()
-        if name.startswith("frechet_")
+        if name.startswith(("frechet_", "kernel_"))
     }
     figures = []
     if accuracy := metrics.get("class_accuracy"):
@@ -126,5 +126,5 @@ def _notes(metric: Values) -> list[str | Chip]:
 
 
 def _ranged(metric: Values) -> Ranged:
-    value = metric["value"]
-    return Ranged(value, metric.get("lower", value), metric.get("upper", value))
+    value, lower, upper = metric["value"], metric["lower"], metric["upper"]
+    return Ranged(value, value if lower is None else lower, value if upper is None else upper)
