@@ -3,7 +3,7 @@
     python hack/charts/dashboard.py
 
 A dashboard's JSON is mostly layout; here stands what a person decides: title, query, unit. Metrics
-are Ray's and KubeRay's; Darkroom's own come with the jobs that export them.
+are Ray's, KubeRay's, and those of training runs (src/darkroom/jobs/training/telemetry.py).
 """
 
 from __future__ import annotations
@@ -17,10 +17,75 @@ TARGET = (
 )
 OF_CLUSTER = 'namespace="$namespace", ray_io_cluster=~"$cluster"'
 OF_NAMESPACE = 'namespace="$namespace"'
+_WORKER_SECONDS = f"ray_darkroom_train_worker_seconds{{{OF_CLUSTER}}}"
 _DISK_USED = f"ray_node_disk_usage{{{OF_CLUSTER}}}"
 
 # Title, unit, then query and legend of each line.
 PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
+    (
+        "Training and validation loss",
+        "none",
+        [
+            (f"ray_darkroom_train_loss{{{OF_CLUSTER}}}", "{{run}}"),
+            (f"ray_darkroom_train_validation_loss{{{OF_CLUSTER}}}", "{{run}} validation"),
+        ],
+    ),
+    (
+        "Worker-seconds of training by part, share",
+        "percentunit",
+        [
+            (
+                f"sum by (part) ({_WORKER_SECONDS}) / scalar(sum({_WORKER_SECONDS}))",
+                "{{part}}",
+            )
+        ],
+    ),
+    (
+        "Training images per second",
+        "short",
+        [(f"ray_darkroom_train_images_per_second{{{OF_CLUSTER}}}", "{{run}}")],
+    ),
+    (
+        "Share of time waiting for training data",
+        "percentunit",
+        [(f"ray_darkroom_train_data_wait_share{{{OF_CLUSTER}}}", "{{run}}")],
+    ),
+    (
+        "Gradient norm and norm of the weights",
+        "none",
+        [
+            (f"ray_darkroom_train_grad_norm{{{OF_CLUSTER}}}", "{{run}} gradient"),
+            (f"ray_darkroom_train_param_norm{{{OF_CLUSTER}}}", "{{run}} weights"),
+        ],
+    ),
+    (
+        "Learning rate",
+        "none",
+        [(f"ray_darkroom_train_learning_rate{{{OF_CLUSTER}}}", "{{run}}")],
+    ),
+    (
+        "Optimizer steps done, and saved",
+        "short",
+        [
+            (f"ray_darkroom_train_step{{{OF_CLUSTER}}}", "{{run}}"),
+            (f"ray_darkroom_train_checkpoint_step{{{OF_CLUSTER}}}", "{{run}} saved"),
+        ],
+    ),
+    (
+        "Age of the newest checkpoint",
+        "s",
+        [(f"ray_darkroom_train_checkpoint_age_seconds{{{OF_CLUSTER}}}", "{{run}}")],
+    ),
+    (
+        "Goodput of training",
+        "percentunit",
+        [(f"ray_darkroom_train_goodput{{{OF_CLUSTER}}}", "{{run}}")],
+    ),
+    (
+        "Memory of training's rank 0",
+        "bytes",
+        [(f"ray_darkroom_train_memory_bytes{{{OF_CLUSTER}}}", "{{run}}")],
+    ),
     (
         "Jobs by state",
         "short",

@@ -60,8 +60,9 @@ def publish_model(
     parents: Sequence[Parent] = (),
     log: Sequence[dict[str, Any]] = ({"step": 1, "loss": 1.0},),
     seconds: float = 1.0,
+    ledger: dict[str, Any] | None = None,
 ) -> Artifact:
-    """A model as `train` publishes it."""
+    """A model as `train` publishes it; without a ledger as versions before it did."""
     unet = tiny_unet(num_classes=len(classes) or None) if unet is None else unet
     schedule = ScheduleConfig(num_timesteps=100) if schedule is None else schedule
     size = unet.config["sample_size"]
@@ -91,6 +92,7 @@ def publish_model(
                 "step": log[-1]["step"],
                 "seconds": seconds,
                 "final": {},
+                **({"ledger": ledger} if ledger else {}),
             },
         )
 

@@ -7,11 +7,13 @@ or an evicted pod would lose. Only processes that were started here are signalle
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +66,8 @@ class Run:
 
     process: subprocess.Popen[str]
     log: Path
+    began_at: float
+    """Wall clock just before it was started."""
 
     def wait(self) -> int:
         """Its exit code."""
@@ -77,6 +81,20 @@ class Run:
     def workers(self) -> list[psutil.Process]:
         """Its training workers."""
         return [p for p in self.tree() if "TrainWorker" in " ".join(_command(p))]
+
+    def exported_metrics(self) -> str:
+        """What Prometheus would scrape from Ray's metrics endpoint; empty before it answers."""
+        for process in self.tree():
+            if not any(part.endswith("agent.py") for part in _command(process)):
+                continue
+            for port in _listening_ports(process):
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    url = f"http://127.0.0.1:{port}/metrics"
+                    with urllib.request.urlopen(url, timeout=5) as answer:
+                        text = answer.read().decode()
+                    if "# TYPE ray_" in text:
+                        return str(text)
+        return ""
 
     def kill_everything(self) -> None:
         """SIGKILL to the driver and all of its Ray at once."""
@@ -95,6 +113,14 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
+def _listening_ports(process: psutil.Process) -> list[int]:
+    try:
+        connections = process.net_connections(kind="tcp")
+    except psutil.Error:
+        return []
+    return [each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN]
+
+
 @contextlib.contextmanager
 def started(config: TrainConfig, directory: Path) -> Iterator[Run]:
     """Start the run; whatever is left of it at the end of the block is killed."""
@@ -102,15 +128,20 @@ def started(config: TrainConfig, directory: Path) -> Iterator[Run]:
     file = directory / "train.yaml"
     file.write_text(_yaml(config))
     log = directory / f"driver-{time.monotonic_ns()}.log"
+    began_at = time.time()
     with log.open("w") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "darkroom", "train", "--config", str(file), "--json"],
             stdout=sink,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
+            env={
+                **os.environ,
+                "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+                "RAY_metrics_report_interval_ms": "500",  # Ray's own 10 s outlast these runs
+            },
             text=True,
         )
-    run = Run(process, log)
+    run = Run(process, log, began_at)
     try:
         yield run
     finally:

@@ -24,6 +24,7 @@ from darkroom.jobs.evaluate import job as evaluate_job
 from darkroom.jobs.evaluate.config import EvaluateConfig
 from darkroom.jobs.report.config import ReportConfig
 from darkroom.jobs.report.job import run
+from darkroom.jobs.training.ledger import PARTS, Attempt, Seconds, summary
 from darkroom.storage import Artifact, Parent, open_artifact
 
 SOURCE = Parent("source", "builtin:digits", "5" * 64, "digits")
@@ -40,6 +41,22 @@ LOG = [
 ]
 
 
+def _ledger() -> dict[str, Any]:
+    """A run that was killed 5 steps after its checkpoint of step 10 and went on to step 20."""
+
+    def parts(**seconds: float) -> Seconds:
+        return {part: seconds.get(part, 0.0) for part in PARTS}
+
+    killed = Attempt(
+        "a", 0, 30, 1, last_step=15, ending="killed", seconds=parts(startup=5, useful=15, lost=10)
+    )
+    rest = parts(startup=15, redone=18, useful=5, checkpoint=2)
+    return summary([killed, Attempt("b", 30, 70, 1, 10, 20, "completed", rest)])
+
+
+LEDGER = _ledger()
+
+
 @dataclass(frozen=True)
 class Run:
     """What a run left behind, each at its URI."""
@@ -54,7 +71,9 @@ class Run:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     root = tmp_path_factory.mktemp("run")
     data = publish_digits(root / "data", parents=[SOURCE])
-    model = publish_model(root / "model", parents=[data.as_parent("data")], log=LOG, seconds=133.0)
+    model = publish_model(
+        root / "model", parents=[data.as_parent("data")], log=LOG, seconds=133.0, ledger=LEDGER
+    )
     images, labels = split_digits("validation", 100)
     samples = publish_samples(
         root / "samples", images, labels, parents=[model.as_parent("model")],
@@ -90,10 +109,17 @@ def test_the_page_shows_everything_of_a_run(finished: Run, bucket_uri: str) -> N
         evaluation=finished.evaluation, title="Digits & more",
     )  # fmt: skip
     assert headings(page) == [
-        "Pictures", "Measures", "Training", "Forward process", "Reverse process", "Settings",
-        "Provenance",
+        "Pictures", "Measures", "Training", "Goodput", "Forward process", "Reverse process",
+        "Settings", "Provenance",
     ]  # fmt: skip
     assert "<h1>Digits &amp; more</h1>" in page
+
+    for said in (
+        "28.6% of 70 worker-seconds", "in 2 attempts; 5 steps had to be done again",
+        "killed", "completed", "lost to faults", "redone steps", "attempt 2",
+        "Kernel distance (KID), pixels, to the test pictures",
+    ):  # fmt: skip
+        assert said in page
 
     for schedule in ("cosine (this run)", "linear", "sigmoid"):
         assert schedule in page

@@ -1,28 +1,36 @@
 """A run that everything happened to ends with the very weights of one that nothing happened to.
 
 Real processes, a real S3 server, real signals, two workers. `make proof` does the same case by
-case for 1, 2 and 4 workers.
+case for 1, 2 and 4 workers. The same runs show that the ledger accounts for every second, and
+that Prometheus sees a run's figures.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import signal
+import time
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from tests.helpers.tiny_artifacts import publish_digits
 from tests.helpers.training import (
     Run,
-    complete,
     pointer_of,
     started,
     train_config,
     wait_for_step,
+    wait_until,
     weights_digest,
 )
 
-from darkroom.storage import open_artifact
+from darkroom.jobs.training.ledger import PARTS
+from darkroom.jobs.training.telemetry import METRICS
+from darkroom.storage import Artifact, open_artifact, open_store
 
 STEPS = 200
 
@@ -39,19 +47,70 @@ def kill_a_worker(run: Run) -> None:
     psutil.wait_procs([victim], timeout=30)
 
 
+def scraped(run: Run) -> str | None:
+    """Ray's metrics endpoint, once every metric of ours is there."""
+    text = run.exported_metrics()
+    missing = [name for name in METRICS if f"\nray_{name}{{" not in text]
+    return None if missing else text
+
+
+def samples(text: str, name: str) -> list[tuple[dict[str, str], float]]:
+    """Labels and value of every sample of a metric."""
+    lines = re.findall(rf"^ray_{name}\{{(.*?)\}} (\S+)", text, flags=re.MULTILINE)
+    return [(dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)) for labels, value in lines]
+
+
+def balanced_ledger(model: Artifact) -> dict[str, Any]:
+    """The model's ledger, every attempt's parts checked against its own wall time."""
+    ledger: dict[str, Any] = model.manifest.metadata["ledger"]
+    for attempt in ledger["attempts"]:
+        assert set(attempt["seconds"]) == set(PARTS)
+        assert min(attempt["seconds"].values()) >= 0
+        worker_seconds = attempt["num_workers"] * (attempt["until"] - attempt["began_at"])
+        assert sum(attempt["seconds"].values()) == pytest.approx(worker_seconds, rel=1e-6)
+    return ledger
+
+
+def recorded_work(output: str) -> float | None:
+    """Useful worker-seconds that the running driver has put on record; None for none."""
+    store = open_store(f"{output}/ledger")
+    attempts = [a for info in store.list() for a in json.loads(store.get(info.key))["attempts"]]
+    return sum(attempt["seconds"]["useful"] for attempt in attempts) or None
+
+
+def published_at(model: Artifact) -> float:
+    return datetime.fromisoformat(model.manifest.created_at).timestamp()
+
+
 @pytest.mark.timeout(600)
 def test_kills_and_sigterm_leave_no_trace_in_the_weights(bucket_uri: str, tmp_path: Path) -> None:
     data = f"{bucket_uri}/data"
     publish_digits(data)
     two_workers = {"max_steps": STEPS, "workers": {"num_workers": 2}}
-    undisturbed = complete(
-        train_config(data, f"{bucket_uri}/undisturbed", **two_workers), tmp_path / "undisturbed"
+    quiet = train_config(data, f"{bucket_uri}/undisturbed", **two_workers)
+    with started(quiet, tmp_path / "undisturbed") as run:
+        shown = wait_until(lambda: scraped(run), "all metrics", run)
+        assert run.wait() == 0, run.log.read_text()
+    for name in METRICS:
+        assert {labels["run"] for labels, _ in samples(shown, name)} == {quiet.output}, name
+    parts = {labels["part"] for labels, _ in samples(shown, "darkroom_train_worker_seconds")}
+    assert parts == set(PARTS)
+    ((_, steps),) = samples(shown, "darkroom_train_step")
+    assert 20 <= steps <= STEPS
+    undisturbed = open_artifact(quiet.output, kind="model")
+    ledger = balanced_ledger(undisturbed)
+    assert [attempt["ending"] for attempt in ledger["attempts"]] == ["completed"]
+    assert ledger["worker_seconds"]["lost"] == ledger["worker_seconds"]["redone"] == 0
+    assert ledger["wall_seconds"] == pytest.approx(
+        published_at(undisturbed) - run.began_at, rel=0.02
     )
     output = f"{bucket_uri}/model"
     config = train_config(data, output, **two_workers)
 
     with started(config, tmp_path) as run:  # the driver and all of its Ray die
         wait_for_step(run, output, 20)
+        wait_until(lambda: recorded_work(output), "work on record", run)
+        began_at = run.began_at
         run.kill_everything()
     killed_at = step_now(output)
     assert 20 <= killed_at < STEPS
@@ -64,6 +123,7 @@ def test_kills_and_sigterm_leave_no_trace_in_the_weights(bucket_uri: str, tmp_pa
         wait_for_step(run, output, worker_killed_at + 10)
         run.process.send_signal(signal.SIGTERM)
         assert run.wait() == 143, run.log.read_text()
+        wall = time.time() - began_at
     log = run.log.read_text()
     assert f"resuming from step {killed_at}" in log
     # The worker died before the next checkpoint was published, so the steps that are redone are
@@ -73,7 +133,10 @@ def test_kills_and_sigterm_leave_no_trace_in_the_weights(bucket_uri: str, tmp_pa
     assert f"stopped at step {stopped_at} of {STEPS}" in log  # the last step is the saved one
     assert worker_killed_at < stopped_at < STEPS
 
-    model = complete(config, tmp_path)  # the same command again ends it
+    with started(config, tmp_path) as run:  # the same command again ends it
+        assert run.wait() == 0, run.log.read_text()
+    model = open_artifact(output, kind="model")
+    wall += published_at(model) - run.began_at
 
     assert weights_digest(model) == weights_digest(undisturbed)
     metrics = model.read_table("metrics.parquet").to_pydict()
@@ -84,3 +147,21 @@ def test_kills_and_sigterm_leave_no_trace_in_the_weights(bucket_uri: str, tmp_pa
         same = [a == b for a, b in zip(metrics[column], reference[column], strict=True)]
         assert sum(same) >= len(same) - 1, column
     assert open_artifact(output).digest == model.digest
+
+    ledger = balanced_ledger(model)
+    attempts = ledger["attempts"]
+    endings = [attempt["ending"] for attempt in attempts]
+    assert endings == ["killed", "worker_lost", "interrupted", "completed"]
+    # The pause after the SIGTERM is nobody's; every other second is somebody's.
+    assert ledger["wall_seconds"] == pytest.approx(wall, rel=0.02)
+    assert ledger["total_worker_seconds"] == pytest.approx(2 * wall, rel=0.02)
+    assert [attempt["first_step"] for attempt in attempts] == [
+        0, killed_at, worker_killed_at, stopped_at
+    ]  # fmt: skip
+    assert attempts[-1]["last_step"] == STEPS
+    for attempt in attempts:
+        assert attempt["seconds"]["useful"] + attempt["seconds"]["redone"] > 0
+        lost = attempt["ending"] in ("killed", "worker_lost")
+        assert (attempt["seconds"]["lost"] > 0) is lost
+    assert attempts[-1]["seconds"]["redone"] == 0, "a clean stop undoes nothing"
+    assert not list(open_store(output).list("ledger/")), "it stands in the manifest now"

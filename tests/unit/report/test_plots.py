@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from darkroom.report import plots
+from darkroom.report.attempts_plot import AttemptBar, attempts_plot
 from darkroom.report.style import INK
 
 
@@ -38,7 +39,14 @@ EVERY_PLOT: dict[str, Callable[[], str]] = {
     ),
     "confusion": lambda: plots.confusion_plot([[9, 1], [0, 0]], ["0", "1"]),
     "floor": lambda: plots.floor_plot(
-        {"pixels": (plots.Ranged(2, 1.5, 2.5), plots.Ranged(1, 0.9, 1.2))}
+        {
+            "pixels": (plots.Ranged(2, 1.5, 2.5), plots.Ranged(1, 0.9, 1.2)),
+            "unbiased": (plots.Ranged(0.2, 0.1, 0.3), plots.Ranged(-0.01, -0.03, 0.01)),
+        }
+    ),
+    "attempts": lambda: attempts_plot(
+        [AttemptBar("attempt 1", {"useful": 3.0, "lost": 1.0}), AttemptBar("2", {"useful": 5.0})],
+        {"startup": "start-up", "useful": "useful steps", "lost": "lost to faults"},
     ),
     "neighbours": lambda: plots.neighbour_plot([0, 1, 2, 3], [1, 5, 2], [2, 4, 1]),
 }

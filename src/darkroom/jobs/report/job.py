@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from darkroom.jobs.report.attempts import attempts_section
 from darkroom.jobs.report.config import ReportConfig
 from darkroom.jobs.report.measures import key_figures
 from darkroom.jobs.report.pictures import generated_pictures, real_pictures
@@ -58,6 +59,7 @@ def build_page(
         pictures_section(real, generated),
         measures_section(evaluation),
         training_section(sources.model),
+        attempts_section(sources.model),
         forward_section(sources.model, real, config.seed),
         reverse_section(sources.samples),
         settings_section(sources),

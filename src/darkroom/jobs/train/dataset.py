@@ -46,6 +46,15 @@ class DatasetFacts:
                 f"has {num_rows} training rows for {config.workers.num_workers} workers",
                 "prepare more data or use fewer workers",
             )
+        rows_per_worker = num_rows // config.workers.num_workers
+        if config.data.ingest == "ray_data" and rows_per_worker < config.images_per_micro_batch:
+            raise ConfigError(
+                "data.ingest",
+                "ray_data",
+                f"a worker's share of an epoch is {rows_per_worker} rows, less than its batch of "
+                f"{config.images_per_micro_batch}",
+                "lower batch_size, or set data.ingest to exact, whose batches span epochs",
+            )
         classes = tuple(metadata.get("classes") or ())
         if config.objective.class_conditional and not classes:
             raise DataError(

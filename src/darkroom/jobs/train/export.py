@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from darkroom.jobs.train.dataset import DatasetFacts
 from darkroom.jobs.train.model_card import model_card
 from darkroom.jobs.train.unet import unet_arguments
 from darkroom.jobs.training.checkpoint import STATE_FILE
+from darkroom.jobs.training.ledger import Ledger
 from darkroom.jobs.training.metrics_log import METRICS_FILE, MetricsLog
 from darkroom.storage import Artifact, Output
 
@@ -39,8 +41,13 @@ def export_model(
     dataset: Artifact,
     facts: DatasetFacts,
     config: TrainConfig,
+    *,
+    ledger: Ledger,
 ) -> Artifact:
-    """Publish the checkpoint's EMA weights as the run's model artifact."""
+    """Publish the checkpoint's EMA weights as the run's model artifact.
+
+    The ledger is closed here: its last second is the one in which the manifest is made.
+    """
     with tempfile.TemporaryDirectory(prefix="darkroom-export-") as name:
         directory = Path(name)
         checkpoint.download(directory / "checkpoint")
@@ -62,9 +69,12 @@ def export_model(
         )
         (tree / METRICS_FILE).write_bytes(log.to_bytes())
         log.write_tensorboard(tree / "tensorboard")
+        files = output.writer.write_tree(tree)
+        ledger.spend("checkpoint", time.time())
+        ledger.end("completed", time.time())
         return output.publish(
-            output.writer.write_tree(tree),
-            metadata=metadata,
+            files,
+            metadata={**metadata, "ledger": ledger.summary()},
             made_on_the_way=[checkpoint.as_parent("checkpoint")],
         )
 

@@ -8,7 +8,12 @@ ask the workers to save and stop; the exit code is then 143.
 from __future__ import annotations
 
 import logging
+import math
+import os
 import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from darkroom.errors import (
@@ -17,11 +22,13 @@ from darkroom.errors import (
     NonFiniteLossError,
     StorageError,
 )
-from darkroom.jobs.session import ray_session
+from darkroom.jobs.session import MIN_NUM_CPUS, ray_session
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.dataset import DatasetFacts
 from darkroom.jobs.train.unet import unet_arguments
 from darkroom.jobs.training.checkpoint import LIVE_PREFIX, RunAddress, checkpoint_to_export
+from darkroom.jobs.training.ledger import Ledger
+from darkroom.jobs.training.ledger_records import LedgerRecords, command_began_at
 from darkroom.storage import Artifact, RunPointer, open_artifact, open_output, open_store
 
 logger = logging.getLogger(__name__)
@@ -33,6 +40,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
     Errors: InputError leaves for bad input, TrainingError, InterruptedBySignal (143), and
     FencedError when another driver took the run over.
     """
+    began_at = command_began_at()
     dataset = open_artifact(config.input, kind="dataset")
     facts = DatasetFacts.of(dataset, config)
     unet_arguments(config.unet, facts.shape, facts.num_classes)  # refuses what cannot be built
@@ -44,30 +52,61 @@ def run(config: TrainConfig) -> dict[str, Any]:
         pointer = RunPointer.claim(
             config.output, owner=address.owner, config=config, parents=parents
         )
-        checkpoint = checkpoint_to_export(pointer, config.export)
-        if checkpoint is None:
-            _train(config, address)
-            checkpoint = checkpoint_to_export(
-                RunPointer.attach(config.output, owner=address.owner), config.export
-            )
-        if checkpoint is None:
-            raise StorageError(f"{config.output}: training ended but left no valid checkpoint")
-        from darkroom.jobs.train.export import export_model
+        records = LedgerRecords(pointer)
+        ledger = Ledger(
+            driver=address.owner,
+            num_workers=config.workers.num_workers,
+            began_at=began_at,
+            earlier=records.earlier(),
+        )
+        with _ending_on_record(ledger, records):
+            checkpoint = checkpoint_to_export(pointer, config.export)
+            if checkpoint is None:
+                _train(config, address, ledger, records)
+                checkpoint = checkpoint_to_export(
+                    RunPointer.attach(config.output, owner=address.owner), config.export
+                )
+            ledger.spend("startup", time.time())
+            if checkpoint is None:
+                raise StorageError(f"{config.output}: training ended but left no valid checkpoint")
+            from darkroom.jobs.train.export import export_model
 
-        model = export_model(output, checkpoint, dataset, facts, config)
+            model = export_model(output, checkpoint, dataset, facts, config, ledger=ledger)
+        records.delete()
     _delete_live_view(config.output)
     return _result(model)
 
 
-def _train(config: TrainConfig, address: RunAddress) -> None:
+@contextmanager
+def _ending_on_record(ledger: Ledger, records: LedgerRecords) -> Iterator[None]:
+    """Write down how this driver ends, unless it is killed: then the next one does."""
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, InterruptedBySignal | KeyboardInterrupt)
+        ledger.end("interrupted" if stopped else "failed", time.time())
+        records.close(ledger)
+        raise
+
+
+def _train(
+    config: TrainConfig, address: RunAddress, ledger: Ledger, records: LedgerRecords
+) -> None:
     """Run the workers to the end of training.
 
     Errors: as `run`; the outcome of rank 0 tells which.
     """
-    with ray_session():
+    with ray_session(_local_cpus(config)):
         from darkroom.jobs.train.worker import WorkerSettings, train_worker
         from darkroom.jobs.training.driver import run_workers, stop_signals
+        from darkroom.jobs.training.ray_data_stream import TRAIN_SHARD, decoded_dataset
 
+        datasets = None
+        if config.data.ingest == "ray_data":
+            dataset = open_artifact(config.input, kind="dataset")
+            shape = DatasetFacts.of(dataset, config).shape
+            decoded = decoded_dataset(dataset, shape, limit=config.limit, workers=config.workers)
+            datasets = {TRAIN_SHARD: decoded}
         with stop_signals() as stop:
             outcome = run_workers(
                 train_worker,
@@ -76,8 +115,20 @@ def _train(config: TrainConfig, address: RunAddress) -> None:
                 workers=config.workers,
                 num_steps=config.max_steps,
                 stop=stop,
+                ledger=ledger,
+                records=records,
+                label=config.output,
+                datasets=datasets,
             )
     _raise_for(outcome, config, address)
+
+
+def _local_cpus(config: TrainConfig) -> int | None:
+    """CPUs that a Ray of our own claims to have: Ray Data waits for ever where none is spare."""
+    if config.data.ingest == "exact":
+        return None
+    taken = math.ceil(config.workers.num_workers * config.workers.cpus_per_worker)
+    return max(MIN_NUM_CPUS, os.cpu_count() or 1, taken + 2)
 
 
 def _raise_for(outcome: dict[str, Any], config: TrainConfig, address: RunAddress) -> None:

@@ -33,10 +33,12 @@ from darkroom.jobs.training.checkpoint import (
     RunAddress,
     resolve_checkpoint,
 )
+from darkroom.jobs.training.ledger import Stopwatch
 from darkroom.jobs.training.metrics_log import METRICS_FILE, MetricsLog
 from darkroom.jobs.training.monitor import Heartbeat
 from darkroom.jobs.training.plan import Batching, DataPlan
-from darkroom.jobs.training.stream import BatchStream, ImageRows, row_groups
+from darkroom.jobs.training.ray_data_stream import TRAIN_SHARD, RayDataStream
+from darkroom.jobs.training.stream import BatchStream, ImageRows, TrainingStream, row_groups
 from darkroom.jobs.training.validation import Validation
 from darkroom.storage import Artifact, open_artifact
 
@@ -85,7 +87,7 @@ def _fit(
     dataset = open_artifact(config.input, kind="dataset")
     facts = DatasetFacts.of(dataset, config)
     module = DiffusionModule(config, facts.shape, facts.num_classes)
-    stream = _stream(config, dataset, facts, rank, world)
+    stream = _stream(config, dataset, facts, heartbeat.stopwatch)
     try:
         checkpoint = _resume(address, rank, directory)
     except FencedError:
@@ -94,6 +96,7 @@ def _fit(
     if checkpoint is not None:
         log = MetricsLog.from_bytes((directory / METRICS_FILE).read_bytes())
         seconds_before = float(checkpoint.manifest.metadata["seconds"])
+        stream.first_epoch = int(checkpoint.manifest.metadata["epoch"])
     if rank == 0:
         heartbeat.report_start(0 if checkpoint is None else checkpoint.manifest.metadata["step"])
     publisher = None
@@ -104,6 +107,7 @@ def _fit(
             parents=[dataset.as_parent("data")],
             keep_last=config.checkpoint.keep_last,
             asynchronous=config.checkpoint.asynchronous,
+            on_published=heartbeat.checkpoint_published,
         )
     callback = RunCallback(
         config,
@@ -123,7 +127,8 @@ def _fit(
         )
     finally:
         if publisher is not None:
-            publisher.close()
+            with heartbeat.stopwatch.measuring("checkpoint"):
+                publisher.close()
     if publisher is not None and publisher.fenced:
         callback.outcome.ending = "fenced"
     return callback.outcome
@@ -156,8 +161,23 @@ def _trainer(config: TrainConfig, callback: RunCallback, world: int) -> pl.Train
 
 
 def _stream(
-    config: TrainConfig, dataset: Artifact, facts: DatasetFacts, rank: int, world: int
-) -> BatchStream:
+    config: TrainConfig,
+    dataset: Artifact,
+    facts: DatasetFacts,
+    stopwatch: Stopwatch,
+) -> TrainingStream:
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    num_micro_steps = config.max_steps * config.optimizer.accumulation_steps
+    if config.data.ingest == "ray_data":
+        return RayDataStream(
+            ray.train.get_dataset_shard(TRAIN_SHARD),
+            seed=config.seed,
+            batch_size=config.images_per_micro_batch,
+            batches_per_epoch=facts.num_train_rows // world // config.images_per_micro_batch,
+            num_micro_steps=num_micro_steps,
+            stopwatch=stopwatch,
+        )
     plan = DataPlan(
         row_groups(dataset, "train", config.limit),
         seed=config.seed,
@@ -165,8 +185,7 @@ def _stream(
         batching=Batching(config.images_per_micro_batch, world, rank),
     )
     rows = ImageRows(dataset, plan, facts.shape, cache_bytes=config.data.cache_mb * _MEGABYTE)
-    num_micro_steps = config.max_steps * config.optimizer.accumulation_steps
-    return BatchStream(rows, plan, num_micro_steps=num_micro_steps)
+    return BatchStream(rows, plan, num_micro_steps=num_micro_steps, stopwatch=stopwatch)
 
 
 def _validation(config: TrainConfig, dataset: Artifact, facts: DatasetFacts) -> Validation | None:

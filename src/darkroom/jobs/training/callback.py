@@ -23,7 +23,7 @@ from darkroom.jobs.training.lr import ImprovementTracker
 from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.jobs.training.module import TrainedModule
 from darkroom.jobs.training.monitor import Heartbeat
-from darkroom.jobs.training.stream import BatchStream
+from darkroom.jobs.training.stream import TrainingStream
 from darkroom.jobs.training.validation import Validation
 
 Ending = Literal["completed", "stopped_early", "interrupted", "non_finite", "fenced"]
@@ -45,7 +45,7 @@ class RunCallback(pl.Callback):
         self,
         config: TrainingConfig,
         *,
-        stream: BatchStream,
+        stream: TrainingStream,
         validation: Validation | None,
         log: MetricsLog,
         publisher: CheckpointPublisher | None,
@@ -85,7 +85,15 @@ class RunCallback(pl.Callback):
         self._last_step = self._logged_step = self._saved_step = step
         self._started = self._logged_at = time.monotonic()
         self._waited_before = 0.0
-        self._heartbeat.step = step
+        self._heartbeat.begin_at(step)
+        self._highest_step = self._heartbeat.highest_step()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Tell the ledger whether this step was done before."""
+        done_before = trainer.global_step < self._highest_step
+        self._heartbeat.stopwatch.switch("redone" if done_before else "useful")
 
     def on_train_batch_end(
         self,
@@ -124,6 +132,7 @@ class RunCallback(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say how it ended."""
         self.outcome.step = trainer.global_step
+        self._heartbeat.stopwatch.switch("startup")
 
     def _note_non_finite(self, module: TrainedModule, step: int) -> None:
         # On the device, without waiting for it; the gradient norm is the same on all ranks.
@@ -176,7 +185,8 @@ class RunCallback(pl.Callback):
     ) -> None:
         if self._stop_if_non_finite(trainer):
             return
-        loss = validation.loss(module)
+        with self._heartbeat.stopwatch.measuring("validation"):
+            loss = validation.loss(module)
         self._log.add(step, epoch=self._epoch(step), seconds=self._seconds(), validation_loss=loss)
         module.plateau.update(loss)
         self._validated_step = step
@@ -202,10 +212,13 @@ class RunCallback(pl.Callback):
         def write_state(path: Path) -> None:
             trainer.save_checkpoint(path, weights_only=False)
 
-        if self._publisher is not None:
-            self._publisher.save(write_state, self._log, info)
-        else:
-            trainer.save_checkpoint("unused: rank 0 writes", weights_only=False)
+        with self._heartbeat.stopwatch.measuring("checkpoint"):
+            if self._publisher is not None:
+                self._publisher.save(write_state, self._log, info)
+            else:
+                trainer.save_checkpoint("unused: rank 0 writes", weights_only=False)
+            # The others would wait for rank 0 in the next step, and call that time useful.
+            trainer.strategy.barrier("checkpoint")
         self._saved_step = step
         self._agreement.checkpoint_taken()
 

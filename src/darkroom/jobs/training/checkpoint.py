@@ -77,7 +77,9 @@ class CheckpointPublisher:
         parents: Sequence[Parent],
         keep_last: int,
         asynchronous: bool,
+        on_published: Callable[[int], None] = lambda _step: None,
     ) -> None:
+        self._on_published = on_published
         self._address = address
         self._config = config
         self._parents = tuple(parents)
@@ -130,6 +132,7 @@ class CheckpointPublisher:
                 best=self._best(info, artifact),
                 keep=self._newest_kept(),
             )
+            self._on_published(info.step)
             self._show_live(directory, log)
         except FencedError:
             self.fenced = True

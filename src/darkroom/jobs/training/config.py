@@ -112,8 +112,12 @@ class ComputeConfig(Config):
 class DataConfig(Config):
     """How the prepared data is fed."""
 
+    ingest: Literal["exact", "ray_data"] = "exact"
+    """exact: each worker reads and decodes its own rows, and a resume goes on at the very row.
+    ray_data: Ray Data decodes on spare CPUs and streams to the workers, and a resume starts the
+    epoch anew. See docs/verbs/train.md for when to take which."""
     shuffle_window: PositiveInt = 16
-    """Row groups shuffled together; the whole order is a function of seed and epoch."""
+    """Row groups shuffled together. exact: the whole order is a function of seed and epoch."""
     cache_mb: Annotated[int, operational(ge=0)] = 512
     """Decoded images are kept in memory when the whole split fits in so many MB per worker."""
     horizontal_flip: bool = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,8 @@ import ray.train.torch
 from darkroom.errors import TrainingError, WorkerLostError
 from darkroom.jobs.progress import Progress, progress
 from darkroom.jobs.training.config import WorkersConfig
+from darkroom.jobs.training.ledger import Ledger
+from darkroom.jobs.training.ledger_records import LedgerRecords
 from darkroom.jobs.training.monitor import RunMonitor
 
 logger = logging.getLogger(__name__)
@@ -69,15 +72,23 @@ def run_workers(
     workers: WorkersConfig,
     num_steps: int,
     stop: StopRequest,
+    ledger: Ledger,
+    records: LedgerRecords,
+    label: str,
+    datasets: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run `worker` on every rank until it ends; returns rank 0's value.
 
+    label: the run's name among metrics. datasets: what Ray Data splits over the workers.
+    The ledger is kept up to the workers' last word.
+
     Errors: TrainingError with the cause that Ray Train names, once restarts are used up.
     """
-    monitor: Any = RunMonitor.remote()  # type: ignore[attr-defined] # made by ray.remote
+    monitor: Any = RunMonitor.remote(label, ledger.highest_step)  # type: ignore[attr-defined] # made by ray.remote
     trainer = ray.train.torch.TorchTrainer(
         worker,
         train_loop_config={"settings": make_settings(monitor)},
+        datasets=datasets,
         torch_config=ray.train.torch.TorchConfig(timeout_s=workers.collective_timeout_seconds),
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers.num_workers,
@@ -93,7 +104,10 @@ def run_workers(
     fit = _Fit(trainer)
     fit.start()
     with progress(num_steps, "train", "step") as bar:
-        _attend(fit, monitor, bar, workers, stop)
+        _attend(
+            fit, monitor, bar, workers, stop, account=lambda: _account(monitor, ledger, records)
+        )
+    _account(monitor, ledger, records)
     return fit.outcome()
 
 
@@ -125,10 +139,13 @@ def _attend(
     bar: Progress,
     workers: WorkersConfig,
     stop: StopRequest,
+    *,
+    account: Callable[[], None],
 ) -> None:
     told, shown = False, 0
     while fit.is_alive():
         fit.join(timeout=_TICK_SECONDS)
+        account()
         try:
             if stop.arrived.is_set() and not told:
                 logger.warning("%s: saving a checkpoint, then stopping", stop.reason)
@@ -149,6 +166,18 @@ def _attend(
                 step,
             )
             ray.kill(actor, no_restart=True)
+
+
+def _account(monitor: Any, ledger: Ledger, records: LedgerRecords) -> None:
+    """Bring the ledger up to the workers' newest word, show it and put it on record."""
+    try:
+        times, checkpoint_step = ray.get(monitor.times.remote(), timeout=30)
+    except (ray.exceptions.RayError, TimeoutError):
+        return  # Their clocks go on; the next look sees everything.
+    ledger.take(times)
+    ledger.wait_for_workers(time.time())
+    monitor.show_ledger.remote(ledger.summary()["worker_seconds"])
+    records.write(ledger, checkpoint_step)
 
 
 def _show(bar: Progress, shown: int, row: dict[str, Any]) -> int:

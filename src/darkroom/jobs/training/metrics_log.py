@@ -30,6 +30,7 @@ _SCHEMA = pa.schema(
         ("memory_bytes", pa.float64()),
     ]
 )
+METRIC_COLUMNS = frozenset(_SCHEMA.names)
 _NOT_SCALARS = {"step", "epoch"}
 
 Row = dict[str, Any]

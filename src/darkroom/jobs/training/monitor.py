@@ -18,6 +18,9 @@ from typing import Any, Self
 
 import ray
 
+from darkroom.jobs.training.ledger import Seconds, Stopwatch, WorkerTimes
+from darkroom.jobs.training.telemetry import RunGauges
+
 BEAT_SECONDS = 1.0
 
 
@@ -43,32 +46,64 @@ class _Beat:
 
 @ray.remote(num_cpus=0, max_restarts=-1)
 class RunMonitor:
-    """Keeps the newest beat of each rank, the newest metrics, and the wish to stop."""
+    """Keeps the newest beat and account of each rank, the newest metrics, the wish to stop.
 
-    def __init__(self) -> None:
+    highest_step: the last step that an earlier driver's workers are known to have done.
+    """
+
+    def __init__(self, run: str = "", highest_step: int = 0) -> None:
+        self._gauges = RunGauges(run)
+        self._highest_step = highest_step
+        self._times: dict[str, WorkerTimes] = {}
+        self._checkpoint_step = 0
         self._beats: dict[int, _Beat] = {}
         self._metrics: dict[str, Any] = {}
         self._starts: list[int] = []
         self._stop_reason: str | None = None
 
-    def beat(self, address: WorkerAddress, step: int, actor: Any) -> str | None:
+    def beat(self, address: WorkerAddress, step: int, actor: Any, times: WorkerTimes) -> str | None:
         """Take a rank's sign of life; returns the reason to stop, if there is one."""
         self._beats[address.rank] = _Beat(address, actor, step, time.monotonic())
+        self._take_times(times)
         return self._stop_reason
 
-    def leave(self, address: WorkerAddress) -> None:
+    def leave(self, address: WorkerAddress, times: WorkerTimes) -> None:
         """A rank has ended its work: silence is expected from now on."""
+        self._take_times(times)
         beat = self._beats.get(address.rank)
         if beat is not None and beat.address == address:
             del self._beats[address.rank]
+
+    def _take_times(self, times: WorkerTimes) -> None:
+        self._times[times.worker] = times
+        self._highest_step = max(self._highest_step, times.step)
+        self._gauges.show_step(times.step, rank=times.rank)
+
+    def times(self) -> tuple[list[WorkerTimes], int]:
+        """The newest account of every worker process that has lived; the newest checkpoint."""
+        return list(self._times.values()), self._checkpoint_step
+
+    def highest_step(self) -> int:
+        """The last step that any attempt is known to have done."""
+        return self._highest_step
+
+    def show_ledger(self, worker_seconds: Seconds) -> None:
+        """Show the driver's totals as metrics."""
+        self._gauges.show_ledger(worker_seconds)
+
+    def checkpoint_published(self, step: int) -> None:
+        """A checkpoint of this step can be resumed from."""
+        self._checkpoint_step = step
+        self._gauges.show_checkpoint(step)
 
     def request_stop(self, reason: str) -> None:
         """Ask all ranks to save and return."""
         self._stop_reason = reason
 
     def post_metrics(self, row: dict[str, Any]) -> None:
-        """Take the newest metrics row, for the progress bar."""
+        """Take the newest metrics row, for the progress bar and for Prometheus."""
         self._metrics = row
+        self._gauges.show_row(row)
 
     def post_start(self, step: int) -> None:
         """A worker group begins (again) at this step."""
@@ -101,6 +136,9 @@ class Heartbeat:
         self._actor = ray.get_runtime_context().current_actor
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._joined_at = time.time()
+        self._first_step = 0
+        self.stopwatch = Stopwatch()
         self.step = 0
         self.stop_reason: str | None = None
 
@@ -111,11 +149,26 @@ class Heartbeat:
     def __exit__(self, *exc: object) -> None:
         self._ended.set()
         self._thread.join(timeout=10 * BEAT_SECONDS)
-        self._monitor.leave.remote(self._address)
+        self._monitor.leave.remote(self._address, self._times())
+
+    def highest_step(self) -> int:
+        """The last step that any attempt is known to have done; 0 when the monitor is away."""
+        try:
+            return int(ray.get(self._monitor.highest_step.remote(), timeout=30))
+        except (ray.exceptions.RayError, TimeoutError):
+            return 0  # Steps that are redone would then be called useful; nothing worse.
+
+    def begin_at(self, step: int) -> None:
+        """The step that this worker's training goes on from."""
+        self.step = self._first_step = step
 
     def post_metrics(self, row: dict[str, Any]) -> None:
         """Show a metrics row on the driver's progress bar."""
         self._monitor.post_metrics.remote(row)
+
+    def checkpoint_published(self, step: int) -> None:
+        """Tell of a checkpoint that can be resumed from."""
+        self._monitor.checkpoint_published.remote(step)
 
     def report_start(self, step: int) -> None:
         """Tell the driver's log where this start of the workers begins."""
@@ -123,9 +176,19 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
-            answer = self._monitor.beat.remote(self._address, self.step, self._actor)
+            answer = self._monitor.beat.remote(self._address, self.step, self._actor, self._times())
             try:
                 self.stop_reason = ray.get(answer, timeout=30) or self.stop_reason
             except (ray.exceptions.RayError, TimeoutError):
                 # The monitor restarts by itself; a lost beat is not worth losing the run.
                 continue
+
+    def _times(self) -> WorkerTimes:
+        return WorkerTimes(
+            rank=self._address.rank,
+            worker=str(self._address),
+            joined_at=self._joined_at,
+            first_step=self._first_step,
+            step=self.step,
+            seconds=self.stopwatch.seconds(),
+        )

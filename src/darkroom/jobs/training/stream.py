@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -27,11 +27,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from darkroom.errors import DataError
+from darkroom.jobs.training.ledger import Stopwatch
 from darkroom.jobs.training.plan import DataPlan, RowGroup
 from darkroom.storage import Artifact
 
 _BATCHES_AHEAD = 2
-_NO_LABEL = -1
+NO_LABEL = -1
 
 
 class Batch(TypedDict):
@@ -40,6 +41,24 @@ class Batch(TypedDict):
     image: torch.Tensor
     label: torch.Tensor
     micro_step: int
+
+
+class TrainingStream(Protocol):
+    """What feeds a rank, as the callback knows it."""
+
+    first_micro_step: int
+    """Where a start begins; set before the first batch is taken."""
+    first_epoch: int
+    """The epoch that the checkpoint lies in; a stream that can seek needs only the step."""
+    wait_seconds: float
+    """Time that training has waited for batches."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def epoch_at(self, micro_step: int) -> int:
+        """The epoch that a micro-batch starts in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +101,7 @@ class ImageRows:
         self._tables: OrderedDict[int, pa.Table] = OrderedDict()
         # A batch may straddle two windows, and each of them draws on all of its groups.
         self._groups_kept = 2 * plan.shuffle_window
-        self._labels = np.full(plan.num_rows, _NO_LABEL, dtype=np.int64)
+        self._labels = np.full(plan.num_rows, NO_LABEL, dtype=np.int64)
         self._decoded: NDArray[np.uint8] | None = None
         self._known = np.zeros(plan.num_rows, dtype=bool)
         if plan.num_rows * shape.num_bytes <= cache_bytes:
@@ -110,8 +129,9 @@ class ImageRows:
         table = self._table(number)
         index = row - int(self._plan.starts[number])
         label = table["label"][index].as_py()
-        self._labels[row] = _NO_LABEL if label is None else label
-        return self._decode(table["image"][index].as_py(), table["id"][index].as_py())
+        self._labels[row] = NO_LABEL if label is None else label
+        encoded, row_id = table["image"][index].as_py(), table["id"][index].as_py()
+        return decode_image(encoded, row_id, self._shape)
 
     def _table(self, number: int) -> pa.Table:
         if number not in self._tables:
@@ -126,18 +146,19 @@ class ImageRows:
         self._tables.move_to_end(number)
         return self._tables[number]
 
-    def _decode(self, encoded: bytes, row_id: str) -> NDArray[np.uint8]:
-        shape = self._shape
-        with Image.open(io.BytesIO(encoded), formats=["PNG", "JPEG", "WEBP"]) as image:
-            pixels = np.asarray(image.convert("L" if shape.channels == 1 else "RGB"))
-        if pixels.shape[:2] != (shape.height, shape.width):
-            raise DataError(
-                f"row {row_id}",
-                f"{pixels.shape[0]}x{pixels.shape[1]}",
-                f"the dataset says {shape.height}x{shape.width}",
-                "prepare it again with image_size set",
-            )
-        return pixels.reshape(shape.height, shape.width, shape.channels).transpose(2, 0, 1)
+
+def decode_image(encoded: bytes, row_id: str, shape: ImageShape) -> NDArray[np.uint8]:
+    """One encoded image as uint8 (C, H, W). Errors: DataError when it has another size."""
+    with Image.open(io.BytesIO(encoded), formats=["PNG", "JPEG", "WEBP"]) as image:
+        pixels = np.asarray(image.convert("L" if shape.channels == 1 else "RGB"))
+    if pixels.shape[:2] != (shape.height, shape.width):
+        raise DataError(
+            f"row {row_id}",
+            f"{pixels.shape[0]}x{pixels.shape[1]}",
+            f"the dataset says {shape.height}x{shape.width}",
+            "prepare it again with image_size set",
+        )
+    return pixels.reshape(shape.height, shape.width, shape.channels).transpose(2, 0, 1)
 
 
 class BatchStream:
@@ -147,11 +168,20 @@ class BatchStream:
     keeps its own epoch logic out of the data order.
     """
 
-    def __init__(self, rows: ImageRows, plan: DataPlan, *, num_micro_steps: int) -> None:
+    def __init__(
+        self,
+        rows: ImageRows,
+        plan: DataPlan,
+        *,
+        num_micro_steps: int,
+        stopwatch: Stopwatch | None = None,
+    ) -> None:
         self._rows = rows
         self._plan = plan
         self._num_micro_steps = num_micro_steps
+        self._stopwatch = stopwatch or Stopwatch()
         self.first_micro_step = 0
+        self.first_epoch = 0
         self.wait_seconds = 0.0
 
     def __len__(self) -> int:
@@ -179,7 +209,8 @@ class BatchStream:
         try:
             while True:
                 started = time.perf_counter()
-                item = ahead.get()
+                with self._stopwatch.measuring("data_wait"):
+                    item = ahead.get()
                 self.wait_seconds += time.perf_counter() - started
                 if item is None:
                     return

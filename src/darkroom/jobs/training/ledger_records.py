@@ -1,0 +1,102 @@
+"""Keeps a run's ledger where the next driver finds it: one small object per driver.
+
+`<output>/ledger/<driver>.json` is written by its own driver alone, every few seconds and with
+every attempt and checkpoint, so no write needs to be conditional, and a driver that is killed
+leaves its account up to a few seconds before. The published model's manifest takes the whole
+ledger in; the records are deleted after that.
+
+The ledger must never hold a run up: writing happens in a thread, and a failure is logged.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from darkroom.errors import DarkroomError
+from darkroom.jobs.training.ledger import Attempt, Ledger
+from darkroom.storage import PointerState, RunPointer, open_store, parse_uri
+
+logger = logging.getLogger(__name__)
+
+LEDGER_PREFIX = "ledger"
+RECORD_SECONDS = 5.0
+"""At most so much of a killed driver's account is missing; it then counts as lost."""
+
+
+class LedgerRecords:
+    """One driver's view of the records: reads the others', writes its own."""
+
+    def __init__(self, pointer: RunPointer) -> None:
+        self._store = open_store(parse_uri(str(pointer.output), field="output") / LEDGER_PREFIX)
+        self._driver = pointer.owner
+        self._run = _run_key(pointer.state)
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._pending: Future[None] | None = None
+        self._written_at = 0.0
+        self._written: tuple[int, int] = (0, 0)
+
+    def earlier(self) -> list[Attempt]:
+        """The attempts of this run's other drivers; what cannot be read is left out, and said."""
+        found: list[Attempt] = []
+        for info in list(self._store.list()):
+            try:
+                record = json.loads(self._store.get(info.key))
+                if record["run"] == self._run and record["driver"] != self._driver:
+                    found += [Attempt.from_dict(values) for values in record["attempts"]]
+            except (DarkroomError, ValueError, KeyError, TypeError) as error:
+                logger.warning("%s/%s is left out: %s", self._store.root, info.key, error)
+        return found
+
+    def write(self, ledger: Ledger, checkpoint_step: int = 0) -> None:
+        """Write in the background when it is time, or with a new attempt or checkpoint."""
+        state = (len(ledger.own), checkpoint_step)
+        due = time.monotonic() - self._written_at >= RECORD_SECONDS or state != self._written
+        if not due or (self._pending is not None and not self._pending.done()):
+            return
+        self._written_at, self._written = time.monotonic(), state
+        self._pending = self._executor.submit(self._put, self._record(ledger))
+
+    def close(self, ledger: Ledger) -> None:
+        """Write the last word and end the thread."""
+        self._executor.submit(self._put, self._record(ledger))
+        self._executor.shutdown(wait=True)
+
+    def delete(self) -> None:
+        """Remove all records: the published manifest has them."""
+        self._executor.shutdown(wait=True)
+        self._store.delete([info.key for info in self._store.list()])
+
+    def _record(self, ledger: Ledger) -> bytes:
+        attempts = [attempt.to_dict() for attempt in ledger.own]
+        record = {"run": self._run, "driver": self._driver, "attempts": attempts}
+        return json.dumps(record, indent=1).encode()
+
+    def _put(self, record: bytes) -> None:
+        try:
+            self._store.put(f"{self._driver}.json", record)
+        except DarkroomError as error:
+            logger.warning("the ledger could not be written: %s", error)
+
+
+def _run_key(state: PointerState) -> str:
+    """The same for all drivers of one run, another for a run that overwrites it."""
+    parents = sorted(parent.digest for parent in state.parents)
+    return " ".join([state.config_digest, *parents, state.supersedes or ""])
+
+
+def command_began_at() -> float:
+    """Wall clock when this run began: the process's own start where it is `darkroom`'s.
+
+    Inside another program a run begins when it is called.
+    """
+    program = Path(sys.argv[0])
+    if program.name == "darkroom" or program.parts[-2:] == ("darkroom", "__main__.py"):
+        return min(float(psutil.Process().create_time()), time.time())
+    return time.time()

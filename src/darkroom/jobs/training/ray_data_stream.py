@@ -1,0 +1,176 @@
+"""The other ingest: Ray Data decodes on spare CPUs and streams uint8 batches to the workers.
+
+One item per Parquet row group is shuffled anew in every epoch; tasks read the row group through
+the dataset's manifest (page checksums verified) and decode it; the rows are split evenly over
+the ranks and shuffled once more within a buffer. What is left of an epoch after whole batches
+is dropped, so that all ranks take as many.
+
+Blocks arrive in the order in which tasks finish. No count of batches therefore names rows, and
+the smallest thing that is the same in every run is a whole epoch: that is the grain of a resume.
+A run that resumes starts the epoch anew that its checkpoint lies in, and sees the rows of that
+epoch's beginning twice. The exact order, and seeking in it, is `stream.py`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+from numpy.typing import NDArray
+
+from darkroom.errors import ConfigError, DataError, IntegrityError
+from darkroom.jobs.training.config import WorkersConfig
+from darkroom.jobs.training.ledger import Stopwatch
+from darkroom.jobs.training.seeding import DATA_ORDER, derive_seed
+from darkroom.jobs.training.stream import (
+    NO_LABEL,
+    Batch,
+    ImageShape,
+    decode_image,
+    row_groups,
+)
+from darkroom.storage import Artifact, open_artifact
+
+logger = logging.getLogger(__name__)
+
+TRAIN_SHARD = "train"
+_SHUFFLE_BATCHES = 8
+"""Batches in the buffer that rows of neighbouring row groups are mixed in."""
+
+
+def decoded_dataset(
+    dataset: Artifact, shape: ImageShape, *, limit: int | None, workers: WorkersConfig
+) -> ray.data.Dataset:
+    """The training split: columns image uint8 (C, H, W) and label int64 (-1: none), in no order.
+
+    Errors: ConfigError when the workers leave no CPU to decode on; Ray Data would wait for ever.
+    """
+    _require_spare_cpu(workers)
+    items = [
+        {"file": group.file, "group": group.index, "num_rows": group.num_rows}
+        for group in row_groups(dataset, "train", limit)
+    ]
+    # A block per row group: a task decodes one, and no more than that is done again.
+    refs = ray.data.from_items(items, override_num_blocks=len(items))
+    return refs.random_shuffle().map_batches(
+        _decode_groups,
+        batch_size=1,
+        fn_kwargs={"uri": str(dataset.uri), "digest": dataset.digest, "shape": shape},
+    )
+
+
+def _require_spare_cpu(workers: WorkersConfig) -> None:
+    taken = workers.num_workers * workers.cpus_per_worker
+    cpus = ray.cluster_resources().get("CPU", 0.0)
+    if cpus < math.floor(taken) + 1:
+        raise ConfigError(
+            "data.ingest",
+            "ray_data",
+            f"{workers.num_workers} workers take {taken:g} of the cluster's {cpus:g} CPUs and "
+            f"leave none to decode on",
+            "add CPUs, lower workers.num_workers or workers.cpus_per_worker, or set "
+            "data.ingest to exact",
+        )
+
+
+def _decode_groups(
+    batch: dict[str, NDArray[Any]], *, uri: str, digest: str, shape: ImageShape
+) -> dict[str, NDArray[Any]]:
+    """Row groups to rows; runs in Ray Data's tasks."""
+    images, labels = [], []
+    for file, group, num_rows in zip(batch["file"], batch["group"], batch["num_rows"], strict=True):
+        table = _parquet_file(uri, digest, str(file)).read_row_group(
+            int(group), columns=["id", "image", "label"]
+        )
+        for row in table.slice(0, int(num_rows)).to_pylist():
+            images.append(decode_image(row["image"], row["id"], shape))
+            labels.append(NO_LABEL if row["label"] is None else row["label"])
+    return {"image": np.stack(images), "label": np.array(labels, dtype=np.int64)}
+
+
+@lru_cache(maxsize=2)
+def _opened(uri: str, digest: str) -> Artifact:
+    """The dataset, opened once per process. Errors: IntegrityError when it is another one now."""
+    dataset = open_artifact(uri, kind="dataset")
+    if dataset.digest != digest:
+        raise IntegrityError(f"{uri}: was published anew since this run began")
+    return dataset
+
+
+@lru_cache(maxsize=64)
+def _parquet_file(uri: str, digest: str, name: str) -> Any:
+    return _opened(uri, digest).parquet_file(name)
+
+
+class RayDataStream:
+    """One rank's micro-batches from its shard, epoch after epoch."""
+
+    def __init__(
+        self,
+        shard: ray.data.DataIterator,
+        *,
+        seed: int,
+        batch_size: int,
+        batches_per_epoch: int,
+        num_micro_steps: int,
+        stopwatch: Stopwatch,
+    ) -> None:
+        self._shard = shard
+        self._seed = seed
+        self._batch_size = batch_size
+        self._batches_per_epoch = batches_per_epoch
+        self._num_micro_steps = num_micro_steps
+        self._stopwatch = stopwatch
+        self._epoch = self._taken = 0
+        self.first_micro_step = 0
+        self.first_epoch = 0
+        self.wait_seconds = 0.0
+
+    def __len__(self) -> int:
+        return self._num_micro_steps
+
+    def epoch_at(self, micro_step: int) -> int:
+        """The epoch of the batch that was handed out last, or the next one after its end."""
+        return self._epoch + (self._taken == self._batches_per_epoch)
+
+    # Lightning takes a loader that has these for resumable; the callback keeps the epoch.
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the checkpoint's manifest says in which epoch it lies."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = self._batches()
+        for micro_step in range(self.first_micro_step, self._num_micro_steps):
+            before = self._stopwatch.seconds()["data_wait"]
+            with self._stopwatch.measuring("data_wait"):
+                batch = next(batches)
+            self.wait_seconds += self._stopwatch.seconds()["data_wait"] - before
+            yield {"image": batch["image"], "label": batch["label"], "micro_step": micro_step}
+
+    def _batches(self) -> Iterator[dict[str, Any]]:
+        self._epoch = self.first_epoch
+        while True:
+            self._taken = 0
+            for batch in self._shard.iter_torch_batches(
+                batch_size=self._batch_size,
+                drop_last=True,
+                prefetch_batches=2,
+                local_shuffle_buffer_size=_SHUFFLE_BATCHES * self._batch_size,
+                local_shuffle_seed=derive_seed(self._seed, DATA_ORDER, self._epoch) % 2**32,
+            ):
+                if self._taken == self._batches_per_epoch:
+                    break
+                self._taken += 1
+                yield batch
+            if not self._taken:
+                raise DataError("data.ingest", "ray_data", "an epoch held no whole batch")
+            self._epoch += 1

@@ -1,0 +1,87 @@
+"""A run's figures as Prometheus metrics, through Ray's own endpoint on each node.
+
+Ray prefixes every name with `ray_`. All are gauges tagged with `run`, the run's output URI; the
+ledger's one has a tag `part` besides. They live in the run's monitor, so they are there for as
+long as the run is. Charts and alerts use these names: `METRICS` is what they are held to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ray.util.metrics import Gauge
+
+from darkroom.jobs.training.ledger import Part
+
+PREFIX = "darkroom_train_"
+
+OF_THE_LOG = {
+    "epoch": "Epoch of the data that the newest logged step is in",
+    "loss": "Training loss, mean since the logged step before",
+    "validation_loss": "Loss of the EMA weights on fixed validation images",
+    "learning_rate": "Learning rate",
+    "grad_norm": "Global gradient norm before clipping",
+    "param_norm": "Global norm of the weights",
+    "images_per_second": "Images that all workers trained on per second",
+    "data_wait_share": "Share of rank 0's time spent waiting for data",
+    "memory_bytes": "Memory of rank 0: peak allocated on a GPU, else resident",
+}
+"""Columns of the metrics log, as they were last logged."""
+
+OF_THE_RUN = {
+    "step": "Optimizer steps done",
+    "checkpoint_step": "Step of the newest checkpoint that can be resumed from",
+    "checkpoint_age_seconds": "Seconds of training since the newest published checkpoint",
+    "worker_seconds": "Worker-seconds of the whole run by part, all attempts together",
+    "goodput": "Useful share of all worker-seconds so far",
+}
+
+METRICS = {PREFIX + name: text for name, text in (OF_THE_LOG | OF_THE_RUN).items()}
+"""Every metric that a training run exports, without Ray's prefix."""
+
+
+class RunGauges:
+    """One run's gauges in the process that makes this."""
+
+    def __init__(self, run: str) -> None:
+        self._gauges = {
+            name: Gauge(
+                name,
+                description=text,
+                tag_keys=("run", "part") if name.endswith("worker_seconds") else ("run",),
+            )
+            for name, text in METRICS.items()
+        }
+        for gauge in self._gauges.values():
+            gauge.set_default_tags({"run": run})
+        self._published_at = time.monotonic()
+
+    def show_row(self, row: Mapping[str, Any]) -> None:
+        """A row of the metrics log; what it lacks stays as it was."""
+        for name in OF_THE_LOG:
+            if row.get(name) is not None:
+                self._set(name, row[name])
+
+    def show_step(self, step: int, *, rank: int) -> None:
+        """A rank's sign of life; the age of the newest checkpoint goes on with it."""
+        if rank == 0:
+            self._set("step", step)
+            self._set("checkpoint_age_seconds", time.monotonic() - self._published_at)
+
+    def show_checkpoint(self, step: int) -> None:
+        """A checkpoint was published."""
+        self._published_at = time.monotonic()
+        self._set("checkpoint_step", step)
+        self._set("checkpoint_age_seconds", 0.0)
+
+    def show_ledger(self, worker_seconds: Mapping[Part, float]) -> None:
+        """Totals by part."""
+        for part, seconds in worker_seconds.items():
+            self._set("worker_seconds", seconds, {"part": part})
+        total = sum(worker_seconds.values())
+        self._set("goodput", worker_seconds["useful"] / total if total else 0.0)
+
+    def _set(self, name: str, value: float, tags: dict[str, str] | None = None) -> None:
+        self._gauges[PREFIX + name].set(float(value), tags=tags or {})

@@ -1,0 +1,101 @@
+"""`data.ingest: ray_data` trains on every row, resumes at an epoch, and refuses what would hang."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from tests.helpers.tiny_artifacts import NUM_TRAIN, publish_digits, split_digits
+from tests.helpers.training import pointer_of, started, train_config, wait_for_step
+
+from darkroom.errors import ConfigError
+from darkroom.jobs.training.config import WorkersConfig
+from darkroom.jobs.training.ledger import Stopwatch
+from darkroom.jobs.training.ray_data_stream import RayDataStream, decoded_dataset
+from darkroom.jobs.training.stream import ImageShape
+from darkroom.storage import open_artifact
+
+SHAPE = ImageShape(8, 8, 1)
+
+
+@pytest.fixture(scope="module")
+def data(s3_session_uri: str) -> str:
+    uri = f"{s3_session_uri}/digits-ray-data"
+    publish_digits(uri)
+    return uri
+
+
+def fingerprint(image: Any, label: Any) -> tuple[str, int]:
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest(), int(label)
+
+
+def batches_of(stream: RayDataStream) -> list[tuple[int, Counter[tuple[str, int]]]]:
+    """Of every batch: its epoch, and what is in it."""
+    found = []
+    for batch in stream:
+        assert batch["image"].dtype.is_floating_point is False
+        pairs = zip(batch["image"].numpy(), batch["label"].numpy(), strict=True)
+        found.append((stream.epoch_at(0), Counter(fingerprint(*pair) for pair in pairs)))
+    return found
+
+
+def test_an_epoch_holds_every_row_once_in_another_order_each_time(
+    data: str, ray_local: None
+) -> None:
+    dataset = open_artifact(data)
+    decoded = decoded_dataset(dataset, SHAPE, limit=None, workers=WorkersConfig())
+    (shard,) = decoded.streaming_split(1, equal=True)
+    per_epoch = NUM_TRAIN // 32
+    stream = RayDataStream(
+        shard, seed=0, batch_size=32, batches_per_epoch=per_epoch,
+        num_micro_steps=2 * per_epoch, stopwatch=Stopwatch(),
+    )  # fmt: skip
+    stream.first_epoch = 3
+    batches = batches_of(stream)
+    assert [epoch for epoch, _ in batches] == [3] * (per_epoch - 1) + [4] * per_epoch + [5]
+    images, labels = split_digits("train")
+    real = Counter(fingerprint(*pair) for pair in zip(images, labels, strict=True))
+    for first in (0, per_epoch):
+        seen = sum((rows for _, rows in batches[first : first + per_epoch]), Counter())
+        assert not seen - real, "nothing that is not there, nothing twice"
+        assert seen.total() == per_epoch * 32 > NUM_TRAIN - 32
+    assert batches[0][1] != batches[per_epoch][1]
+    assert stream.wait_seconds > 0
+
+
+def test_workers_that_leave_no_cpu_are_refused(data: str, ray_local: None) -> None:
+    cpus = int(ray.cluster_resources()["CPU"])
+    with pytest.raises(ConfigError, match="leave none to decode on"):
+        decoded_dataset(
+            open_artifact(data), SHAPE, limit=None, workers=WorkersConfig(num_workers=cpus)
+        )
+
+
+@pytest.mark.timeout(600)
+def test_a_stopped_run_starts_its_epoch_anew_and_ends(
+    data: str, bucket_uri: str, tmp_path: Path
+) -> None:
+    config = train_config(
+        data, bucket_uri, max_steps=60, data={"ingest": "ray_data"}, workers={"num_workers": 2}
+    )
+    with started(config, tmp_path) as run:
+        wait_for_step(run, bucket_uri, 20)
+        run.process.send_signal(signal.SIGTERM)
+        assert run.wait() == 143, run.log.read_text()[-4000:]
+    state = pointer_of(bucket_uri)
+    assert state is not None
+    assert 20 <= state.step < 60
+    with started(config, tmp_path) as run:
+        assert run.wait() == 0, run.log.read_text()[-4000:]
+    assert f"resuming from step {state.step}" in run.log.read_text()
+    model = open_artifact(bucket_uri, kind="model")
+    log = model.read_table("metrics.parquet").to_pydict()
+    assert log["step"] == list(range(5, 61, 5))
+    assert log["loss"][-1] < log["loss"][0]
+    assert log["epoch"] == sorted(log["epoch"])

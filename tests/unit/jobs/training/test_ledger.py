@@ -1,0 +1,206 @@
+"""Every worker-second is in exactly one part, whatever happens to workers and drivers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from darkroom.config import JobConfig
+from darkroom.jobs.training.ledger import (
+    PARTS,
+    Attempt,
+    Ledger,
+    Part,
+    Seconds,
+    Stopwatch,
+    WorkerTimes,
+    summary,
+)
+from darkroom.jobs.training.ledger_records import LedgerRecords
+from darkroom.storage import RunPointer
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def times(rank: int, worker: str, joined_at: float, *, first_step: int = 0, step: int = 0,
+          **seconds: float) -> WorkerTimes:  # fmt: skip
+    parts: Seconds = dict.fromkeys(PARTS, 0.0)
+    for part in PARTS:
+        parts[part] = seconds.get(part, 0.0)
+    return WorkerTimes(rank, worker, joined_at, first_step, step, parts)
+
+
+def balanced(ledger: Ledger) -> None:
+    for attempt in ledger.attempts:
+        wall = attempt.num_workers * (attempt.until - attempt.began_at)
+        assert sum(attempt.seconds.values()) == pytest.approx(wall)
+    for before, after in zip(ledger.own, ledger.own[1:], strict=False):
+        assert before.until == after.began_at
+
+
+def test_a_stopwatch_runs_one_part_at_a_time() -> None:
+    clock = Clock()
+    watch = Stopwatch(clock=clock)
+    clock.now += 3
+    assert watch.switch("useful") == "startup"
+    clock.now += 5
+    with watch.measuring("validation"):
+        clock.now += 2
+        with watch.measuring("data_wait"):
+            clock.now += 1
+    clock.now += 4
+    assert watch.seconds() == {
+        "startup": 3, "data_wait": 1, "useful": 9, "redone": 0, "validation": 2, "checkpoint": 0,
+        "lost": 0,
+    }  # fmt: skip
+
+
+def test_a_stopwatch_read_by_another_thread_loses_nothing() -> None:
+    watch = Stopwatch()
+    done = threading.Event()
+    sums: list[float] = []
+
+    def read() -> None:
+        while not done.is_set():
+            sums.append(sum(watch.seconds().values()))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(2000):
+        with watch.measuring("data_wait"):
+            pass
+    done.set()
+    reader.join()
+    assert sums == sorted(sums)
+
+
+def test_an_undisturbed_attempt_sums_to_its_wall_time() -> None:
+    ledger = Ledger(driver="a", num_workers=2, began_at=1000)
+    ledger.wait_for_workers(1004)
+    assert ledger.own[0].seconds["startup"] == 8
+    ledger.take([times(0, "w0", 1010, step=7, startup=2, useful=30, data_wait=3),
+                 times(1, "w1", 1011, step=7, startup=1, useful=31, data_wait=2)])  # fmt: skip
+    balanced(ledger)
+    ledger.spend("checkpoint", 1050)
+    ledger.end("completed", 1052)
+    balanced(ledger)
+    (attempt,) = ledger.attempts
+    assert attempt.ending == "completed"
+    assert attempt.until == 1052
+    assert attempt.seconds["useful"] == 61
+    assert attempt.seconds["startup"] == 10 + 11 + 3 + 2 * 2
+    assert summary([attempt])["goodput"] == pytest.approx(61 / 104)
+
+
+def test_a_lost_worker_begins_a_new_attempt_and_the_silence_is_lost() -> None:
+    ledger = Ledger(driver="a", num_workers=2, began_at=0)
+    first = [times(0, "w0", 10, step=40, useful=20), times(1, "w1", 10, step=41, useful=18)]
+    ledger.take(first)
+    again = times(0, "w2", 45, first_step=30, step=30, startup=3)
+    ledger.take([*first, again])
+    balanced(ledger)
+    one, two = ledger.attempts
+    assert (one.ending, one.until, one.last_step) == ("worker_lost", 45, 41)
+    assert one.seconds["lost"] == 15 + 17
+    assert ledger.highest_step == 41
+    ledger.take(
+        [
+            *first,
+            times(0, "w2", 45, first_step=30, step=50, startup=3, redone=8, useful=9),
+            times(1, "w3", 46, first_step=30, step=50, startup=2, redone=8, useful=9),
+        ]
+    )
+    ledger.end("completed", 66)
+    balanced(ledger)
+    assert (two.ending, ledger.attempts[1].first_step) == ("completed", 30)
+    assert ledger.summary()["steps_redone"] == 11
+    assert ledger.summary()["num_attempts"] == 2
+
+
+def test_a_killed_driver_is_closed_by_the_next_one() -> None:
+    killed = Ledger(driver="a", num_workers=1, began_at=0)
+    killed.take([times(0, "w0", 5, step=12, useful=10)])
+    record = [Attempt.from_dict(json.loads(json.dumps(a.to_dict()))) for a in killed.attempts]
+    after = Ledger(driver="b", num_workers=1, began_at=31, earlier=record)
+    first = after.attempts[0]
+    assert (first.ending, first.until, first.seconds["lost"]) == ("killed", 31, 16)
+    after.take([times(0, "w1", 35, first_step=10, step=20, redone=2, useful=8)])
+    after.end("completed", 50)
+    balanced(after)
+    whole = after.summary()
+    assert whole["wall_seconds"] == 50
+    assert sum(whole["worker_seconds"].values()) == pytest.approx(50)
+    assert whole["steps_redone"] == 2
+
+
+def test_the_pause_after_a_stop_is_nobodys() -> None:
+    stopped = Ledger(driver="a", num_workers=1, began_at=0)
+    stopped.take([times(0, "w0", 1, step=5, useful=4)])
+    stopped.end("interrupted", 6)
+    after = Ledger(driver="b", num_workers=1, began_at=1000, earlier=stopped.attempts)
+    after.end("completed", 1001)
+    assert after.summary()["wall_seconds"] == 7
+    assert after.summary()["worker_seconds"]["lost"] == 0
+
+
+def test_what_a_failure_leaves_is_lost() -> None:
+    ledger = Ledger(driver="a", num_workers=1, began_at=0)
+    ledger.take([times(0, "w0", 1, step=5, useful=4)])
+    ledger.end("failed", 20)
+    assert ledger.own[0].seconds["lost"] == 15
+
+
+def test_a_worker_that_is_told_of_again_is_counted_once() -> None:
+    ledger = Ledger(driver="a", num_workers=1, began_at=0)
+    for useful in (1.0, 2.0, 3.0):
+        ledger.take([times(0, "w0", 1, step=5, useful=useful)])
+    balanced(ledger)
+    assert ledger.own[0].seconds["useful"] == 3
+    assert len(ledger.own) == 1
+
+
+def test_a_missing_workers_time_is_lost() -> None:
+    ledger = Ledger(driver="a", num_workers=2, began_at=0)
+    ledger.take([times(0, "w0", 2, step=1, useful=6)])
+    ledger.take([times(0, "w0", 2, step=1, useful=6), times(0, "w2", 20, first_step=1)])
+    balanced(ledger)
+    assert ledger.own[0].seconds["lost"] == 12 + 20
+
+
+def test_clocks_that_disagree_never_make_time_negative() -> None:
+    ledger = Ledger(driver="a", num_workers=1, began_at=100)
+    ledger.take([times(0, "w0", 90, step=1, useful=30)])  # a clock that is behind
+    ledger.take([times(0, "w0", 90, step=1, useful=30), times(0, "w1", 110, first_step=1)])
+    ledger.end("completed", 105)
+    balanced(ledger)
+    parts: dict[Part, float] = ledger.summary()["worker_seconds"]
+    assert all(seconds >= 0 for seconds in parts.values())
+
+
+def test_records_outlive_their_driver_and_belong_to_one_run(tmp_path: Path) -> None:
+    output = str(tmp_path / "run")
+    config = JobConfig(output=output)
+    one = LedgerRecords(RunPointer.claim(output, owner="a", config=config))
+    ledger = Ledger(driver="a", num_workers=1, began_at=0)
+    ledger.take([times(0, "w0", 1, step=5, useful=4)])
+    assert one.earlier() == []
+    one.write(ledger, checkpoint_step=5)
+    one.close(ledger)
+    two = LedgerRecords(RunPointer.claim(output, owner="b", config=config))
+    assert [a.to_dict() for a in two.earlier()] == [a.to_dict() for a in ledger.own]
+    (tmp_path / "run" / "ledger" / "broken.json").write_text("{")
+    assert isinstance(two.earlier(), list)  # a damaged record never stops a run
+    other = JobConfig(output=output, seed=1, on_existing="overwrite")
+    three = LedgerRecords(RunPointer.claim(output, owner="c", config=other))
+    (tmp_path / "run" / "ledger" / "broken.json").unlink()
+    assert three.earlier() == []
+    three.delete()
+    assert not list((tmp_path / "run" / "ledger").glob("*.json"))
