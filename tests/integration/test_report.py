@@ -172,7 +172,9 @@ def test_a_model_alone_gives_a_page_without_the_missing_parts(
     finished: Run, tmp_path: Path
 ) -> None:
     _, page = report(tmp_path / "pages" / "report", finished.model)
-    assert headings(page) == ["Pictures", "Training", "Forward process", "Settings", "Provenance"]
+    assert headings(page) == [
+        "Pictures", "Training", "Goodput", "Forward process", "Settings", "Provenance"
+    ]  # fmt: skip
     assert "generated, class" not in page
     assert "<h1>report</h1>" in page
 
@@ -183,6 +185,7 @@ def test_data_that_is_gone_or_new_is_not_shown(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "data")
     _, page = report(tmp_path / "gone", model)
     assert "Pictures" not in headings(page)
+    assert "Goodput" not in headings(page), "this model has no ledger"
     publish_digits(tmp_path / "data", parents=[SOURCE])
     _, page = report(tmp_path / "new", model)
     assert "Pictures" not in headings(page)
