@@ -56,9 +56,10 @@ def decoded_dataset(
         {"file": group.file, "group": group.index, "num_rows": group.num_rows}
         for group in row_groups(dataset, "train", limit)
     ]
-    # A block per row group: a task decodes one, and no more than that is done again.
+    # A block per row group: a task decodes one, and the order of blocks, drawn anew for each
+    # epoch, is an order of row groups that no task had to move.
     refs = ray.data.from_items(items, override_num_blocks=len(items))
-    return refs.random_shuffle().map_batches(
+    return refs.randomize_block_order().map_batches(
         _decode_groups,
         batch_size=1,
         fn_kwargs={"uri": str(dataset.uri), "digest": dataset.digest, "shape": shape},
