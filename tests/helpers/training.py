@@ -85,7 +85,7 @@ class Run:
     def exported_metrics(self) -> str:
         """What Prometheus would scrape from Ray's metrics endpoint; empty before it answers."""
         for process in self.tree():
-            if not any(part.endswith("agent.py") for part in _command(process)):
+            if "ray::DashboardAgent" not in " ".join(_command(process)):
                 continue
             for port in _listening_ports(process):
                 with contextlib.suppress(OSError, http.client.HTTPException):
@@ -177,7 +177,9 @@ def wait_for_step(run: Run, output: str, step: int) -> int:
     return wait_until(reached, f"step {step} of {output}", run)
 
 
-def wait_until(ready: Callable[[], T | None], what: str, run: Run) -> T:
+def wait_until(
+    ready: Callable[[], T | None], what: str, run: Run, *, every_seconds: float = 0.02
+) -> T:
     """Poll until `ready` gives a value; fails when the run ends before."""
     limit = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < limit:
@@ -186,7 +188,7 @@ def wait_until(ready: Callable[[], T | None], what: str, run: Run) -> T:
             return value
         if run.process.poll() is not None:
             raise AssertionError(f"the run ended before {what}: {run.log.read_text()[-4000:]}")
-        time.sleep(0.02)
+        time.sleep(every_seconds)
     raise AssertionError(f"waited {WAIT_SECONDS} s for {what}: {run.log.read_text()[-4000:]}")
 
 

@@ -89,7 +89,7 @@ def test_kills_and_sigterm_leave_no_trace_in_the_weights(bucket_uri: str, tmp_pa
     two_workers = {"max_steps": STEPS, "workers": {"num_workers": 2}}
     quiet = train_config(data, f"{bucket_uri}/undisturbed", **two_workers)
     with started(quiet, tmp_path / "undisturbed") as run:
-        shown = wait_until(lambda: scraped(run), "all metrics", run)
+        shown = wait_until(lambda: scraped(run), "all metrics", run, every_seconds=0.5)
         assert run.wait() == 0, run.log.read_text()
     for name in METRICS:
         assert {labels["run"] for labels, _ in samples(shown, name)} == {quiet.output}, name
