@@ -45,13 +45,13 @@ class LedgerRecords:
     def earlier(self) -> list[Attempt]:
         """The attempts of this run's other drivers; what cannot be read is left out, and said."""
         found: list[Attempt] = []
-        for info in list(self._store.list()):
+        for key in self._keys():
             try:
-                record = json.loads(self._store.get(info.key))
+                record = json.loads(self._store.get(key))
                 if record["run"] == self._run and record["driver"] != self._driver:
                     found += [Attempt.from_dict(values) for values in record["attempts"]]
             except (DarkroomError, ValueError, KeyError, TypeError) as error:
-                logger.warning("%s/%s is left out: %s", self._store.root, info.key, error)
+                logger.warning("%s/%s is left out: %s", self._store.root, key, error)
         return found
 
     def write(self, ledger: Ledger, checkpoint_step: int = 0) -> None:
@@ -71,7 +71,17 @@ class LedgerRecords:
     def delete(self) -> None:
         """Remove all records: the published manifest has them."""
         self._executor.shutdown(wait=True)
-        self._store.delete([info.key for info in self._store.list()])
+        try:
+            self._store.delete(self._keys())
+        except DarkroomError as error:
+            logger.warning("the ledger's records could not be removed: %s", error)
+
+    def _keys(self) -> list[str]:
+        try:
+            return [info.key for info in self._store.list()]
+        except DarkroomError as error:
+            logger.warning("the ledger's records cannot be listed: %s", error)
+            return []
 
     def _record(self, ledger: Ledger) -> bytes:
         attempts = [attempt.to_dict() for attempt in ledger.own]
