@@ -52,7 +52,7 @@ SETTINGS: dict[str, Any] = {
 """Seconds of work, with everything in it that a resume must restore."""
 
 
-def train_config(data: str, output: str, **changes: Any) -> TrainConfig:
+def train_config(data: str, /, output: str, **changes: Any) -> TrainConfig:
     """SETTINGS with changes: `workers={"num_workers": 2}` replaces keys of that section."""
     values = {**SETTINGS, "input": data, "output": output}
     for name, value in changes.items():

@@ -70,7 +70,7 @@ def test_an_epoch_holds_every_row_once_in_another_order_each_time(
 
 
 def test_workers_that_leave_no_cpu_are_refused(data: str, ray_local: None) -> None:
-    cpus = int(ray.cluster_resources()["CPU"])
+    cpus = int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call] # Ray's own
     with pytest.raises(ConfigError, match="leave none to decode on"):
         decoded_dataset(
             open_artifact(data), SHAPE, limit=None, workers=WorkersConfig(num_workers=cpus)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -59,16 +59,13 @@ def decoded_dataset(
     # A block per row group: a task decodes one, and the order of blocks, drawn anew for each
     # epoch, is an order of row groups that no task had to move.
     refs = ray.data.from_items(items, override_num_blocks=len(items))
-    return refs.randomize_block_order().map_batches(
-        _decode_groups,
-        batch_size=1,
-        fn_kwargs={"uri": str(dataset.uri), "digest": dataset.digest, "shape": shape},
-    )
+    decode: Any = partial(_decode_groups, uri=str(dataset.uri), digest=dataset.digest, shape=shape)
+    return refs.randomize_block_order().map_batches(decode, batch_size=1)
 
 
 def _require_spare_cpu(workers: WorkersConfig) -> None:
     taken = workers.num_workers * workers.cpus_per_worker
-    cpus = ray.cluster_resources().get("CPU", 0.0)
+    cpus = ray.cluster_resources().get("CPU", 0.0)  # type: ignore[no-untyped-call] # Ray's own
     if cpus < math.floor(taken) + 1:
         raise ConfigError(
             "data.ingest",
