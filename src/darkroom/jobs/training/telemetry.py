@@ -3,6 +3,9 @@
 Ray prefixes every name with `ray_`. All are gauges tagged with `run`, the run's output URI; the
 ledger's one has a tag `part` besides. They live in the run's monitor, so they are there for as
 long as the run is. Charts and alerts use these names: `METRICS` is what they are held to.
+
+Ray exports a gauge once for each time it is set, and a scrape after that finds it gone. All are
+therefore set anew with every look of the driver, about once a second.
 """
 
 from __future__ import annotations
@@ -57,6 +60,7 @@ class RunGauges:
         for gauge in self._gauges.values():
             gauge.set_default_tags({"run": run})
         self._published_at = time.monotonic()
+        self._shown: dict[tuple[str, Part | None], float] = {}
 
     def show_row(self, row: Mapping[str, Any]) -> None:
         """A row of the metrics log; what it lacks stays as it was."""
@@ -77,11 +81,14 @@ class RunGauges:
         self._set("checkpoint_age_seconds", 0.0)
 
     def show_ledger(self, worker_seconds: Mapping[Part, float]) -> None:
-        """Totals by part."""
+        """Totals by part; and everything else again."""
+        for (name, part), value in list(self._shown.items()):
+            self._set(name, value, part)
         for part, seconds in worker_seconds.items():
-            self._set("worker_seconds", seconds, {"part": part})
+            self._set("worker_seconds", seconds, part)
         total = sum(worker_seconds.values())
         self._set("goodput", worker_seconds["useful"] / total if total else 0.0)
 
-    def _set(self, name: str, value: float, tags: dict[str, str] | None = None) -> None:
-        self._gauges[PREFIX + name].set(float(value), tags=tags or {})
+    def _set(self, name: str, value: float, part: Part | None = None) -> None:
+        self._shown[name, part] = value
+        self._gauges[PREFIX + name].set(float(value), tags={"part": part} if part else {})
