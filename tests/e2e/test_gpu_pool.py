@@ -112,7 +112,8 @@ def test_a_gpu_pool_scales_from_zero_onto_its_node_and_back(
         "the job's answer",
         lambda: (
             text
-            if "accelerators" in (text := release.on_head("ray", "job", "logs", address, "use-gpu"))
+            if "accelerators {"
+            in (text := release.on_head("ray", "job", "logs", address, "use-gpu"))
             else None
         ),
         seconds=120,

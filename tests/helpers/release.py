@@ -96,11 +96,9 @@ class Release:
         namespace = self.kubectl.namespace
         where = [] if own_cluster else [f"clusterSelector={NAME}"]
         endpoint = f"s3.endpoint=http://{NAME}-s3.{namespace}.svc:8333"
-        flags = [f"--set={s}" for s in (endpoint, *where, *settings)]
+        flags = [f"--set={s}" for s in ("input=", endpoint, *where, *settings)]
         values = f"--values={JOB_CHART}/ci/kind.yaml"
-        done = self.kubectl.helm("template", name, str(JOB_CHART), values, *flags)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return self.kubectl.template(name, JOB_CHART, values, *flags)
 
     @contextmanager
     def s3_from_here(self) -> Iterator[dict[str, str]]:
