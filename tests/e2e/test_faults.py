@@ -22,7 +22,7 @@ from darkroom.storage.pointer import read_pointer
 INTERVAL = 20
 STEPS = 100
 # Big batches: a step takes long enough that a fault meets the run in its middle.
-SLOWLY = f"args={{--set,batch_size=1024,--set,max_steps={STEPS},--set,compute.num_threads=1}}"
+SLOWLY = f"args={{--set,batch_size=512,--set,max_steps={STEPS},--set,compute.num_threads=1}}"
 
 
 class Training:

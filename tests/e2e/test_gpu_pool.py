@@ -119,7 +119,7 @@ def test_a_gpu_pool_scales_from_zero_onto_its_node_and_back(
         seconds=120,
         explain=release.kubectl.explain,
     )
-    assert "{'GPU': ['0']" in log
+    assert "'GPU': ['0']" in log
     wait_for(
         "an empty GPU pool",
         lambda: not release.pods("worker", "gpu"),
