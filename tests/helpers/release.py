@@ -134,7 +134,8 @@ def submit(
     context = [flag for flag in kubectl.flags if flag.startswith("--context")]
     kubeconfig = [f.partition("=")[2] for f in kubectl.flags if f.startswith("--kubeconfig=")]
     environment = {**os.environ, **({"KUBECONFIG": kubeconfig[0]} if kubeconfig else {})}
-    command = [Path(sys.executable).with_name("darkroom"), "submit", *context]
+    darkroom = str(Path(sys.executable).with_name("darkroom"))
+    command = [darkroom, "submit", *context]
     command += [f"--namespace={kubectl.namespace}", *arguments]
     started = time.monotonic()
     done = subprocess.run(
