@@ -78,7 +78,7 @@ def _control_groups() -> None:
                 own.write_text(parent.read_text())
         # Else all pods together weigh as much as one process of the machine: a compiler beside
         # them would starve Ray's heartbeats, and Ray takes such nodes for dead.
-        for name, weight in (("cpu.shares", "4096"), ("cpu.weight", "400")):
+        for name, weight in (("cpu.shares", "8192"), ("cpu.weight", "800")):
             if (controller / name).exists():
                 (controller / name).write_text(weight)
 

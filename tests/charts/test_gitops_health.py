@@ -1,6 +1,6 @@
 """What Flux and Argo CD make of real objects' states, by the engines that they use.
 
-The states are what KubeRay wrote in end-to-end runs; tests/fixtures/kuberay_status keeps them, with the
+The states are what KubeRay wrote in end-to-end runs, kept in tests/fixtures/kuberay_status with the
 specs cut to what no check reads.
 """
 
