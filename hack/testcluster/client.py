@@ -67,8 +67,11 @@ class Kubectl:
         return done.stdout
 
     def apply(self, *objects: dict[str, Any]) -> None:
-        items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        self("apply", "--server-side", "--filename=-", stdin=json.dumps(items))
+        self.apply_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+    def apply_text(self, manifests: str) -> None:
+        """Applies YAML. Without kubectl's own validation, for which it fetches all schemas."""
+        self("apply", "--server-side", "--validate=false", "--filename=-", stdin=manifests)
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self("get", kind, name, "--output=json"))

@@ -33,7 +33,7 @@ class Training:
         self.uri = f"{s3}/faults/{name}"
         settings = ["verb=train", "recipe=digits_smoke", f"input={s3}/faults/data"]
         manifests = release.rayjob(name, *settings, f"output={self.uri}", SLOWLY)
-        release.kubectl("apply", "--server-side", "--filename=-", stdin=manifests)
+        release.kubectl.apply_text(manifests)
 
     def step(self) -> int:
         """The step of the newest published checkpoint."""
@@ -68,7 +68,7 @@ def data(release: Release) -> str:
     """Prepares the pictures that every run trains on."""
     settings = ["verb=prepare", "recipe=digits_smoke", "output=s3://darkroom/faults/data"]
     manifests = release.rayjob("prepare", *settings)
-    release.kubectl("apply", "--server-side", "--filename=-", stdin=manifests)
+    release.kubectl.apply_text(manifests)
     status = rayjob_end(release.kubectl, "prepare", seconds=300)
     assert status["jobStatus"] == "SUCCEEDED", f"{status}\n{release.kubectl.explain()}"
     return "faults/data"

@@ -34,7 +34,7 @@ def test_every_metric_that_is_shown_is_scraped(
     # Some metrics exist only once a RayJob has run, and tasks in it.
     uri = f"s3://{BUCKET}/be-seen"
     manifests = release.rayjob("be-seen", "verb=prepare", "recipe=digits_smoke", f"output={uri}")
-    release.kubectl("apply", "--server-side", "--filename=-", stdin=manifests)
+    release.kubectl.apply_text(manifests)
     status = rayjob_end(release.kubectl, "be-seen", seconds=300)
     assert status["jobStatus"] == "SUCCEEDED", f"{status}\n{release.kubectl.explain()}"
     system = own_cluster.within("kuberay-system")
