@@ -124,11 +124,10 @@ def _translate(config_type: type[Config], error: ValidationError) -> ConfigError
     faults = error.errors(include_url=False)
     # An unknown key explains a missing one, so it is named first.
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
-    parts = [str(part) for part in fault["loc"]]
+    parts, known = _follow(config_type, [str(part) for part in fault["loc"]])
     field = ".".join(parts) or "config"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     if fault["type"] == "extra_forbidden":
-        known = _keys_beside(config_type, parts)
         guess = closest(parts[-1], known)
         remedy = f"did you mean {guess!r}?" if guess else f"known keys: {', '.join(known)}"
         return ConfigError(field, None, "unknown key", remedy + more)
@@ -140,20 +139,31 @@ def _translate(config_type: type[Config], error: ValidationError) -> ConfigError
     return ConfigError(field, shown, message + more)
 
 
-def _keys_beside(config_type: type[Config], parts: Sequence[str]) -> list[str]:
-    """Names of the fields beside the unknown key at `parts`, read off the JSON Schema."""
+def _follow(config_type: type[Config], parts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """An error's path as the user writes it, and the known keys beside its last part.
+
+    Read off the JSON Schema: the tags of unions stand in an error's path, but are no keys.
+    """
     schema = config_type.model_json_schema()
     definitions = schema.get("$defs", {})
-    nodes = [schema]
-    for part in parts[:-1]:
-        children: list[dict[str, Any]] = []
-        for node in nodes:
-            child = node.get("properties", {}).get(part)
-            if child is not None:
-                children.extend(_resolve(child, definitions))
-        # A union's tag stands in the error's path but is no key: stay at the same place.
-        nodes = children or nodes
-    return sorted({name for node in nodes for name in node.get("properties", {})})
+    beside: list[dict[str, Any]] = []
+    nodes, tags, path = [schema], set[str](), list[str]()
+    for part in parts:
+        if part in tags:
+            tags = set()
+            continue
+        path.append(part)
+        beside = nodes
+        children = [node["properties"][part] for node in nodes if part in _keys(node)]
+        tags = {
+            tag for child in children for tag in child.get("discriminator", {}).get("mapping", ())
+        }
+        nodes = [found for child in children for found in _resolve(child, definitions)]
+    return path, sorted({key for node in beside for key in _keys(node)})
+
+
+def _keys(node: dict[str, Any]) -> Sequence[str]:
+    return tuple(node.get("properties", ()))
 
 
 def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:

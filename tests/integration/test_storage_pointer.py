@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import LosingProxy
+from tests.helpers.fault_proxy import Fault, FaultProxy
 
 from darkroom.config import JobConfig, OnExisting
 from darkroom.errors import (
@@ -256,15 +256,17 @@ def test_of_eight_drivers_that_claim_at_once_one_owns_the_run(store_uri: str) ->
     assert [pointer.state.generation for pointer in owners] == [8]
 
 
-def test_lost_answers_are_recognised(bucket_uri: str, losing_proxy: LosingProxy) -> None:
-    losing_proxy.lose("PUT", "/latest.json")
-    pointer = _claim(bucket_uri)
-    assert losing_proxy.num_lost == 1
+def test_lost_answers_are_recognised(bucket_uri: str, fault_proxy: FaultProxy) -> None:
+    lost = Fault("lost_answer", method="PUT", suffix="/latest.json")
+    with fault_proxy.inject(lost):
+        pointer = _claim(bucket_uri)
+    assert lost.num_struck == 1
     assert pointer.state.generation == 1
     checkpoint = _checkpoint(bucket_uri, 100)
-    losing_proxy.lose("PUT", "/latest.json")
-    pointer.advance(step=100, checkpoint=checkpoint)
-    assert losing_proxy.num_lost == 2
+    lost = Fault("lost_answer", method="PUT", suffix="/latest.json")
+    with fault_proxy.inject(lost):
+        pointer.advance(step=100, checkpoint=checkpoint)
+    assert lost.num_struck == 1
     assert RunPointer.attach(bucket_uri, owner="driver-1").state == pointer.state
     pointer.advance(step=200, checkpoint=_checkpoint(bucket_uri, 200), keep=[])
     assert _steps(pointer) == [200]

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.conftest import LosingProxy
+from tests.helpers.fault_proxy import Fault, FaultProxy
 
 from darkroom.config import JobConfig, OnExisting, operational
 from darkroom.errors import (
@@ -298,35 +298,35 @@ def _together(work: Callable[[int], object]) -> None:
 
 
 def test_a_lost_answer_to_the_manifest_is_a_success(
-    bucket_uri: str, losing_proxy: LosingProxy
+    bucket_uri: str, fault_proxy: FaultProxy
 ) -> None:
     output = open_output(bucket_uri, kind="dataset", config=_config(bucket_uri))
     entry = output.writer.write_bytes("data/x", b"1")
-    losing_proxy.lose("PUT", "/manifest.json")
-    artifact = output.publish([entry])
-    assert losing_proxy.num_lost == 1
+    lost = Fault("lost_answer", method="PUT", suffix="/manifest.json")
+    with fault_proxy.inject(lost):
+        artifact = output.publish([entry])
+    assert lost.num_struck == 1
     assert open_artifact(bucket_uri).digest == artifact.digest
 
 
 def test_a_lost_answer_to_an_overwrite_is_a_success(
-    bucket_uri: str, losing_proxy: LosingProxy
+    bucket_uri: str, fault_proxy: FaultProxy
 ) -> None:
     _publish(bucket_uri, b"first")
     config = _config(bucket_uri, "overwrite")
     output = open_output(bucket_uri, kind="dataset", config=config)
     entry = output.writer.write_bytes("data/x", b"second")
-    losing_proxy.lose("PUT", "/manifest.json")
-    output.publish([entry])
-    assert losing_proxy.num_lost == 1
+    lost = Fault("lost_answer", method="PUT", suffix="/manifest.json")
+    with fault_proxy.inject(lost):
+        output.publish([entry])
+    assert lost.num_struck == 1
     assert open_artifact(bucket_uri).read_bytes("data/x") == b"second"
 
 
-def test_a_lost_answer_to_a_part_is_written_again(
-    bucket_uri: str, losing_proxy: LosingProxy
-) -> None:
+def test_a_lost_answer_to_a_part_is_written_again(bucket_uri: str, fault_proxy: FaultProxy) -> None:
     output = open_output(bucket_uri, kind="dataset", config=_config(bucket_uri))
-    losing_proxy.lose("PUT", "/data/x")
-    losing_proxy.lose("HEAD", "/data/x")
-    artifact = output.publish([output.writer.write_bytes("data/x", b"1")])
-    assert losing_proxy.num_lost == 2
+    lost = [Fault("lost_answer", method=method, suffix="/data/x") for method in ("PUT", "HEAD")]
+    with fault_proxy.inject(*lost):
+        artifact = output.publish([output.writer.write_bytes("data/x", b"1")])
+    assert [fault.num_struck for fault in lost] == [1, 1]
     artifact.verify()

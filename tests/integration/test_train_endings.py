@@ -110,6 +110,7 @@ def test_early_stopping_ends_the_run_and_publishes_the_best(data: str, bucket_ur
         max_steps=1000,
         validation={"every_steps": 2, "early_stopping_patience": 2, "min_delta": 10.0},
         checkpoint={"every_steps": 2},
+        objective={"label_dropout": 0.0},
         export="best",
     )
     result = run(config)
@@ -118,3 +119,5 @@ def test_early_stopping_ends_the_run_and_publishes_the_best(data: str, bucket_ur
     assert state.step == 6  # the first validation is the best; two more did not improve on it
     assert state.best is not None
     assert result["step"] == state.best.step
+    # Labels were never dropped, so the null class's embedding is noise.
+    assert open_artifact(bucket_uri).manifest.metadata["null_class"] is None

@@ -64,7 +64,11 @@ def build(**values: Any) -> Job:
         ({"leaf": {"dropuot": 0.1}}, "leaf.dropuot: unknown key; did you mean 'dropout'?"),
         (
             {"model": {"kind": "large", "witdh": 3}},
-            "model.large.witdh: unknown key; did you mean 'width'?",
+            "model.witdh: unknown key; did you mean 'width'?",
+        ),
+        (
+            {"model": {"kind": "large", "width": 0}},
+            "model.width: got 0, input should be greater than or equal to 1",
         ),
         ({"num_steps": "8"}, "num_steps: got '8', input should be a valid integer"),
         ({"num_steps": 8.0}, "num_steps: got 8.0, input should be a valid integer"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from darkroom.errors import ConfigError
 from darkroom.plain_yaml import decode, dump_yaml, parse_scalar, parse_yaml
 
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),

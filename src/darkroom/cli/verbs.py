@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +61,8 @@ class Verb:
     name: str
     summary: str
     flags: tuple[Flag, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What a run without a recipe starts from."""
 
     @property
     def config_type(self) -> type[JobConfig]:
@@ -85,10 +87,6 @@ def _scalar(text: str) -> Any:
 
 def _scalars(text: str) -> list[Any]:
     return [_scalar(word.strip()) for word in text.split(",")]
-
-
-def _image_folder(uri: str) -> dict[str, str]:
-    return {"kind": "image_folder", "uri": uri}
 
 
 def _uri(name: str, text: str) -> Flag:
@@ -129,12 +127,12 @@ VERBS = (
         (
             Flag(
                 "input",
-                "A folder of pictures with one subfolder per class.",
-                "source",
+                "A folder of pictures with one subfolder per class, or what source.kind says.",
+                "source.uri",
                 "URI",
-                read=_image_folder,
             ),
         ),
+        settings={"source": {"kind": "image_folder"}},
     ),
     Verb(
         "train",
@@ -215,7 +213,7 @@ def _resolve(verb: Verb, flags: tuple[Flag, ...], options: Mapping[str, Any]) ->
     recipe: str | None = options["recipe"]
     return load_config(
         verb.config_type,
-        recipe=get_recipe(recipe).config(verb.name) if recipe is not None else None,
+        recipe=get_recipe(recipe).config(verb.name) if recipe is not None else verb.settings,
         file=options["config"],
         flags={
             **{

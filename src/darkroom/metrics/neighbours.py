@@ -90,7 +90,9 @@ def memorisation(
         reason = f"not decided: needs {MIN_IMAGES} generated and {MIN_IMAGES} held-out images"
         return Memorisation(memorising=False, decided=False, reason=reason, figures=figures)
     faults = _faults(figures)
-    reason = "; ".join(faults) or "as far from the training images as held-out real images are"
+    reason = (
+        "; ".join(faults) or "at least as far from the training images as held-out real images are"
+    )
     return Memorisation(memorising=bool(faults), decided=True, reason=reason, figures=figures)
 
 

@@ -11,11 +11,17 @@ from collections.abc import Callable
 
 from darkroom.errors import ConfigError
 from darkroom.recipes.digits import digits, digits_smoke
+from darkroom.recipes.mnist import fashion_mnist, mnist
+from darkroom.recipes.photographs import food101_lite, imagenette
 from darkroom.recipes.recipe import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "digits": digits,
     "digits_smoke": digits_smoke,
+    "mnist": mnist,
+    "fashion_mnist": fashion_mnist,
+    "food101_lite": food101_lite,
+    "imagenette": imagenette,
 }
 
 

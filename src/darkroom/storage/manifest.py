@@ -8,12 +8,14 @@ it names the whole upstream.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from darkroom.errors import DataError, IntegrityError
+
+T = TypeVar("T")
 
 VERSION = 1
 MANIFEST_KEY = "manifest.json"
@@ -76,14 +78,12 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """The bytes that are published: sorted and indented, for people too."""
-        return encode_json(self.to_dict())
+        return sealed_json(self.to_dict())
 
     @property
     def digest(self) -> str:
         """sha256 (hex) of the canonical JSON form."""
-        from darkroom.config import json_digest
-
-        return json_digest(self.to_dict())
+        return digest_of_json(self.to_dict())
 
 
 def parse_manifest(data: bytes, *, uri: str) -> Manifest:
@@ -96,6 +96,7 @@ def parse_manifest(data: bytes, *, uri: str) -> Manifest:
         version = values["version"]
         if version != VERSION:
             raise unknown_version(uri, version, VERSION)
+        check_seal(values, uri=uri)
         known = {item.name: values[item.name] for item in fields(Manifest)}
         known["files"] = tuple(FileEntry(**entry) for entry in values["files"])
         known["parents"] = tuple(Parent(**parent) for parent in values["parents"])
@@ -109,6 +110,33 @@ def unknown_version(uri: str, found: object, known: int) -> DataError:
     return DataError(
         "version", found, f"{uri} has another schema version than {known}", "use the newer Darkroom"
     )
+
+
+def digest_of_json(values: Mapping[str, Any]) -> str:
+    """sha256 (hex) of the canonical JSON form."""
+    from darkroom.config import json_digest  # pydantic, which reading a URI does not need
+
+    return json_digest(values)
+
+
+def sealed_json(values: Mapping[str, Any]) -> bytes:
+    """JSON that carries its own digest: a bit that flips on the way to a reader is noticed."""
+    return encode_json({**values, "seal": digest_of_json(values)})
+
+
+def check_seal(values: dict[str, Any], *, uri: str) -> None:
+    """Compare with the digest that `sealed_json` gave. Errors: IntegrityError."""
+    plain = {name: value for name, value in values.items() if name != "seal"}
+    if values.get("seal") != digest_of_json(plain):
+        raise IntegrityError(f"{uri} is not what was written: its seal does not fit")
+
+
+def read_twice(read: Callable[[], T]) -> T:
+    """What `read` returns; tried again where the bytes came damaged, perhaps only on the way."""
+    try:
+        return read()
+    except IntegrityError:
+        return read()
 
 
 def encode_json(values: Mapping[str, Any]) -> bytes:

@@ -31,6 +31,7 @@ from darkroom.storage.manifest import (
     MANIFEST_KEY,
     POINTER_KEY,
     Parent,
+    read_twice,
     utc_now,
 )
 from darkroom.storage.pointer_state import (
@@ -289,11 +290,14 @@ def delete_checkpoint(store: ObjectStore, checkpoint: str) -> None:
 
 
 def _read(store: ObjectStore) -> tuple[PointerState | None, str]:
-    try:
+    def read() -> tuple[PointerState, str]:
         data, etag = store.get_with_etag(POINTER_KEY)
+        return parse_pointer(data, uri=str(store.root / POINTER_KEY)), etag
+
+    try:
+        return read_twice(read)
     except ObjectNotFoundError:
         return None, ""
-    return parse_pointer(data, uri=str(store.root / POINTER_KEY)), etag
 
 
 def _write(store: ObjectStore, state: PointerState, etag: str) -> str | None:

@@ -6,6 +6,7 @@ after one legal step; nothing else makes states.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ from darkroom.errors import IntegrityError
 from darkroom.storage.identity import refuse_other_run, same_run
 from darkroom.storage.manifest import (
     Parent,
+    check_seal,
     decode_json,
-    encode_json,
+    sealed_json,
     unknown_version,
     utc_now,
 )
@@ -67,7 +69,7 @@ class PointerState:
 
     def to_json(self) -> bytes:
         """The bytes of `latest.json`."""
-        return encode_json(asdict(self))
+        return sealed_json(json.loads(json.dumps(asdict(self), allow_nan=False)))
 
     def named(self) -> set[str]:
         """Every checkpoint that this state names, and so protects."""
@@ -84,6 +86,7 @@ def parse_pointer(data: bytes, *, uri: str) -> PointerState:
     values = decode_json(data, uri=uri, what="run pointer")
     if values.get("version") != VERSION:
         raise unknown_version(uri, values.get("version"), VERSION)
+    check_seal(values, uri=uri)
     try:
         known = {item.name: values[item.name] for item in fields(PointerState)}
         known["parents"] = tuple(Parent(**parent) for parent in values["parents"])

@@ -34,6 +34,7 @@ from darkroom.storage.manifest import (
     Manifest,
     Parent,
     parse_manifest,
+    read_twice,
 )
 from darkroom.storage.probe import require_conditional_writes
 from darkroom.storage.store import ObjectStore, open_store
@@ -199,11 +200,14 @@ def read_manifest(store: ObjectStore) -> Manifest | None:
 
 
 def _existing(store: ObjectStore) -> tuple[Manifest | None, str | None]:
-    try:
+    def read() -> tuple[Manifest, str]:
         data, etag = store.get_with_etag(MANIFEST_KEY)
+        return parse_manifest(data, uri=str(store.root / MANIFEST_KEY)), etag
+
+    try:
+        return read_twice(read)
     except ObjectNotFoundError:
         return None, None
-    return parse_manifest(data, uri=str(store.root / MANIFEST_KEY)), etag
 
 
 def _refuse_inputs(root: Uri, parents: Sequence[Parent]) -> None:

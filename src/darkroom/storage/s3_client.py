@@ -34,6 +34,9 @@ FIRST_ATTEMPTS = 4
 PATIENT_ATTEMPTS = 10
 """With botocore's waits between them these take about 1 s, 5 s and 60 s to give up."""
 
+DAMAGED_ON_THE_WAY = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"})
+"""The server's checksums do not fit what it received, and it has kept nothing."""
+
 _ENVIRONMENT = (
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT_URL",
@@ -152,6 +155,7 @@ class _ClientFactory:
         # Waiting for "100 Continue" would cost each upload a round trip.
         client.meta.events.unregister("before-call.s3", add_expect_header)
         client.meta.events.register("before-call.s3", _refuse_redirect)
+        client.meta.events.register("needs-retry.s3", _send_damaged_again)
         return client
 
     def lane(self, client: S3Client) -> Lane | None:
@@ -207,6 +211,13 @@ def _refuse_redirect(context: dict[str, Any], **_: Any) -> None:
     region instead, once.
     """
     context.get("s3_redirect", {})["redirected"] = True
+
+
+def _send_damaged_again(response: Any, attempts: int, **_: Any) -> int | None:
+    """Seconds to wait before a retry; botocore itself gives up when bytes came damaged."""
+    parsed = response[1] if response else {}
+    damaged = parsed.get("Error", {}).get("Code") in DAMAGED_ON_THE_WAY
+    return 0 if damaged and attempts < FIRST_ATTEMPTS else None
 
 
 def _refused(error: Exception) -> DarkroomError:

@@ -46,8 +46,21 @@ def test_every_field_is_covered_by_the_digest(field: str) -> None:
     changed = {"files": [], "parents": [], "rows": 3}.get(field, {"other": 1})
     if isinstance(values[field], str):
         changed = values[field] + "x"
-    other = parse_manifest(json.dumps(values | {field: changed}).encode(), uri="x")
+    other = dataclasses.replace(MANIFEST, **{field: changed})
     assert other.digest != MANIFEST.digest
+    with pytest.raises(IntegrityError, match="its seal does not fit"):
+        parse_manifest(json.dumps(values | {field: changed}).encode(), uri="x")
+
+
+def test_any_flipped_bit_is_noticed() -> None:
+    data = MANIFEST.to_json()
+    for index in range(len(data)):
+        flipped = data[:index] + bytes([data[index] ^ 1]) + data[index + 1 :]
+        try:
+            found = parse_manifest(flipped, uri="x")
+        except (IntegrityError, DataError):
+            continue
+        assert found == MANIFEST  # the bit was in the white space between values
 
 
 @pytest.mark.parametrize(

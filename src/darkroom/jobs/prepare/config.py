@@ -37,7 +37,31 @@ class ImageFolderSource(Config):
     """URI (s3://bucket/prefix) or path of the folder that holds the class folders."""
 
 
-SourceConfig = Annotated[DigitsSource | ImageFolderSource, Field(discriminator="kind")]
+class IdxSource(Config):
+    """MNIST-format files: `<uri>/{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]`."""
+
+    kind: Literal["idx"] = "idx"
+    """Names the source."""
+    uri: Annotated[str, Field(min_length=1)]
+    """URI (s3://bucket/prefix) or path of the folder that holds the files."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes by label; null for their numbers."""
+    validation_share: Fraction = 0.05
+    """Share of the training file held back for validation, where no file is there for it."""
+
+
+class CaptionsSource(Config):
+    """Split folders of captioned pictures: `<uri>/<split>/images/` and `captions.json`."""
+
+    kind: Literal["captions"] = "captions"
+    """Names the source."""
+    uri: Annotated[str, Field(min_length=1)]
+    """URI (s3://bucket/prefix) or path of the folder that holds train, validation and test."""
+
+
+SourceConfig = Annotated[
+    DigitsSource | ImageFolderSource | IdxSource | CaptionsSource, Field(discriminator="kind")
+]
 
 
 class SplitConfig(Config):
@@ -144,7 +168,7 @@ class PrepareConfig(JobConfig):
     """Decode, check, augment, resize and store pictures as Parquet with Ray Data."""
 
     source: SourceConfig
-    """Where pictures come from: kind digits, or kind image_folder with its uri."""
+    """Where pictures come from: kind digits, or image_folder, idx or captions with a uri."""
     limit: PositiveInt | None = None
     """Take at most this many pictures, drawn from all classes by the seed: a quick look."""
 
@@ -164,7 +188,7 @@ class PrepareConfig(JobConfig):
     encoding: EncodingConfig = EncodingConfig()
     """How pictures are stored."""
     split: SplitConfig = SplitConfig()
-    """Shares of train, validation and test within every class."""
+    """Shares of train, validation and test within every class, where the source has no split."""
     augment: AugmentConfig = AugmentConfig()
     """Extra rows of the train split."""
     limits: LimitsConfig = LimitsConfig()

@@ -42,6 +42,8 @@ Reason = Literal[
     "corrupt",
     "no_class",
     "bad_name",
+    "no_caption",
+    "missing",
 ]
 """Why a file became a dead letter; docs/verbs/prepare.md explains each."""
 

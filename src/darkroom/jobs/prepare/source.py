@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
 
-from darkroom.jobs.prepare.config import DigitsSource, ImageFolderSource, SourceConfig, Split
+from darkroom.jobs.prepare.config import (
+    CaptionsSource,
+    DigitsSource,
+    IdxSource,
+    ImageFolderSource,
+    SourceConfig,
+    Split,
+)
 from darkroom.jobs.prepare.decode import Reason
 from darkroom.storage import Parent
 
@@ -82,6 +89,14 @@ def open_source(config: SourceConfig) -> Source:
             from darkroom.jobs.prepare.image_folder import ImageFolder
 
             return ImageFolder(config)
+        case IdxSource():
+            from darkroom.jobs.prepare.idx import IdxFiles
+
+            return IdxFiles(config)
+        case CaptionsSource():
+            from darkroom.jobs.prepare.captions import Captions
+
+            return Captions(config)
         case _:
             assert_never(config)
 

@@ -53,7 +53,12 @@ def export_model(
         _write_pipeline(folder, state, facts, config)
         metadata = _metadata(checkpoint, log, facts, config)
         (folder / "model_card.md").write_text(
-            model_card(metadata, dataset_uri=str(dataset.uri), dataset_digest=dataset.digest)
+            model_card(
+                metadata,
+                conditional=facts.num_classes is not None,
+                dataset_uri=str(dataset.uri),
+                dataset_digest=dataset.digest,
+            )
         )
         (tree / METRICS_FILE).write_bytes(log.to_bytes())
         log.write_tensorboard(tree / "tensorboard")
@@ -94,7 +99,8 @@ def _metadata(
         "classes": list(facts.classes),
         "image_size": [shape.height, shape.width],
         "channels": shape.channels,
-        "null_class": facts.num_classes,
+        # Without label dropout its embedding stays as it was drawn: nothing to guide from.
+        "null_class": facts.num_classes if config.objective.label_dropout > 0 else None,
         "schedule": config.schedule.to_dict(),
         "prediction_type": config.objective.prediction_type,
         "step": checkpoint.manifest.metadata["step"],

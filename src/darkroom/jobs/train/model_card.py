@@ -39,8 +39,7 @@ unet, scheduler = pipeline.unet, pipeline.scheduler
 """
 
 _CONDITIONAL = """
-The network takes `class_labels`; label {null_class} is the null class of classifier-free
-guidance. Denoise from noise `x`:
+The network takes `class_labels`{guidance}. Denoise from noise `x`:
 
 ```python
 scheduler.set_timesteps(50)
@@ -51,9 +50,10 @@ for t in scheduler.timesteps:
 _UNCONDITIONAL = "\n`pipeline(batch_size=4).images` draws four images."
 
 
-def model_card(metadata: dict[str, Any], *, dataset_uri: str, dataset_digest: str) -> str:
-    """Markdown for a model artifact's metadata."""
-    conditional = metadata["null_class"] is not None
+def model_card(
+    metadata: dict[str, Any], *, conditional: bool, dataset_uri: str, dataset_digest: str
+) -> str:
+    """Markdown for a model artifact's metadata. `conditional`: the network takes labels."""
     final = metadata["final"]
     return _CARD.format(
         conditioning="class-conditional" if conditional else "unconditional",
@@ -70,8 +70,13 @@ def model_card(metadata: dict[str, Any], *, dataset_uri: str, dataset_digest: st
         validation_loss=_number(final["validation_loss"]),
         dataset_uri=dataset_uri,
         dataset_digest=dataset_digest,
-        usage=_CONDITIONAL.format(**metadata) if conditional else _UNCONDITIONAL,
+        usage=_conditional_usage(metadata["null_class"]) if conditional else _UNCONDITIONAL,
     )
+
+
+def _conditional_usage(null_class: int | None) -> str:
+    guidance = f"; label {null_class} is the null class of classifier-free guidance"
+    return _CONDITIONAL.format(guidance="" if null_class is None else guidance)
 
 
 def _number(value: float | None) -> str:

@@ -30,7 +30,7 @@ def test_source_is_told_by_its_kind() -> None:
 @pytest.mark.parametrize(
     ("values", "field", "says"),
     [
-        ({"source": {"kind": "idx"}}, "source", "digits"),
+        ({"source": {"kind": "video"}}, "source", "digits"),
         ({"source": {"kind": "image_folder"}}, "uri", "required"),
         ({"source": {"kind": "digits", "uri": "x"}}, "uri", "unknown key"),
         ({"split": {"train": 0.9}}, "split", "must be 1, not 1.1"),

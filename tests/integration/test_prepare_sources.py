@@ -1,0 +1,137 @@
+"""The same digits from scikit-learn, as IDX files and as captioned folders; 28x28 all the way."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.helpers.idx_files import idx_pair
+from tests.helpers.pictures import decoded
+from tests.helpers.training import train_config
+
+from darkroom.config import build_config
+from darkroom.jobs.prepare.config import SPLITS, PrepareConfig
+from darkroom.jobs.prepare.job import run as prepare
+from darkroom.jobs.sample.config import SampleConfig
+from darkroom.jobs.sample.job import run as sample
+from darkroom.jobs.train.job import run as train
+from darkroom.storage import Artifact, open_artifact, open_store
+
+IDX_NAMES = {"train": "train", "validation": "validation", "test": "t10k"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray(ray_local: None) -> None:
+    """One Ray for the module; jobs use it as they find it."""
+
+
+def rows_of(artifact: Artifact) -> list[dict[str, Any]]:
+    tables = [artifact.read_table(entry.name) for entry in artifact.entries("data/")]
+    return [row for table in tables for row in table.to_pylist()]
+
+
+@pytest.fixture(scope="module")
+def digits(s3_session_uri: str) -> list[dict[str, Any]]:
+    """The rows of 300 of scikit-learn's digits."""
+    return rows_of(prepared(f"{s3_session_uri}/digits-rows", {"kind": "digits"}, limit=300))
+
+
+def prepared(output: str, source: dict[str, Any], **values: Any) -> Artifact:
+    values = {"source": source, "output": output, "channels": 1, **values}
+    prepare(build_config(PrepareConfig, values))
+    return open_artifact(output, kind="dataset")
+
+
+def upload(uri: str, files: dict[str, bytes]) -> None:
+    open_store(uri).upload_many([(data, key) for key, data in files.items()])
+
+
+def arrays(rows: list[dict[str, Any]], split: str) -> tuple[np.ndarray, np.ndarray]:
+    mine = [row for row in rows if row["split"] == split]
+    images = np.stack([decoded(row["image"]) for row in mine])
+    return images, np.array([row["label"] for row in mine], np.uint8)
+
+
+def as_idx(rows: list[dict[str, Any]]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for split in SPLITS:
+        files |= idx_pair(IDX_NAMES[split], *arrays(rows, split), zipped=split == "train")
+    return files
+
+
+def as_captions(rows: list[dict[str, Any]]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for split in SPLITS:
+        mine = [row for row in rows if row["split"] == split]
+        files |= {f"{split}/images/{row['id']}.png": row["image"] for row in mine}
+        captions = [
+            {
+                "file_name": f"{row['id']}.png",
+                "caption": f"the digit {row['label']}",
+                "label": str(row["label"]),
+            }
+            for row in mine
+        ]
+        files[f"{split}/captions.json"] = json.dumps(captions).encode()
+    return files
+
+
+def contents(rows: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
+    return Counter((r["split"], r["label"], r["image"], r["width"], r["height"]) for r in rows)
+
+
+def test_digits_are_the_same_rows_from_every_source(
+    digits: list[dict[str, Any]], bucket_uri: str
+) -> None:
+    upload(f"{bucket_uri}/idx", as_idx(digits))
+    upload(f"{bucket_uri}/folders", as_captions(digits))
+    idx = prepared(f"{bucket_uri}/a", {"kind": "idx", "uri": f"{bucket_uri}/idx"})
+    captions = prepared(f"{bucket_uri}/b", {"kind": "captions", "uri": f"{bucket_uri}/folders"})
+    assert len(digits) == 300
+    assert {row["split"] for row in digits} == set(SPLITS)
+    assert contents(rows_of(idx)) == contents(rows_of(captions)) == contents(digits)
+    assert idx.manifest.metadata["classes"] == captions.manifest.metadata["classes"]
+    found = rows_of(captions)
+    assert all(row["caption"] == f"the digit {row['label']}" for row in found)
+    assert len({row["id"] for row in found}) == len(found)
+
+
+def test_pictures_of_28_by_28_come_out_28_by_28(
+    digits: list[dict[str, Any]], bucket_uri: str
+) -> None:
+    images, labels = arrays(digits, "train")
+    large = np.stack([np.asarray(Image.fromarray(image).resize((28, 28))) for image in images])
+    upload(f"{bucket_uri}/idx", idx_pair("train", large, labels, zipped=True))
+    source = {"kind": "idx", "uri": f"{bucket_uri}/idx"}
+    data = prepared(f"{bucket_uri}/data", source, image_size=[28, 28])
+    stored = {row["id"]: decoded(row["image"]) for row in rows_of(data)}
+    assert all(
+        np.array_equal(stored[f"train-{index:06d}"], image) for index, image in enumerate(large)
+    )
+    unet = {"block_out_channels": [8, 16, 16], "attention_resolutions": [7]}
+    config = train_config(
+        str(data.uri),
+        f"{bucket_uri}/model",
+        max_steps=2,
+        unet=unet,
+        validation={"every_steps": 2},
+        checkpoint={"every_steps": 2},
+        lr_schedule={"warmup_steps": 0},
+    )
+    train(config)
+    sampled = {
+        "input": f"{bucket_uri}/model", "output": f"{bucket_uri}/samples",
+        "num_images": 4, "num_steps": 2, "num_actors": 1,
+    }  # fmt: skip
+    sample(build_config(SampleConfig, sampled))
+    samples = open_artifact(f"{bucket_uri}/samples")
+    pictures = samples.read_table("samples.parquet")["image"].to_pylist()
+    assert len(pictures) == 4
+    for png in pictures:
+        with Image.open(io.BytesIO(png)) as picture:
+            assert (picture.size, picture.mode) == ((28, 28), "L")
