@@ -62,7 +62,9 @@ def obstacle() -> str:
         return f"the test cluster needs namespaces of its own: {trial.stderr.strip()}"
     for group in control_groups():
         try:
-            group.mkdir(exist_ok=True)
+            if not group.exists():
+                group.mkdir()
+                group.rmdir()
         except OSError as error:
             return f"the test cluster needs a control group of its own: {error}"
     return ""
