@@ -31,6 +31,15 @@ SCHEMA_NAMES = "{{ .Group }}/{{ .ResourceKind }}_{{ .ResourceAPIVersion }}.json"
 KUBE_VERSION = "1.35.0"
 
 
+class _QuotingDumper(yaml.CSafeDumper):  # type: ignore[misc] # yaml has no types
+    """Quotes every string: Helm reads a bare `0E0` as a number, PyYAML as a string."""
+
+
+_QuotingDumper.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+)
+
+
 class RenderError(Exception):
     """Helm refused; the message is its standard error."""
 
@@ -85,7 +94,7 @@ def render_text(
     command += ["--kube-version", KUBE_VERSION, "--namespace", "darkroom", "--values", "-"]
     for path in files:
         command += ["--values", str(path)]
-    return _run_helm(tuple(command), yaml.dump(values or {}, Dumper=yaml.CSafeDumper))
+    return _run_helm(tuple(command), yaml.dump(values or {}, Dumper=_QuotingDumper))
 
 
 @cache
