@@ -47,11 +47,14 @@ TRICKLE_BYTES_PER_SECOND = 1024
 
 @dataclass
 class Fault:
-    """Strikes from the `first` matching call on (counted from 1), `count` times; None: always."""
+    """Strikes from the `first` matching call on (counted from 1), at every `every`-th, in all
+    `count` times; None: always.
+    """
 
     kind: FaultKind
     first: int = 1
     count: int | None = 1
+    every: int = 1
     method: str | None = None
     suffix: str = ""
     num_seen: int = field(default=0, init=False)
@@ -62,7 +65,7 @@ class Fault:
         if self.method not in (None, method) or not path.endswith(self.suffix):
             return False
         self.num_seen += 1
-        due = self.num_seen >= self.first
+        due = self.num_seen >= self.first and (self.num_seen - self.first) % self.every == 0
         if due and (self.count is None or self.num_struck < self.count):
             self.num_struck += 1
             return True

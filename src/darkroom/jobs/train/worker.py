@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ def _fit(
     module = DiffusionModule(config, facts.shape, facts.num_classes)
     stream = _stream(config, dataset, facts, rank, world)
     try:
-        checkpoint = _resume(address, rank, directory)
+        checkpoint = _resume(address, rank, directory, heartbeat.warn)
     except FencedError:
         return Outcome("fenced")
     log, seconds_before = MetricsLog(), 0.0
@@ -178,7 +179,9 @@ def _validation(config: TrainConfig, dataset: Artifact, facts: DatasetFacts) -> 
     return Validation(rows, num_images=plan.num_rows, batch_size=config.images_per_micro_batch)
 
 
-def _resume(address: RunAddress, rank: int, directory: Path) -> Artifact | None:
+def _resume(
+    address: RunAddress, rank: int, directory: Path, warn: Callable[[str], None]
+) -> Artifact | None:
     """The checkpoint to resume from, the same on every rank, downloaded to the folder.
 
     Errors: FencedError, on every rank, when another driver owns the run.
@@ -187,7 +190,7 @@ def _resume(address: RunAddress, rank: int, directory: Path) -> Artifact | None:
     chosen: list[str | FencedError | None] = [None]
     if rank == 0:
         try:
-            found = resolve_checkpoint(address, directory)
+            found = resolve_checkpoint(address, directory, warn)
             chosen = [None if found is None else str(found.uri)]
         except FencedError as error:
             chosen = [error]  # All ranks must hear of it, or they would wait for rank 0.

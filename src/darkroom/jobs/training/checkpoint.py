@@ -8,7 +8,6 @@ the metrics log.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import shutil
 import tempfile
@@ -31,8 +30,6 @@ from darkroom.storage import (
     open_store,
     parse_uri,
 )
-
-logger = logging.getLogger(__name__)
 
 STATE_FILE = "state.ckpt"
 LIVE_PREFIX = "live"
@@ -170,9 +167,12 @@ def publish_checkpoint(
         return target.publish(files, metadata=info.to_dict())
 
 
-def resolve_checkpoint(address: RunAddress, directory: Path) -> Artifact | None:
+def resolve_checkpoint(
+    address: RunAddress, directory: Path, warn: Callable[[str], None]
+) -> Artifact | None:
     """The newest checkpoint that verifies, downloaded there; None at the run's start.
 
+    `warn` is told of each newer one that does not verify.
     Errors: FencedError, IntegrityError when there are checkpoints and none verifies.
     """
     pointer = RunPointer.attach(address.output, owner=address.owner)
@@ -180,11 +180,9 @@ def resolve_checkpoint(address: RunAddress, directory: Path) -> Artifact | None:
     if valid is None:
         return None
     for skipped in valid.skipped:
-        logger.warning(
-            "checkpoint of step %d is damaged (%s); resuming from step %d",
-            skipped.step,
-            skipped.reason,
-            valid.step,
+        warn(
+            f"checkpoint of step {skipped.step} is damaged ({skipped.reason}); "
+            f"resuming from step {valid.step}"
         )
     return valid.artifact
 

@@ -134,6 +134,8 @@ def _attend(
                 logger.warning("%s: saving a checkpoint, then stopping", stop.reason)
                 ray.get(monitor.request_stop.remote(stop.reason), timeout=30)
                 told = True
+            for text in ray.get(monitor.pop_warnings.remote(), timeout=30):
+                logger.warning(text)
             for step in ray.get(monitor.pop_starts.remote(), timeout=30):
                 logger.info("resuming from step %d" if step else "started at step %d", step)
             shown = _show(bar, shown, ray.get(monitor.metrics.remote(), timeout=30))

@@ -49,6 +49,7 @@ class RunMonitor:
         self._beats: dict[int, _Beat] = {}
         self._metrics: dict[str, Any] = {}
         self._starts: list[int] = []
+        self._warnings: list[str] = []
         self._stop_reason: str | None = None
 
     def beat(self, address: WorkerAddress, step: int, actor: Any) -> str | None:
@@ -78,6 +79,15 @@ class RunMonitor:
         """Starts since the last call."""
         starts, self._starts = self._starts, []
         return starts
+
+    def post_warning(self, text: str) -> None:
+        """Take a line for the driver's log."""
+        self._warnings.append(text)
+
+    def pop_warnings(self) -> list[str]:
+        """Warnings since the last call."""
+        warnings, self._warnings = self._warnings, []
+        return warnings
 
     def metrics(self) -> dict[str, Any]:
         """The newest metrics row; empty before the first."""
@@ -120,6 +130,10 @@ class Heartbeat:
     def report_start(self, step: int) -> None:
         """Tell the driver's log where this start of the workers begins."""
         self._monitor.post_start.remote(step)
+
+    def warn(self, text: str) -> None:
+        """Show a line in the driver's log."""
+        self._monitor.post_warning.remote(text)
 
     def _run(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
