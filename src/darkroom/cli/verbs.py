@@ -166,6 +166,18 @@ VERBS = (
         ),
     ),
     Verb(
+        "generate",
+        "Make prompts of tables, and pictures of prompts.",
+        (
+            _uri("input", "Subjects: a CSV or Parquet file, or a folder of them."),
+            Flag("join", "Details to join by id, likewise.", "join.input", "URI"),
+            Flag("prompt", "The prompt, with columns in braces.", "prompt", "TEXT"),
+            Flag("model", "What draws: a diffusers folder or a hub id.", "draw.model", "URI"),
+            Flag("llm", "What enhances prompts: a folder or a hub id.", "enhance.model", "URI"),
+            _number("steps", "Calls of the model per picture.", "draw.num_steps"),
+        ),
+    ),
+    Verb(
         "report",
         "Put a run on one self-contained HTML page.",
         (

@@ -11,11 +11,14 @@ from collections.abc import Callable
 
 from darkroom.errors import ConfigError
 from darkroom.recipes.digits import digits, digits_smoke
+from darkroom.recipes.generate import animals, animals_cpu
 from darkroom.recipes.recipe import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "digits": digits,
     "digits_smoke": digits_smoke,
+    "animals": animals,
+    "animals_cpu": animals_cpu,
 }
 
 
