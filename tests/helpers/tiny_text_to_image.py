@@ -20,17 +20,19 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-MAX_TOKENS = 24
-"""The tiny text encoder's length; CLIP's own is 77."""
+MAX_TOKENS = 77
+"""As many as CLIP's own text encoder reads, start and end included."""
 
 
-def save_tiny_stable_diffusion(folder: Path, *, seed: int = 0, ancestral: bool = False) -> Path:
+def save_tiny_stable_diffusion(
+    folder: Path, *, seed: int = 0, ancestral: bool = False, max_tokens: int = MAX_TOKENS
+) -> Path:
     """A Stable Diffusion of 0.1 M weights in `folder`; returns it.
 
     ancestral: a scheduler that draws fresh noise at each step.
     """
     torch.manual_seed(seed)
-    tokenizer = tiny_tokenizer(folder.with_name(f"{folder.name}-tokenizer"))
+    tokenizer = tiny_tokenizer(folder.with_name(f"{folder.name}-tokenizer"), max_tokens)
     scheduler = (
         EulerAncestralDiscreteScheduler()
         if ancestral
@@ -45,7 +47,7 @@ def save_tiny_stable_diffusion(folder: Path, *, seed: int = 0, ancestral: bool =
         text_encoder=CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=len(tokenizer), hidden_size=16, intermediate_size=24,
-                num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=MAX_TOKENS,
+                num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=max_tokens,
                 bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
                 pad_token_id=tokenizer.pad_token_id,
             )
@@ -64,7 +66,7 @@ def save_tiny_stable_diffusion(folder: Path, *, seed: int = 0, ancestral: bool =
     return folder
 
 
-def tiny_tokenizer(folder: Path) -> CLIPTokenizer:
+def tiny_tokenizer(folder: Path, max_tokens: int = MAX_TOKENS) -> CLIPTokenizer:
     """CLIP's byte-level tokenizer without merges: every letter is a token."""
     folder.mkdir(parents=True, exist_ok=True)
     letters = [chr(code) for code in range(33, 127)]
@@ -78,5 +80,5 @@ def tiny_tokenizer(folder: Path) -> CLIPTokenizer:
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     return CLIPTokenizer(
-        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=MAX_TOKENS
+        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=max_tokens
     )

@@ -1,6 +1,6 @@
-"""Pictures from tables: animals in their clothes, the worked example of `generate`.
+r"""Pictures from tables: animals in their clothes, the worked example of `generate`.
 
-    darkroom generate --recipe animals --input examples/generate/animals.csv \\
+    darkroom generate --recipe animals --input examples/generate/animals.csv \
       --join examples/generate/outfits.csv --output s3://bucket/animals
 
 Written for one GPU of 16 GB or more, which both models share: the language model takes 0.3 of it,
