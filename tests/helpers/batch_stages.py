@@ -1,4 +1,4 @@
-"""Stages and a config for tests of the batch core: cheap, picklable, and able to fail on command."""
+"""Stages and a config for tests of the batch core: cheap, picklable, able to fail on command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 from darkroom.config import operational
 from darkroom.jobs.batch.config import BatchConfig
 from darkroom.jobs.batch.reject import Rejects
-from darkroom.jobs.batch.stage import Stage, StageFunction
+from darkroom.jobs.batch.stage import Stage
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64()), ("neighbours", pa.int64())])
 
@@ -89,7 +89,7 @@ class Neighbours:
     def __init__(self, trouble: Trouble | None = None) -> None:
         self._trouble = trouble or Trouble()
 
-    def __call__(self, table: pa.Table, rejects: Rejects) -> pa.Table:
+    def __call__(self, table: pa.Table, _: Rejects) -> pa.Table:
         self._trouble.strike(table["id"].to_pylist())
         total = sum(table["value"].to_pylist())
         return table.append_column("neighbours", pa.array([total] * len(table), pa.int64()))
@@ -103,9 +103,8 @@ def stages(
     num_actors: int = 1,
 ) -> list[Stage]:
     """A stage of tasks and one of actors."""
-    double: StageFunction | partial[Doubler] = partial(Doubler, bad, task_trouble)
     return [
-        Stage(name="double", make=double, num_workers=2),
+        Stage(name="double", make=partial(Doubler, bad, task_trouble), num_workers=2),
         Stage(
             name="sum",
             make=partial(Neighbours, actor_trouble),

@@ -166,6 +166,17 @@ VERBS = (
         ),
     ),
     Verb(
+        "classify",
+        "Label pictures with a torchvision or timm model.",
+        (
+            _uri("input", "A folder of pictures, or what `darkroom prepare` published."),
+            Flag("model", "The model's name: resnet152, vit_b_16.", "model.name", "NAME"),
+            Flag("library", "Where the name is known: torchvision or timm.", "model.library"),
+            Flag("weights", "A file (path or URI), hub, hub:NAME or random.", "model.weights"),
+            _number("batch-size", "Pictures that the model sees at once."),
+        ),
+    ),
+    Verb(
         "generate",
         "Make prompts of tables, and pictures of prompts.",
         (

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from darkroom.errors import ConfigError
 from darkroom.recipes.digits import digits, digits_smoke
 from darkroom.recipes.generate import animals, animals_cpu
+from darkroom.recipes.imagenette import imagenette, imagenette_cpu
 from darkroom.recipes.recipe import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -19,6 +20,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "digits_smoke": digits_smoke,
     "animals": animals,
     "animals_cpu": animals_cpu,
+    "imagenette": imagenette,
+    "imagenette_cpu": imagenette_cpu,
 }
 
 

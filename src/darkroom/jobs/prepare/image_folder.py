@@ -41,14 +41,14 @@ class ImageFolder:
 
     def listing(self) -> Listing:
         files = sorted(self._store.list(), key=lambda info: info.key)
-        skipped = Counter(name for info in files if (name := _skipped_as(info.key)))
-        pictures = [info for info in files if not _skipped_as(info.key)]
+        skipped = Counter(name for info in files if (name := skipped_as(info.key)))
+        pictures = [info for info in files if not skipped_as(info.key)]
         self._check_any(pictures, skipped)
         classes = self._classes(pictures)
         return Listing(
             items=self._items(pictures, classes),
             classes=classes,
-            parent=Parent("source", str(self._root), _fingerprint(pictures), "image_folder"),
+            parent=Parent("source", str(self._root), fingerprint(pictures), "image_folder"),
             dead_letters=[letter for info in pictures if (letter := self._ruled_out(info.key))],
             num_skipped=dict(sorted(skipped.items())),
         )
@@ -131,7 +131,7 @@ class ImageFolder:
         return None
 
 
-def _skipped_as(key: str) -> str | None:
+def skipped_as(key: str) -> str | None:
     """The group that a skipped file is counted in; None for pictures."""
     path = PurePosixPath(key)
     if any(part.startswith(".") for part in path.parts) or "__MACOSX" in path.parts:
@@ -147,7 +147,7 @@ def _class(key: str) -> str:
     return key.partition("/")[0] if "/" in key else ""
 
 
-def _fingerprint(pictures: Iterable[ObjectInfo]) -> str:
+def fingerprint(pictures: Iterable[ObjectInfo]) -> str:
     """Digest of what the listing tells: names, sizes and versions (times, for local files)."""
     return json_digest(
         [
