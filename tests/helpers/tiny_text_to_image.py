@@ -34,7 +34,7 @@ def save_tiny_stable_diffusion(
     torch.manual_seed(seed)
     tokenizer = tiny_tokenizer(folder.with_name(f"{folder.name}-tokenizer"), max_tokens)
     scheduler = (
-        EulerAncestralDiscreteScheduler()
+        EulerAncestralDiscreteScheduler(steps_offset=1)
         if ancestral
         else DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     )
@@ -62,6 +62,9 @@ def save_tiny_stable_diffusion(
         scheduler=scheduler,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
+    for name, weight in pipeline.unet.named_parameters():
+        if "attn2.to_v" in name or "attn2.to_out.0.weight" in name:
+            weight.data *= 8  # untrained, it would hardly look at the text
     pipeline.save_pretrained(folder)
     return folder
 
