@@ -40,20 +40,22 @@ class Weights:
 
 
 def find_weights(classifier: Classifier, source: str, *, seed: int) -> Weights:
-    """Where the weights are and their digest; reads them once.
+    """Where the weights are and their digest, after they have fitted the model once.
 
-    Errors: ConfigError (unknown weights of the hub, or the hub cannot be reached), UriError,
-    ObjectNotFoundError.
+    Errors: ConfigError (no such file; unknown weights of the hub, or it cannot be reached),
+    DataError (weights of another model), UriError.
     """
     if _is_file(source):
         store, key = _file(source)
         try:
-            return Weights(source, digest_of(store, key)[1])
+            weights = Weights(source, digest_of(store, key)[1])
         except ObjectNotFoundError:
             raise ConfigError(
                 "model.weights", source, "there is no such file",
                 "name a file, 'hub' for the published weights, or 'random'",
             ) from None  # fmt: skip
+        load_classifier(classifier, weights)  # what does not fit is said before any work
+        return weights
     model = _build(classifier, source, seed)
     return Weights(source, state_digest(model.state_dict()), seed)
 

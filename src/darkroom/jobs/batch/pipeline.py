@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -86,18 +86,21 @@ def stream(
 
     Errors: ConfigError when the pipeline does not fit the cluster; DarkroomError of a stage.
     """
-    fitting = [*stages, writing_stage(num_writers)]
-    check_fits(fitting, num_cpus=_cluster_cpus(), gpus_of_nodes=_gpus_of_nodes())
+    everything = [*stages, writing_stage(num_writers)]
+    check_fits(everything, num_cpus=_cluster_cpus(), gpus_of_nodes=_gpus_of_nodes())
     remote: Any = ray.remote
     attempts = remote(Attempts).options(num_cpus=0, max_restarts=-1).remote()
     try:
         with quiet_data_context(preserve_order=False), darkroom_errors():
             dataset = ray.data.from_blocks([pack(piece) for piece in pieces])
             for number, stage in enumerate(stages):
-                dataset = _add(dataset, stage, number, attempts, max_restarts)
+                # More workers than pieces would have nothing to do.
+                fitting = replace(stage, num_workers=min(stage.num_workers, len(pieces)))
+                dataset = _add(dataset, fitting, number, attempts, max_restarts)
             commit: Any = _commit_task
             dataset = dataset.map_batches(
-                commit, fn_args=(committer,), compute=TaskPoolStrategy(num_writers),
+                commit, fn_args=(committer,),
+                compute=TaskPoolStrategy(min(num_writers, len(pieces))),
                 batch_size=1, batch_format="pyarrow", num_cpus=WRITER_CPUS, memory=len(stages) + 1,
             )  # fmt: skip
             for bundle in dataset.iter_internal_ref_bundles():
@@ -145,18 +148,19 @@ def _stage_task(packed: pa.Table, stage: Stage, attempts: Any, max_restarts: int
 def _run(
     packed: pa.Table, stage: Stage, function: StageFunction, attempts: Any, max_restarts: int
 ) -> pa.Table:
-    started = time.perf_counter()
     piece = unpack(packed)
     marks = _Marks(attempts, stage.name, piece.index)
     is_costly = marks.begin() > max_restarts + 1
+    started = time.perf_counter()
     rejects = Rejects(stage.name)
     piece.table = run_stage(
         stage.name, function, piece.table, rejects, marks if is_costly else None
     )
     piece.rejects += rejects.found
-    marks.end()
     piece.busy_seconds[stage.name] = time.perf_counter() - started
-    return pack(piece)
+    packed = pack(piece)
+    marks.end()
+    return packed
 
 
 def _commit_task(packed: pa.Table, committer: Committer) -> pa.Table:

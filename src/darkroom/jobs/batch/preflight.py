@@ -71,7 +71,7 @@ def _check_gpus(stages: Sequence[Stage], gpus_of_nodes: Sequence[float]) -> None
         for stage in stages if stage.num_gpus
     )  # fmt: skip
     for stage in stages:
-        if stage.num_gpus > 1 and not stage.num_gpus.is_integer():
+        if stage.num_gpus > 1 and stage.num_gpus % 1:
             raise ConfigError(
                 f"{stage.name}.num_gpus",
                 stage.num_gpus,
