@@ -42,14 +42,16 @@ class Rejects:
         self._stage = stage
         self.found: list[Reject] = []
 
-    def add(self, row_id: str, reason: str, detail: str) -> None:
-        """Reject a row for what it is."""
-        self.found.append(Reject(row_id, self._stage, reason, plain_text(detail)))
+    def add(
+        self, row_id: str, reason: str, detail: str, error: BaseException | None = None
+    ) -> None:
+        """Reject a row for what it is; `error` is what was raised about it, if anything."""
+        digest = None if error is None else traceback_digest(error)
+        self.found.append(Reject(row_id, self._stage, reason, plain_text(detail), digest))
 
     def add_error(self, row_id: str, reason: str, error: BaseException) -> None:
         """Reject a row for what it raised."""
-        detail = plain_text(f"{type(error).__name__}: {error}")
-        self.found.append(Reject(row_id, self._stage, reason, detail, traceback_digest(error)))
+        self.add(row_id, reason, f"{type(error).__name__}: {error}", error)
 
 
 def plain_text(text: str) -> str:

@@ -85,7 +85,7 @@ class Decode:
                 limits=self._config.limits,
             )
             if isinstance(picture, DeadImage):
-                rejects.add(rows[ID][index].as_py(), picture.reason, picture.detail)
+                rejects.add(rows[ID][index].as_py(), picture.reason, picture.detail, picture.error)
                 continue
             pixels[len(there)] = transform(picture.image, self._preprocess)
             there.append(index)
