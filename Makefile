@@ -22,7 +22,7 @@ run: setup ## Train on handwritten digits through Ray and S3, and fetch the repo
 	PATH="$(CURDIR)/$(BIN):$$PATH" darkroom storage serve --data .darkroom/s3 --bucket darkroom -- examples/digits.sh
 
 ##@ Check
-.PHONY: test test-unit test-integration test-contracts lint format proof
+.PHONY: test test-unit test-integration test-contracts lint format proof bench
 test: setup ## Run the unit, integration and contract tests
 	$(BIN)/pytest $(ARGS)
 
@@ -44,6 +44,10 @@ lint: setup ## Check style, types and the direction of imports
 format: setup ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+bench: setup ## Measure ratios on this machine, interleaved (JSON in build/benchmarks/, and tables)
+	$(BIN)/python -m benchmarks.classify
+	$(BIN)/python -m benchmarks.generate_overlap
 
 proof: setup ## Run the long proofs (many kills and resumes; tens of minutes)
 	$(BIN)/pytest tests/proofs --timeout 3600 $(ARGS)
