@@ -21,6 +21,7 @@ from darkroom.storage.store import ObjectInfo, for_each
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 _WEIGHTS = (".safetensors", ".gguf", ".bin")
+_VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)\.")
 
 ARTIFACT_PREFIX = "model/"
 """Where a published model keeps its diffusers folder."""
@@ -38,13 +39,32 @@ class ModelFolder:
     """Of the manifest, of the files, or the hub's commit."""
     kind: str
     """An artifact's kind, "folder", or "hub"."""
-    weights_bytes: int | None
-    """Size of the weight files; None where only the hub knows."""
+    weights: tuple[tuple[str, int], ...] | None
+    """Names and sizes of the weight files; None where only the hub knows."""
 
     @property
     def published(self) -> bool:
         """Whether Darkroom published it."""
         return self.kind not in ("folder", "hub")
+
+    def weights_bytes(self, *, variant: str | None = None, file: str | None = None) -> int | None:
+        """Size of the weight files that are loaded: the least that it can be.
+
+        A mirror often holds the same weights several times over: as other variants, in an older
+        format, and (beside a pipeline's folders) as one file.
+        """
+        if self.weights is None:
+            return None
+        if file is not None:
+            return sum(size for name, size in self.weights if name == file)
+        newest = next(
+            (end for end in _WEIGHTS if any(name.endswith(end) for name, _ in self.weights)), ""
+        )
+        files = [(name, size) for name, size in self.weights if name.endswith(newest)]
+        if any("/" in name for name, _ in files):
+            files = [(name, size) for name, size in files if "/" in name]
+        of_variant = [size for name, size in files if f".{variant}." in name]
+        return sum(of_variant) or sum(size for name, size in files if not _VARIANT.search(name))
 
     def as_parent(self, role: str) -> Parent:
         """This model as something that an output was made with."""
@@ -88,8 +108,12 @@ def find_model(name: str, *, field: str) -> ModelFolder:
         artifact = open_artifact(uri)
     except ObjectNotFoundError:
         return _in_folder(name, uri, field)
-    sizes = [entry.size for entry in artifact.entries() if entry.name.endswith(_WEIGHTS)]
-    return ModelFolder(name, uri, artifact.digest, artifact.manifest.kind, sum(sizes))
+    weights = tuple(
+        (entry.name.removeprefix(ARTIFACT_PREFIX), entry.size)
+        for entry in artifact.entries(ARTIFACT_PREFIX)
+        if entry.name.endswith(_WEIGHTS)
+    )
+    return ModelFolder(name, uri, artifact.digest, artifact.manifest.kind, weights)
 
 
 def _in_folder(name: str, uri: Uri, field: str) -> ModelFolder:
@@ -106,7 +130,7 @@ def _in_folder(name: str, uri: Uri, field: str) -> ModelFolder:
         mark = info.etag if uri.scheme == "s3" else digest_of(store, info.key)[1]
         return [info.key, info.size, mark]
 
-    weights = sum(info.size for info in files if info.key.endswith(_WEIGHTS))
+    weights = tuple((info.key, info.size) for info in files if info.key.endswith(_WEIGHTS))
     return ModelFolder(name, uri, json_digest(list(for_each(version, files))), "folder", weights)
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.tiny_artifacts import publish_model
 
 from darkroom.errors import ConfigError, DarkroomError
-from darkroom.model_folder import find_model
+from darkroom.model_folder import ModelFolder, find_model
 from darkroom.storage import open_store
 
 
@@ -21,7 +21,7 @@ def fill(folder: str | Path, weights: bytes = b"w" * 100) -> None:
 def test_a_folder_is_named_by_its_contents(store_uri: str) -> None:
     fill(store_uri)
     model = find_model(store_uri, field="model")
-    assert (model.kind, model.weights_bytes, model.published) == ("folder", 100, False)
+    assert (model.kind, model.weights_bytes(), model.published) == ("folder", 100, False)
     assert find_model(store_uri, field="model").digest == model.digest
     fill(store_uri, b"v" * 100)
     assert find_model(store_uri, field="model").digest != model.digest
@@ -57,6 +57,31 @@ def test_a_published_model_is_verified_and_pinned(tmp_path: Path) -> None:
     (tmp_path / "c").rename(tmp_path / "a")
     with pytest.raises(DarkroomError, match="was published anew"), model.local():
         pass
+
+
+MIRROR = {
+    "unet/model.safetensors": 100, "unet/model.fp16.safetensors": 50, "unet/model.bin": 100,
+    "vae/model.safetensors": 10, "vae/model.fp16.safetensors": 5, "single_file.safetensors": 200,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("files", "asked", "size"),
+    [
+        (MIRROR, {}, 110),
+        (MIRROR, {"variant": "fp16"}, 55),
+        (MIRROR, {"variant": "bf16"}, 110),
+        ({"model.bin": 7, "model.safetensors": 8}, {}, 8),
+        ({"a.gguf": 3, "b.gguf": 4}, {"file": "a.gguf"}, 3),
+        ({}, {}, 0),
+    ],
+)
+def test_only_weights_that_are_loaded_are_counted(
+    files: dict[str, int], asked: dict[str, str], size: int
+) -> None:
+    model = ModelFolder("m", None, "0", "folder", tuple(files.items()))
+    assert model.weights_bytes(**asked) == size
+    assert ModelFolder("m", None, "0", "hub", None).weights_bytes(**asked) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 
 from darkroom.errors import ConfigError
-from darkroom.jobs.generate.config import Precision, WorkerConfig
+from darkroom.jobs.generate.config import EnhanceConfig, Precision, TextToImageConfig, WorkerConfig
+from darkroom.model_folder import ModelFolder
 
 DTYPES: dict[Precision, torch.dtype] = {
     "float32": torch.float32,
@@ -20,7 +21,7 @@ DTYPES: dict[Precision, torch.dtype] = {
 MB = 1024**2
 
 
-def prepare_device(config: WorkerConfig, *, weights_bytes: int | None, field: str) -> torch.device:
+def prepare_device(config: WorkerConfig, folder: ModelFolder, *, field: str) -> torch.device:
     """The stage's device with its threads and memory cap set.
 
     Errors: ConfigError when a GPU is asked for and none is here, or the weights are larger than
@@ -37,9 +38,22 @@ def prepare_device(config: WorkerConfig, *, weights_bytes: int | None, field: st
         return torch.device("cpu")
     total = torch.cuda.get_device_properties(0).total_memory
     share = gpu_share(config.num_gpus)
-    check_share(weights_bytes, total, share, field=field)
+    check_share(loaded_bytes(config, folder), total, share, field=field)
     torch.cuda.set_per_process_memory_fraction(share)
     return torch.device("cuda")
+
+
+def loaded_bytes(config: WorkerConfig, folder: ModelFolder) -> int | None:
+    """The least that the stage's weights take in memory; None where it cannot be told."""
+    if isinstance(config, EnhanceConfig):
+        size = folder.weights_bytes(file=config.gguf_file)
+    elif isinstance(config, TextToImageConfig) and config.variant:
+        return folder.weights_bytes(variant=config.variant)
+    else:
+        size = folder.weights_bytes()
+    if size is None or config.precision == "float32":
+        return size
+    return size // 2  # the files may hold float32
 
 
 def gpu_share(num_gpus: float) -> float:

@@ -73,7 +73,7 @@ def load_drawer(config: TextToImageConfig | ClassConditionalConfig, folder: Mode
 class _TextToImage:
     def __init__(self, config: TextToImageConfig, folder: ModelFolder) -> None:
         self._config, self.batch_size = config, config.batch_size
-        self._device = prepare_device(config, weights_bytes=folder.weights_bytes, field="draw")
+        self._device = prepare_device(config, folder, field="draw")
         self._pipeline = self._load(folder)
         self._pipeline.set_progress_bar_config(disable=True)
         self._slice()
@@ -155,7 +155,7 @@ def _picture(x_HWC: NDArray[np.float32], *, flag: bool) -> Pixels | Fault:
 class _ClassConditional:
     def __init__(self, config: ClassConditionalConfig, folder: ModelFolder) -> None:
         self._config, self.batch_size = config, config.batch_size
-        self._device = prepare_device(config, weights_bytes=folder.weights_bytes, field="draw")
+        self._device = prepare_device(config, folder, field="draw")
         artifact = open_artifact(str(folder.uri), kind="model")
         if artifact.digest != folder.digest:
             raise DarkroomError(f"{folder.uri} was published anew while the job ran; run it again")

@@ -82,7 +82,7 @@ class _Transformers:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         logging.getLogger("transformers").setLevel(logging.ERROR)
         self._config = config
-        self._device = prepare_device(config, weights_bytes=folder.weights_bytes, field="enhance")
+        self._device = prepare_device(config, folder, field="enhance")
         if config.gguf_file is not None:
             keywords = {**keywords, "gguf_file": config.gguf_file}
         self._tokenizer: Any = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]

@@ -19,6 +19,7 @@ from darkroom.jobs.generate.config import (
     GenerateConfig,
     WorkerConfig,
 )
+from darkroom.jobs.generate.device import loaded_bytes
 from darkroom.model_folder import ModelFolder
 from darkroom.models import read_model_info
 from darkroom.storage import open_artifact
@@ -64,9 +65,9 @@ def check_memory(loaded: Loaded, *, available_bytes: int | None = None) -> None:
         return
     available = psutil.virtual_memory().available if available_bytes is None else available_bytes
     parts = [
-        (name, config.num_actors, folder.weights_bytes)
+        (name, config.num_actors, size)
         for name, config, folder in loaded
-        if folder.weights_bytes and not config.num_gpus
+        if not config.num_gpus and (size := loaded_bytes(config, folder))
     ]
     needed = sum(actors * size for _, actors, size in parts)
     if needed <= available:

@@ -55,7 +55,9 @@ class TextTable:
 @dataclass(frozen=True, slots=True)
 class _File:
     name: str
-    data: bytes
+    data: bytes = b""
+    parquet: pq.ParquetFile | None = None
+    """Read by ranges: a published table may hold pictures beside its texts."""
 
 
 def read_table(uri: str, rename: Mapping[str, str], *, name: str) -> TextTable:
@@ -106,7 +108,13 @@ def _open(uri: str, name: str) -> tuple[list[_File], Parent]:
             name, uri, f"is a {artifact.manifest.kind} without a table below data/",
             "give the output of prepare, classify or generate, or a CSV or Parquet file",
         )  # fmt: skip
-    return [_File(n, artifact.read_bytes(n)) for n in names], artifact.as_parent("data")
+    files = [
+        _File(n, parquet=artifact.parquet_file(n))
+        if n.endswith(".parquet")
+        else _File(n, artifact.read_bytes(n))
+        for n in names
+    ]
+    return files, artifact.as_parent("data")
 
 
 def _open_folder(root: Uri, name: str) -> tuple[list[_File], Parent]:
@@ -173,12 +181,13 @@ def _broken(file: _File, line: int, error: csv.Error, name: str) -> DataError:
 
 def _read_parquet(file: _File, name: str) -> tuple[list[str], Found]:
     try:
-        table = pq.ParquetFile(io.BytesIO(file.data)).read()
+        source = file.parquet or pq.ParquetFile(io.BytesIO(file.data))
+        # Pictures of a prepared table are not texts; nested values neither.
+        kept = [field.name for field in source.schema_arrow if not _is_opaque(field.type)]
+        table = source.read(columns=kept)
     except (pa.ArrowException, OSError) as error:
         reason = (str(error).splitlines() or ["?"])[0]
         raise DataError(name, file.name, f"is no Parquet file ({reason})") from None
-    # Pictures of a prepared table are not texts; nested values neither.
-    kept = [field.name for field in table.schema if not _is_opaque(field.type)]
     columns = [_texts(table[column]) for column in kept]
     rows = zip(*columns, strict=True) if columns else ()
     places = (f"{file.name} row {number}" for number in range(1, len(table) + 1))

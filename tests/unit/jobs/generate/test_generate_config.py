@@ -73,7 +73,8 @@ def test_the_digest_knows_what_decides_the_bytes(values: dict[str, Any], same: b
 
 
 def folder(weights_bytes: int | None) -> ModelFolder:
-    return ModelFolder("m", None, "0", "hub", weights_bytes)
+    weights = None if weights_bytes is None else (("model.safetensors", weights_bytes),)
+    return ModelFolder("m", None, "0", "hub", weights)
 
 
 def test_weights_that_do_not_fit_this_machine_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
