@@ -59,19 +59,28 @@ def label_names(labels: tuple[str, ...]) -> Mapping[str, int]:
     meanings: dict[str, set[int]] = {}
     for index, label in enumerate(labels):
         meanings.setdefault(plain_name(label), set()).add(index)
-    if len(labels) == 1000:
-        from timm.data import ImageNetInfo
-
-        info = ImageNetInfo()
-        for index, (wordnet_id, text) in enumerate(
-            zip(info.label_names(), info.label_descriptions(detailed=False), strict=True)
-        ):
-            if labels[index].split(",")[0].lower() not in text.lower():
-                continue  # another thousand classes than ImageNet's
-            meanings.setdefault(wordnet_id, set()).add(index)
-            for name in text.split(","):
-                meanings.setdefault(plain_name(name), set()).add(index)
+    for index, names in enumerate(_imagenet_names(labels)):
+        for name in names:
+            meanings.setdefault(plain_name(name), set()).add(index)
     return {name: next(iter(found)) for name, found in meanings.items() if len(found) == 1}
+
+
+def _imagenet_names(labels: tuple[str, ...]) -> list[list[str]]:
+    """WordNet id and synonyms of each label; none when the labels are not ImageNet's 1,000."""
+    if len(labels) != 1000:
+        return []
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo()
+    texts: list[str] = info.label_descriptions(detailed=False)
+    same = sum(
+        plain_name(label.split(",")[0]) in plain_name(text)
+        for label, text in zip(labels, texts, strict=True)
+    )
+    if same < 900:  # libraries word a few labels in their own way
+        return []
+    ids: list[str] = info.label_names()
+    return [[wordnet_id, *text.split(",")] for wordnet_id, text in zip(ids, texts, strict=True)]
 
 
 def plain_name(name: str) -> str:

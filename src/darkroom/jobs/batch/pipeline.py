@@ -107,7 +107,8 @@ def stream(
                 for entry in bundle.blocks:
                     yield from _receipts(ray.get(entry.ref))
     finally:
-        ray.kill(attempts)
+        with suppress(RayError, RuntimeError):  # the cluster may be what failed
+            ray.kill(attempts)
 
 
 def _add(

@@ -48,6 +48,8 @@ def map_classes(
 
 
 def _label(class_name: str, text: str, classifier: Classifier) -> str:
+    if text in classifier.labels:
+        return text
     names = label_names(classifier.labels)
     index = names.get(plain_name(text))
     if index is None:
