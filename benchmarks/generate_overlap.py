@@ -139,10 +139,9 @@ def _run(rows: pa.Table, output: Path, clock: Clock, *, enhance: bool, draw: boo
         stages.append(_actor("enhance", partial(make_enhancer, clock)))
     if draw:
         stages.append(_actor("draw", partial(make_drawer, config.to_dict(), clock)))
-    constants = {"llm": "-", "llm_digest": "-"} if enhance else {}
+    constants: dict[str, object] = {"llm": "-", "llm_digest": "-"} if enhance else {}
     if draw:
-        more = {"model": "-", "model_digest": "-", "num_steps": 1, "guidance_scale": 0.0}
-        constants |= more
+        constants |= {"model": "-", "model_digest": "-", "num_steps": 1, "guidance_scale": 0.0}
     stages.append(Stage(name="encode", make=partial(Encoder, schema, constants), num_workers=2))
     with open_batch(config, kind="pictures", rows=rows, parents=[]) as batch:
         batch.run(stages, schema=schema, description="run", unit="rows")

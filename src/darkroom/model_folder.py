@@ -139,7 +139,7 @@ def _on_hub(name: str, field: str) -> ModelFolder:
 
     try:
         try:
-            commit = Path(hub.snapshot_download(name, local_files_only=True)).name
+            commit: str | None = Path(hub.snapshot_download(name, local_files_only=True)).name
         except FileNotFoundError:
             commit = hub.HfApi().model_info(name, timeout=30).sha
     except Exception as error:  # the hub's errors, and those of whatever carries its requests

@@ -51,15 +51,17 @@ class Fault:
 class Drawer(Protocol):
     """What the stage asks of either."""
 
-    batch_size: int
+    @property
+    def batch_size(self) -> int:
+        """Requests that it takes at once."""
 
-    def count_tokens(self, text: str) -> tuple[int, int] | None:
+    def count_tokens(self, text: str, /) -> tuple[int, int] | None:
         """Tokens of the text, and how many the encoder cuts off; None without an encoder."""
 
-    def fault(self, request: Request) -> Fault | None:
+    def fault(self, request: Request, /) -> Fault | None:
         """What is wrong with a request, before it is drawn."""
 
-    def draw(self, requests: Sequence[Request]) -> list[Pixels | Fault]:
+    def draw(self, requests: Sequence[Request], /) -> list[Pixels | Fault]:
         """Pictures as uint8, HxW or HxWx3."""
 
 

@@ -23,12 +23,14 @@ from darkroom.model_folder import ModelFolder
 class LanguageModel(Protocol):
     """What the stage asks of either library."""
 
-    max_prompt_tokens: int
+    @property
+    def max_prompt_tokens(self) -> int:
+        """Longest request that leaves room for the answer."""
 
-    def num_tokens(self, prompt: str) -> int:
+    def num_tokens(self, prompt: str, /) -> int:
         """Length of the whole request, system prompt and chat form included."""
 
-    def answer(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    def answer(self, prompts: Sequence[str], seeds: Sequence[int], /) -> list[str]:
         """One answer per prompt."""
 
 
@@ -85,9 +87,7 @@ class _Transformers:
         self._device = prepare_device(config, folder, field="enhance")
         if config.gguf_file is not None:
             keywords = {**keywords, "gguf_file": config.gguf_file}
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
-            name, padding_side="left", **keywords
-        )
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(name, padding_side="left", **keywords)
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         model: Any = AutoModelForCausalLM.from_pretrained(

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import LogitsProcessor
 
 
-class RowGumbel(LogitsProcessor):  # type: ignore[misc]
+class RowGumbel(LogitsProcessor):
     """Logits of shape (B, V) to noisy logits of shape (B, V); row i has its own stream."""
 
     def __init__(self, seeds: Sequence[int], *, temperature: float, prompt_length: int) -> None:
@@ -28,7 +29,7 @@ class RowGumbel(LogitsProcessor):  # type: ignore[misc]
         return scores / self._temperature + torch.from_numpy(noise).to(scores)
 
 
-class TopP(LogitsProcessor):  # type: ignore[misc]
+class TopP(LogitsProcessor):
     """Leaves the likeliest tokens that together reach `top_p` at this temperature."""
 
     def __init__(self, top_p: float, *, temperature: float) -> None:
@@ -43,9 +44,10 @@ class TopP(LogitsProcessor):  # type: ignore[misc]
         return scores.masked_fill(dropped, -torch.inf)
 
 
-def gumbel(seed: int, position: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def gumbel(seed: int, position: int, size: int) -> NDArray[np.float32]:
     """`size` standard Gumbel draws for one position of one row."""
     key = np.array([seed, position], dtype=np.uint64)
     uniform = np.random.Generator(np.random.Philox(key=key)).random(size, dtype=np.float32)
     tiny = np.finfo(np.float32).tiny
-    return (-np.log(-np.log(uniform.clip(tiny, 1 - 2**-24)))).astype(np.float32)
+    noise: NDArray[np.float32] = -np.log(-np.log(uniform.clip(tiny, 1 - 2**-24)))
+    return noise.astype(np.float32)

@@ -72,8 +72,8 @@ def read_table(uri: str, rename: Mapping[str, str], *, name: str) -> TextTable:
     bad: list[BadRow] = []
     for file in files:
         read = _read_csv if file.name.endswith(".csv") else _read_parquet
-        header, found = read(file, name)
-        header = _renamed(header, rename, file.name, name)
+        names, found = read(file, name)
+        header = _renamed(names, rename, file.name, name)
         if columns is not None and header != columns:
             raise DataError(
                 name, file.name, f"has the columns {_listed(header)}, other files "
@@ -81,8 +81,9 @@ def read_table(uri: str, rename: Mapping[str, str], *, name: str) -> TextTable:
             )  # fmt: skip
         columns = header
         for place, values in found:
-            fault = values if isinstance(values, BadRow) else _fault(place, header, values)
-            if fault is not None:
+            if isinstance(values, BadRow):
+                bad.append(values)
+            elif fault := _fault(place, header, values):
                 bad.append(fault)
             else:
                 rows.append(dict(zip(header, values, strict=True)))
@@ -195,7 +196,8 @@ def _read_parquet(file: _File, name: str) -> tuple[list[str], Found]:
 
 
 def _is_opaque(kind: pa.DataType) -> bool:
-    return pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    tests = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary)
+    return any(test(kind) for test in tests)
 
 
 def _texts(column: pa.ChunkedArray) -> list[str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ class Mute:
     def num_tokens(self, _prompt: str) -> int:
         return 1
 
-    def answer(self, prompts: list[str], _seeds: list[int]) -> list[str]:
+    def answer(self, prompts: Sequence[str], _seeds: Sequence[int]) -> list[str]:
         return [self._texts.pop(0) for _ in prompts]
 
 
