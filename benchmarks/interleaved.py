@@ -73,7 +73,7 @@ def measure(arms: Mapping[str, Arm], *, num_rounds: int, num_warmups: int = 1) -
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for _ in range(num_rounds):
         turns: dict[str, list[float]] = {name: [] for name in arms}
-        for name in (*arms, *reversed(arms)):
+        for name in (*arms, *reversed(list(arms))):
             turns[name].append(timed(arms[name]))
         for name, both in turns.items():
             seconds[name].append(statistics.fmean(both))

@@ -65,11 +65,11 @@ def run_naive(
     num_threads: int,
 ) -> ray.data.Dataset:
     """The whole pipeline, predictions written as Parquet without the pictures."""
-    resize = classifier.preprocess.resize
-    crop = classifier.preprocess.crop[0]
+    sizes = {"resize": classifier.preprocess.resize, "crop": classifier.preprocess.crop[0]}
+    row_map: Any = preprocess_row  # Ray's types know no further arguments
     dataset = (
         ray.data.read_images(folder, mode="RGB", include_paths=True)
-        .map(preprocess_row, fn_kwargs={"resize": resize, "crop": crop})
+        .map(row_map, fn_kwargs=sizes)
         .map_batches(
             Classify,
             fn_constructor_args=(classifier, weights, num_threads),

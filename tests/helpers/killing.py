@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import random
 import subprocess
@@ -141,7 +142,8 @@ def records(output: str) -> list[str]:
 def num_committable(reference: Artifact) -> int:
     """Pieces of the whole run."""
     metadata = reference.manifest.metadata
-    return -(-metadata["figures"]["num_rows"] // metadata["piece_rows"])
+    num_rows, piece_rows = metadata["figures"]["num_rows"], metadata["piece_rows"]
+    return math.ceil(num_rows / piece_rows)
 
 
 def committed_rows(artifact: Artifact, num_pieces: int, figures: Mapping[str, Any]) -> int:

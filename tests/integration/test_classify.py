@@ -6,6 +6,7 @@ and scikit-learn's. Every kind of broken file stands between them.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def classified(ray_local: None, pictures: str, weights: Path, s3_session_uri: st
 
 
 def rows(artifact: Artifact) -> dict[str, dict[str, Any]]:
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for entry in artifact.entries("data/"):
         table = artifact.read_table(entry.name)
         assert table.schema.equals(OUTPUT_SCHEMA)
@@ -165,8 +166,6 @@ def test_the_probabilities_are_the_plain_models(
     transform = create_transform(**resolve_data_config({}, model=model))
     found = rows(classified)
     for path in OBVIOUS:
-        import io
-
         with Image.open(io.BytesIO(open_store(pictures).get(path))) as image:
             x = transform(image.convert("RGB"))[None]
         with torch.inference_mode():
