@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -111,15 +111,23 @@ def test_the_smoke_recipe_is_short() -> None:
     assert RECIPES["digits_smoke"]().config("train")["max_steps"] <= 100
 
 
+def mappings(annotation: Any) -> list[Any]:
+    """The config classes that a field may hold, whether optional, annotated or one of several."""
+    if hasattr(annotation, "model_fields"):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in mappings(part)]
+
+
 @each_verb
 def test_every_flag_sets_a_field_that_exists(verb: Verb) -> None:
     for flag in (*verb.flags, *SHARED_FLAGS):
         if flag.field is None:
             continue
-        node: Any = verb.config_type
+        nodes: list[Any] = [verb.config_type]
         for part in flag.field.split("."):
-            assert part in node.model_fields, f"--{flag.name} sets {flag.field}"
-            node = node.model_fields[part].annotation
+            fields = [node.model_fields[part] for node in nodes if part in node.model_fields]
+            assert fields, f"--{flag.name} sets {flag.field}"
+            nodes = [node for field in fields for node in mappings(field.annotation)]
 
 
 @each_verb

@@ -93,8 +93,8 @@ class WorkerConfig(Config):
 class JoinConfig(Config):
     """A second table whose columns are added to each row: an inner join."""
 
-    input: Annotated[str, operational(min_length=1)]
-    """URI of the details: a CSV or Parquet file, a folder of them, or what Darkroom published."""
+    input: Annotated[str | None, operational(min_length=1)] = None
+    """URI of the details, a table like the input. A recipe leaves it to --join."""
     rename: Renames = Field(default={})
     """Column of that table -> its name from here on."""
     on: Annotated[tuple[ColumnName, ...], Field(min_length=1)] = ("id",)

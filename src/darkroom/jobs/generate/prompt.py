@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from darkroom.config import closest
-from darkroom.errors import DataError
+from darkroom.errors import ConfigError, DataError
 from darkroom.jobs.generate.config import (
     OUTPUT_COLUMNS,
     ClassConditionalConfig,
@@ -47,6 +47,10 @@ def build_prompts(config: GenerateConfig) -> Prompts:
     columns, rows, places = subjects.columns, subjects.rows, subjects.places
     bad, parents = list(subjects.bad), [subjects.parent]
     if config.join is not None:
+        if config.join.input is None:
+            raise ConfigError(
+                "join.input", None, "is required", "name the details by --join, or set join to null"
+            )
         details = read_table(config.join.input, config.join.rename, name="join.input")
         joined = inner_join(subjects, details, config.join)
         columns, rows, places = joined.columns, joined.rows, joined.places

@@ -134,6 +134,11 @@ def test_a_table_without_a_usable_row_is_an_error(tmp_path: Path) -> None:
         prompts(tmp_path, "id,name\n", prompt="{name}")
 
 
+def test_a_join_needs_its_table(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"join\.input: is required; name the details by --join"):
+        prompts(tmp_path, "id,name\n1,fox\n", join={}, prompt="{name}")
+
+
 def test_an_id_may_be_made_of_columns(tmp_path: Path) -> None:
     made = prompts(tmp_path, "id,name\n1,fox\n", id="{id}-{name}", prompt="a {name}")
     assert made.table.to_pylist() == [{"id": "1-fox", "name": "fox", "prompt": "a fox"}]
