@@ -278,7 +278,7 @@ def test_a_finished_run_is_kept_by_resume(ray_local: None, tmp_path: Path, write
     settings = {
         "input": str(tmp_path / "t.csv"),
         "prompt": "{text}",
-        "enhance": {"model": writer, "max_new_tokens": 4},
+        "enhance": {"model": writer, "max_new_tokens": 4, "system_prompt": "."},
         "draw": None,
     }
     first = generate(tmp_path / "out", **settings)
