@@ -62,7 +62,11 @@ def config(pictures: str, output: str, weights: Path | str, **changes: Any) -> C
             "name": "tf_efficientnet_lite0",
             "weights": str(weights),
         },
-        "class_map": {"cat": ["tabby", "tiger cat", "Egyptian cat"]},
+        # ImageNet has no cat, and two kinds of missile.
+        "class_map": {
+            "cat": ["tabby", "tiger cat", "Egyptian cat"],
+            "missile": ["missile", "projectile, missile"],
+        },
         "piece_rows": 8,
         "batch_size": 4,
         "max_bad_share": 0.9,
