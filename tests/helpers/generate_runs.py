@@ -20,7 +20,7 @@ def save_models(folder: Path) -> dict[str, str]:
 
 
 def settings(models: dict[str, str], output: str) -> dict[str, Any]:
-    """Fifteen pieces of eight rows; answers are sampled and the scheduler draws noise."""
+    """Eight pieces of eight rows; answers are sampled and the scheduler draws noise."""
     return {
         "input": str(EXAMPLES / "animals.csv"),
         "output": output,
@@ -28,17 +28,18 @@ def settings(models: dict[str, str], output: str) -> dict[str, Any]:
         "join": {"input": str(EXAMPLES / "outfits.csv"), "rename": {"animal_id": "id"}},
         "choices": {"season": ["spring", "summer", "autumn", "winter"]},
         "prompt": "{animal} wearing {outfit}, in {season}",
+        "limit": 64,
         "piece_rows": 8,
         "enhance": {
             "model": models["enhance"],
-            "max_new_tokens": 24,
+            "max_new_tokens": 16,
             "temperature": 0.9,
             "batch_size": 3,
             "system_prompt": ".",
         },
         "draw": {
             "model": models["draw"],
-            "num_steps": 30,
+            "num_steps": 10,
             "guidance_scale": 2.0,
             "batch_size": 5,
         },
