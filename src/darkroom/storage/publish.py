@@ -8,7 +8,7 @@ writers exactly one wins. What an overwrite or a crash leaves behind is `garbage
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -59,10 +59,11 @@ class Output:
         parents: Sequence[Parent],
         completed: Artifact | None = None,
         replaces: str | None = None,
+        attempt: str | None = None,
     ) -> None:
         self.uri = uri
         self.kind = kind
-        self.attempt = uuid.uuid4().hex
+        self.attempt = attempt or uuid.uuid4().hex
         self.writer = PartWriter(uri, self.attempt)
         self.completed = completed
         """The artifact when a resumed job finds its work done; then there is nothing to do."""
@@ -140,8 +141,9 @@ class Output:
                 store.put(MANIFEST_KEY, data, if_match=self._replaces)
         except PreconditionFailedError:
             winner = read_manifest(store)
-            # Our own write whose answer was lost, and which the client then sent again.
-            if winner is not None and winner.attempt == self.attempt:
+            # Our own write whose answer was lost, and which the client then sent again. Drivers
+            # of one batch run share the attempt, so only the whole manifest tells them apart.
+            if winner is not None and winner.digest == manifest.digest:
                 return
             raise PreconditionFailedError(self._lost_against(winner)) from None
 
@@ -161,10 +163,13 @@ def open_output(
     config: JobConfig,
     parents: Sequence[Parent] = (),
     on_existing: OnExisting | None = None,
+    attempt: Callable[[str | None], str] | None = None,
 ) -> Output:
     """Begin an attempt at `uri`, after every check that can fail before the work.
 
-    `on_existing` is the config's unless given. Errors: OutputExistsError (published already,
+    `on_existing` is the config's unless given. `attempt` names the attempt, for work that goes on
+    over several runs; it is given the digest of the manifest that is to be replaced, if any.
+    Errors: OutputExistsError (published already,
     or a resume under another config or other parents), StorageAccessError (no access, or a
     server without conditional writes), UriError (the output is also an input).
     """
@@ -191,7 +196,15 @@ def open_output(
         )
     require_conditional_writes(store)
     failpoint("publish.after-probe")
-    return Output(root, kind=kind, config=config, parents=parents, replaces=etag)
+    replaced = existing.digest if existing is not None else None
+    return Output(
+        root,
+        kind=kind,
+        config=config,
+        parents=parents,
+        replaces=etag,
+        attempt=attempt(replaced) if attempt is not None else None,
+    )
 
 
 def read_manifest(store: ObjectStore) -> Manifest | None:
