@@ -142,7 +142,8 @@ def records(output: str) -> list[str]:
 def num_committable(reference: Artifact) -> int:
     """Pieces of the whole run."""
     metadata = reference.manifest.metadata
-    num_rows, piece_rows = metadata["figures"]["num_rows"], metadata["piece_rows"]
+    num_rows: int = metadata["figures"]["num_rows"]
+    piece_rows: int = metadata["piece_rows"]
     return math.ceil(num_rows / piece_rows)
 
 
