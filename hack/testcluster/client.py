@@ -4,11 +4,12 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from testcluster.settings import PROJECT
+from testcluster.settings import PROJECT, versions
 
 # What the restricted pod security standard asks of a pod, with a read-only root on top of it.
 POD_SECURITY = {
@@ -58,9 +59,19 @@ class Kubectl:
             command, capture_output=True, text=True, timeout=timeout, check=False, cwd=PROJECT
         )
 
+    def template(self, release: str, chart: Path, *flags: str) -> str:
+        """What `helm template` renders; a Helm built from source assumes an old Kubernetes."""
+        version = f"--kube-version={versions()['KUBERNETES_VERSION']}"
+        done = self.helm("template", release, str(chart), version, *flags)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def apply(self, *objects: dict[str, Any]) -> None:
-        items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        self("apply", "--server-side", "--filename=-", stdin=json.dumps(items))
+        self.apply_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+    def apply_text(self, manifests: str) -> None:
+        """Applies YAML. Without kubectl's own validation, for which it fetches all schemas."""
+        self("apply", "--server-side", "--validate=false", "--filename=-", stdin=manifests)
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self("get", kind, name, "--output=json"))

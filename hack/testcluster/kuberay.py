@@ -10,6 +10,7 @@ from testcluster.machine import node_command
 from testcluster.settings import BIN, KUBECONFIG, NODE, path_with_binaries, versions
 
 NAMESPACE = "kuberay-system"
+METRICS = {"value": "--enable-metrics"}
 
 
 def install() -> None:
@@ -45,6 +46,9 @@ def _kustomization() -> str:
     upstream = module_directory("kuberay") / "config" / "default"
     # kustomize takes no absolute path.
     resource = os.path.relpath(upstream.resolve(), folder.resolve())
-    content = {"namespace": NAMESPACE, "resources": [resource]}
+    # As the operator's own Helm chart has it: without this flag there are no kuberay_* metrics.
+    metrics = {"op": "add", "path": "/spec/template/spec/containers/0/args/-"}
+    patch = {"target": {"kind": "Deployment"}, "patch": json.dumps([metrics | METRICS])}
+    content = {"namespace": NAMESPACE, "resources": [resource], "patches": [patch]}
     (folder / "kustomization.yaml").write_text(json.dumps(content))
     return str(folder)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,25 @@ NAMESPACES = [
     "--kill-child",
     "--mount-proc",
 ]
+
+
+def obstacle() -> str:
+    """Why this machine cannot have the cluster, in one line; empty when it can."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return "the test cluster needs Linux on x86-64"
+    if os.geteuid() != 0:
+        return "the test cluster needs root"
+    trial = subprocess.run(["unshare", *NAMESPACES, "true"], capture_output=True, text=True)
+    if trial.returncode:
+        return f"the test cluster needs namespaces of its own: {trial.stderr.strip()}"
+    for group in control_groups():
+        try:
+            if not group.exists():
+                group.mkdir()
+                group.rmdir()
+        except OSError as error:
+            return f"the test cluster needs a control group of its own: {error}"
+    return ""
 
 
 def start() -> None:

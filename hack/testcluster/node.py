@@ -76,6 +76,22 @@ def _control_groups() -> None:
             own, parent = controller / name, controller.parent / name
             if own.exists() and parent.exists():
                 own.write_text(parent.read_text())
+        _weigh(controller)
+
+
+def _weigh(group: Path) -> None:
+    """Gives pods and control plane the weight of several processes of the machine.
+
+    Else all pods together count as one, and a compiler beside them starves Ray's heartbeats: Ray
+    then takes the node for dead. The node's own processes join a group of their own in there.
+    """
+    for name, weight in (("cpu.shares", "8192"), ("cpu.weight", "800")):
+        if (group / name).exists():
+            own = group / "node"
+            own.mkdir(exist_ok=True)
+            for each in (group, own):
+                (each / name).write_text(weight)
+            (own / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def control_groups() -> list[Path]:

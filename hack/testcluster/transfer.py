@@ -130,7 +130,11 @@ def _without_layers(image: BuiltImage) -> bytes:
 
 
 def _ctr(*arguments: str) -> str:
+    """Runs ctr; what it warns of is shown only when it fails."""
     command = node_command("ctr", "--namespace=k8s.io", *arguments)
-    return subprocess.run(
-        command, env=path_with_binaries(), check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
+    done = subprocess.run(
+        command, env=path_with_binaries(), check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"ctr {' '.join(arguments)}: {done.stderr}")
+    return done.stdout

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 from diffusers import UNet2DModel
+from safetensors import SafetensorError
 
 from darkroom.errors import DataError
 from darkroom.storage import Artifact
@@ -73,11 +74,29 @@ def read_model_info(artifact: Artifact) -> ModelInfo:
 
 
 def load_unet(artifact: Artifact, device: torch.device | str = "cpu") -> UNet2DModel:
-    """The model's U-Net on `device`, in evaluation mode; every file's digest is verified."""
+    """The model's U-Net on `device`, in evaluation mode; every file's digest is verified.
+
+    Errors: DataError where the weights do not load, or hold NaN or infinite values.
+    """
     with tempfile.TemporaryDirectory(prefix="darkroom-model-") as folder:
         artifact.download(folder, prefix=UNET_FOLDER)
-        unet = UNet2DModel.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
+        try:
+            unet = UNet2DModel.from_pretrained(
+                folder, local_files_only=True, low_cpu_mem_usage=False
+            )
+        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+            problem = " ".join(str(error).split())
+            raise _unfit(
+                artifact, f"does not load as safetensors of its U-Net ({problem})"
+            ) from None
+    for name, parameter in unet.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise _unfit(artifact, f"has NaN or infinite weights in {name}")
     return unet.to(device).eval()
+
+
+def _unfit(artifact: Artifact, problem: str) -> DataError:
+    return DataError("input", str(artifact.uri), problem, "publish it again with `darkroom train`")
 
 
 def _num_class_embeds(artifact: Artifact) -> int | None:

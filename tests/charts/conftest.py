@@ -5,13 +5,17 @@ A test that lacks a program skips, and says which make target builds it.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack" / "charts"))
+HACK = Path(__file__).resolve().parents[2] / "hack"
+sys.path[:0] = [str(HACK), str(HACK / "charts")]
+# The tests of kustomizations run `kubectl kustomize`.
+os.environ["PATH"] = f"{HACK.parent}/.cache/cluster/bin:{os.environ['PATH']}"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
-LOCKS = ("runtime", "dev", "uv")
+LOCKS = ("runtime", "dev", "models", "uv")
 
 # Versions below these have published advisories: remote code execution or worse.
 FLOORS = {"ray": "2.56", "torch": "2.10", "pillow": "12.3", "pyarrow": "14.0.1"}

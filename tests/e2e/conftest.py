@@ -1,19 +1,31 @@
-"""The cluster that the end-to-end tests use, a namespace per module, and the images under test.
+"""The cluster that the end-to-end tests use, namespaces in it, the images, the installed chart.
 
 The cluster is the context E2E_CONTEXT where that is set, else the one that `make cluster-up` made.
 A KUBECONFIG that merely exists is never used: these tests delete pods.
 """
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from testcluster.client import Kubectl
 from testcluster.settings import KUBECONFIG, project_version
+from tests.helpers.release import BUCKET, Release
 
 RESTRICTED = {
     f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")
+}
+# Empty until a task asks for a GPU; `test_gpu_pool.py` makes a node that has some.
+GPU_POOL = {
+    "gpus": 1,
+    "maxReplicas": 1,
+    "cpus": 1,
+    "nodeSelector": {"accelerator": "test"},
+    "resources": {"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"memory": "3Gi"}},
+    "helmTest": False,
 }
 
 
@@ -35,15 +47,47 @@ def own_cluster(cluster: Kubectl) -> Kubectl:
     return cluster
 
 
-@pytest.fixture(scope="module")
-def namespace(cluster: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
-    """kubectl in a new namespace that enforces the restricted pod security standard."""
-    stem = request.module.__name__.rsplit(".", 1)[-1].removeprefix("test_").replace("_", "-")
+@contextmanager
+def _new_namespace(cluster: Kubectl, stem: str) -> Iterator[Kubectl]:
     name = f"e2e-{stem}-{secrets.token_hex(3)}"
     metadata = {"name": name, "labels": RESTRICTED}
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     yield cluster.within(name)
     cluster("delete", "namespace", name, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def namespace(cluster: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
+    """kubectl in a new namespace that enforces the restricted pod security standard."""
+    stem = request.module.__name__.rsplit(".", 1)[-1].removeprefix("test_").replace("_", "-")
+    with _new_namespace(cluster, stem) as namespace:
+        yield namespace
+
+
+@pytest.fixture(scope="session")
+def release(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """The chart with an S3 server and an empty pool of GPUs, in a namespace of its own.
+
+    Its removal at the end must leave nothing.
+    """
+    values = tmp_path_factory.mktemp("values") / "gpu-pool.yaml"
+    values.write_text(json.dumps({"pools": {"gpu": GPU_POOL}}))
+    with _new_namespace(cluster, "darkroom") as namespace:
+        installed = Release(namespace, f"--values={values}")
+        installed.upgrade()
+        installed.wait_until_ready()
+        yield installed
+        namespace("delete", "rayjobs", "--all", timeout=180)
+        installed.uninstall()
+
+
+@pytest.fixture
+def s3(release: Release, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The release's bucket as a URI, reachable from the test and from the commands it starts."""
+    with release.s3_from_here() as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield f"s3://{BUCKET}"
 
 
 @pytest.fixture(scope="session")

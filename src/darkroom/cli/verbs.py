@@ -164,6 +164,29 @@ VERBS = (
         ),
     ),
     Verb(
+        "classify",
+        "Label pictures with a torchvision or timm model.",
+        (
+            _uri("input", "A folder of pictures, or what `darkroom prepare` published."),
+            Flag("model", "The model's name: resnet152, vit_b_16.", "model.name", "NAME"),
+            Flag("library", "Where the name is known: torchvision or timm.", "model.library"),
+            Flag("weights", "A file (path or URI), hub, hub:NAME or random.", "model.weights"),
+            _number("batch-size", "Pictures that the model sees at once."),
+        ),
+    ),
+    Verb(
+        "generate",
+        "Make prompts of tables, and pictures of prompts.",
+        (
+            _uri("input", "Subjects: a CSV or Parquet file, or a folder of them."),
+            Flag("join", "Details to join by id, likewise.", "join.input", "URI"),
+            Flag("prompt", "The prompt, with columns in braces.", "prompt", "TEXT"),
+            Flag("model", "What draws: a diffusers folder or a hub id.", "draw.model", "URI"),
+            Flag("llm", "What enhances prompts: a folder or a hub id.", "enhance.model", "URI"),
+            _number("steps", "Calls of the model per picture.", "draw.num_steps"),
+        ),
+    ),
+    Verb(
         "report",
         "Put a run on one self-contained HTML page.",
         (

@@ -32,7 +32,7 @@ class ScheduleConfig(Config):
     """T, the number of noise levels the network is trained on."""
     beta_start: Beta = 1e-4
     """Smallest noise variance (linear and sigmoid; the cosine schedule has no range)."""
-    beta_end: Beta = 0.02
+    beta_end: Annotated[Beta, Field(validate_default=True)] = 0.02
     """Largest noise variance (linear and sigmoid; the cosine schedule has no range)."""
     zero_terminal_snr: bool = False
     """Rescale so that the last step is pure noise (Lin et al. 2023); not with epsilon."""

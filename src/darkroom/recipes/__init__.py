@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 from darkroom.errors import ConfigError
 from darkroom.recipes.digits import digits, digits_smoke
+from darkroom.recipes.generate import animals, animals_cpu
+from darkroom.recipes.imagenette import imagenette, imagenette_cpu
 from darkroom.recipes.mnist import fashion_mnist, mnist
-from darkroom.recipes.photographs import food101_lite, imagenette
+from darkroom.recipes.photographs import food101_lite
 from darkroom.recipes.recipe import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -21,7 +23,10 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
     "food101_lite": food101_lite,
+    "animals": animals,
+    "animals_cpu": animals_cpu,
     "imagenette": imagenette,
+    "imagenette_cpu": imagenette_cpu,
 }
 
 

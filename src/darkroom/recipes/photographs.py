@@ -1,6 +1,6 @@
 """Public sets of photographs, class-conditional at 64x64: ten classes each, sized for one GPU.
 
-    darkroom prepare --recipe imagenette --output s3://bucket/imagenette/data
+    darkroom prepare --recipe food101_lite --output s3://bucket/food101/data
 
 The public copies are the ones that Ray's own examples read; `--input` names a copy of yours.
 """
@@ -55,16 +55,13 @@ _SAMPLE: Settings = {
 def food101_lite() -> Recipe:
     """Ten dishes of Food-101 (Bossard et al. 2014), 150 photographs each."""
     uri = "s3://anonymous@air-example-data/food-101-tiny/train"
-    return _recipe("food101_lite", "ten dishes of Food-101, 64x64, class-conditional", uri)
+    return photographs_recipe(
+        "food101_lite", "ten dishes of Food-101, 64x64, class-conditional", uri
+    )
 
 
-def imagenette() -> Recipe:
-    """Ten easily told classes of ImageNet (Howard, fast.ai), 9,469 photographs."""
-    uri = "s3://anonymous@air-example-data-2/imagenette2/train"
-    return _recipe("imagenette", "ten classes of ImageNet, 64x64, class-conditional", uri)
-
-
-def _recipe(name: str, description: str, uri: str) -> Recipe:
+def photographs_recipe(name: str, description: str, uri: str) -> Recipe:
+    """Settings to train on a public folder of photographs, and to draw."""
     return Recipe(
         name=name,
         description=description,

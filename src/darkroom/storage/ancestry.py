@@ -21,7 +21,9 @@ from darkroom.storage.manifest import FileEntry, Parent
 from darkroom.storage.store import for_each
 from darkroom.storage.uri import Uri, parse_uri
 
-ARTIFACT_KINDS = frozenset({"dataset", "checkpoint", "model", "samples", "evaluation", "report"})
+ARTIFACT_KINDS = frozenset(
+    {"dataset", "checkpoint", "model", "samples", "evaluation", "report", "pictures"}
+)
 
 _DAMAGE = (IntegrityError, ObjectNotFoundError, DataError)
 

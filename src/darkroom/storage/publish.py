@@ -8,7 +8,7 @@ writers exactly one wins. What an overwrite or a crash leaves behind is `garbage
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,6 +27,7 @@ from darkroom.storage.identity import refuse_other_run
 from darkroom.storage.manifest import (
     ATTEMPTS_PREFIX,
     CHECKPOINTS_PREFIX,
+    LEDGER_PREFIX,
     LIVE_PREFIX,
     MANIFEST_KEY,
     POINTER_KEY,
@@ -44,7 +45,14 @@ from darkroom.storage.writer import PartWriter, attempt_prefix
 if TYPE_CHECKING:
     from darkroom.config import JobConfig, OnExisting
 
-_OURS = (ATTEMPTS_PREFIX, CHECKPOINTS_PREFIX, MANIFEST_KEY, POINTER_KEY, LIVE_PREFIX)
+_OURS = (
+    ATTEMPTS_PREFIX,
+    CHECKPOINTS_PREFIX,
+    MANIFEST_KEY,
+    POINTER_KEY,
+    LIVE_PREFIX,
+    LEDGER_PREFIX,
+)
 
 
 class Output:
@@ -59,10 +67,11 @@ class Output:
         parents: Sequence[Parent],
         completed: Artifact | None = None,
         replaces: str | None = None,
+        attempt: str | None = None,
     ) -> None:
         self.uri = uri
         self.kind = kind
-        self.attempt = uuid.uuid4().hex
+        self.attempt = attempt or uuid.uuid4().hex
         self.writer = PartWriter(uri, self.attempt)
         self.completed = completed
         """The artifact when a resumed job finds its work done; then there is nothing to do."""
@@ -140,8 +149,9 @@ class Output:
                 store.put(MANIFEST_KEY, data, if_match=self._replaces)
         except PreconditionFailedError:
             winner = read_manifest(store)
-            # Our own write whose answer was lost, and which the client then sent again.
-            if winner is not None and winner.attempt == self.attempt:
+            # Our own write whose answer was lost, and which the client then sent again. Drivers
+            # of one batch run share the attempt, so only the whole manifest tells them apart.
+            if winner is not None and winner.digest == manifest.digest:
                 return
             raise PreconditionFailedError(self._lost_against(winner)) from None
 
@@ -161,10 +171,13 @@ def open_output(
     config: JobConfig,
     parents: Sequence[Parent] = (),
     on_existing: OnExisting | None = None,
+    attempt: Callable[[str | None], str] | None = None,
 ) -> Output:
     """Begin an attempt at `uri`, after every check that can fail before the work.
 
-    `on_existing` is the config's unless given. Errors: OutputExistsError (published already,
+    `on_existing` is the config's unless given. `attempt` names the attempt, for work that goes on
+    over several runs; it is given the digest of the manifest that is to be replaced, if any.
+    Errors: OutputExistsError (published already,
     or a resume under another config or other parents), StorageAccessError (no access, or a
     server without conditional writes), UriError (the output is also an input).
     """
@@ -191,7 +204,15 @@ def open_output(
         )
     require_conditional_writes(store)
     failpoint("publish.after-probe")
-    return Output(root, kind=kind, config=config, parents=parents, replaces=etag)
+    replaced = existing.digest if existing is not None else None
+    return Output(
+        root,
+        kind=kind,
+        config=config,
+        parents=parents,
+        replaces=etag,
+        attempt=attempt(replaced) if attempt is not None else None,
+    )
 
 
 def read_manifest(store: ObjectStore) -> Manifest | None:

@@ -155,7 +155,8 @@ class _ClientFactory:
         # Waiting for "100 Continue" would cost each upload a round trip.
         client.meta.events.unregister("before-call.s3", add_expect_header)
         client.meta.events.register("before-call.s3", _refuse_redirect)
-        client.meta.events.register("needs-retry.s3", _send_damaged_again)
+        damaged: Any = _send_damaged_again  # its types know no handlers that answer
+        client.meta.events.register("needs-retry.s3", damaged)
         return client
 
     def lane(self, client: S3Client) -> Lane | None:

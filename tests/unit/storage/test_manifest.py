@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
@@ -43,10 +44,11 @@ FIELDS = [field.name for field in dataclasses.fields(Manifest) if field.name != 
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_is_covered_by_the_digest(field: str) -> None:
     values = json.loads(MANIFEST.to_json())
-    changed = {"files": [], "parents": [], "rows": 3}.get(field, {"other": 1})
+    changed: Any = {"files": [], "parents": [], "rows": 3}.get(field, {"other": 1})
     if isinstance(values[field], str):
         changed = values[field] + "x"
-    other = dataclasses.replace(MANIFEST, **{field: changed})
+    replaced: dict[str, Any] = {field: changed}
+    other = dataclasses.replace(MANIFEST, **replaced)
     assert other.digest != MANIFEST.digest
     with pytest.raises(IntegrityError, match="its seal does not fit"):
         parse_manifest(json.dumps(values | {field: changed}).encode(), uri="x")

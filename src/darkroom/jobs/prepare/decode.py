@@ -22,7 +22,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
@@ -68,6 +68,8 @@ class DeadImage:
 
     reason: Reason
     detail: str
+    error: Exception | None = field(default=None, compare=False, repr=False)
+    """What the decoder raised, where it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +191,10 @@ def _is_deep_png(data: bytes, own_format: ImageFormat) -> bool:
 
 def _undecodable(data: bytes, error: Exception) -> DeadImage:
     is_cut = "truncated" in str(error).lower() or _ends_early(data)
+    reason: Reason = "truncated" if is_cut else "corrupt"
     if isinstance(error, UnidentifiedImageError):
-        return DeadImage("truncated" if is_cut else "corrupt", "its header cannot be read")
-    return DeadImage("truncated" if is_cut else "corrupt", _first_line(error))
+        return DeadImage(reason, "its header cannot be read", error)
+    return DeadImage(reason, _first_line(error), error)
 
 
 def _ends_early(data: bytes) -> bool:

@@ -35,7 +35,9 @@ def run(config: PrepareConfig) -> dict[str, Any]:
 
     Errors: DataError (nothing usable in the input), UriError and OutputExistsError (output).
     """
-    _check_apart(config)
+    source = getattr(config.source, "uri", None)
+    if source is not None:
+        check_apart(config.output, source, field="source.uri")
     listing = open_source(config.source).listing()
     chunks = plan_chunks(listing.items, config)
     parents = [listing.parent]
@@ -49,13 +51,13 @@ def run(config: PrepareConfig) -> dict[str, Any]:
         return _result(_publish(parts, listing, config, output))
 
 
-def _check_apart(config: PrepareConfig) -> None:
-    """Input and output must not lie in each other: outputs would be listed as inputs."""
-    source = getattr(config.source, "uri", None)
-    if source is None:
-        return
-    target = parse_uri(config.output, field="output")
-    origin = parse_uri(source, field="source.uri")
+def check_apart(output: str, source: str, *, field: str) -> None:
+    """Input and output must not lie in each other: outputs would be listed as inputs.
+
+    Errors: UriError.
+    """
+    target = parse_uri(output, field="output")
+    origin = parse_uri(source, field=field)
     if target == origin:
         problem = "is the input itself"
     elif _contains(origin, target):
@@ -64,7 +66,7 @@ def _check_apart(config: PrepareConfig) -> None:
         problem = f"holds the input {source}"
     else:
         return
-    raise UriError("output", config.output, problem, "publish beside the input")
+    raise UriError("output", output, problem, "publish beside the input")
 
 
 def _contains(outer: Uri, inner: Uri) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -60,8 +61,14 @@ class Drawer:
             )  # fmt: skip
         self._info = read_model_info(artifact)
         self._schedule = read_schedule(self._info)
-        self._network = self._prepare(load_unet(artifact, self._device))
+        self._artifact = artifact
         self._writer = writer
+
+    @cached_property
+    def _network(self) -> Callable[..., Tensor]:
+        # With the first batch: what a task raises reaches the driver as it is, where an error
+        # while an actor starts is tried again and then told as the actor's death.
+        return self._prepare(load_unet(self._artifact, self._device))
 
     def draw(self, images: Sequence[PlannedImage]) -> list[DrawnImage]:
         """Draw and write `images`, all at once."""

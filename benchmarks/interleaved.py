@@ -1,0 +1,136 @@
+"""Ratios of two ways to do the same, measured in one run and interleaved.
+
+A machine's speed drifts while it measures: neighbours, heat, caches. So the arms of a comparison
+run in ABBA order (each round forward, then backward), each round gives one ratio, and what is
+reported is the median of the ratios with a bootstrap interval. Seconds are kept beside them, but
+only ratios mean anything on another machine. Rounds before the first are warm-up and dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(os.environ.get("BENCH_RESULTS", "build/benchmarks"))
+NUM_RESAMPLES = 2000
+LEVEL = 0.95
+
+Arm = Callable[[], float | None]
+"""Does the work once. Returns the seconds that count, or None for the time of the whole call."""
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds of each arm, in the order of the rounds: one forward and one backward each."""
+
+    seconds: Mapping[str, Sequence[float]]
+
+    def ratio(self, numerator: str, denominator: str) -> Ratio:
+        """Time of one arm over another's, round by round."""
+        pairs = zip(self.seconds[numerator], self.seconds[denominator], strict=True)
+        return Ratio.of([above / below for above, below in pairs])
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The median of the rounds' ratios, with a percentile bootstrap interval (Efron 1993)."""
+
+    median: float
+    low: float
+    high: float
+    num_rounds: int
+
+    @classmethod
+    def of(cls, ratios: Sequence[float]) -> Ratio:
+        """Errors: ValueError for no rounds."""
+        sample = np.asarray(ratios, dtype=np.float64)
+        if not len(sample):
+            raise ValueError("no rounds were measured")
+        random = np.random.default_rng(0)
+        resampled = random.choice(sample, (NUM_RESAMPLES, len(sample)))
+        tail = (1 - LEVEL) / 2
+        low, high = np.quantile(np.median(resampled, axis=1), [tail, 1 - tail])
+        return cls(float(np.median(sample)), float(low), float(high), len(sample))
+
+    def __str__(self) -> str:
+        return f"{self.median:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.num_rounds}"
+
+
+def measure(arms: Mapping[str, Arm], *, num_rounds: int, num_warmups: int = 1) -> Timings:
+    """Run the arms ABBA: every round gives each arm the mean of its two turns."""
+    for _ in range(num_warmups):
+        for arm in arms.values():
+            arm()
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(num_rounds):
+        turns: dict[str, list[float]] = {name: [] for name in arms}
+        for name in (*arms, *reversed(list(arms))):
+            turns[name].append(timed(arms[name]))
+        for name, both in turns.items():
+            seconds[name].append(statistics.fmean(both))
+    return Timings(seconds)
+
+
+def timed(arm: Arm) -> float:
+    """Seconds of one call, or what the call says itself."""
+    started = time.perf_counter()
+    own = arm()
+    return time.perf_counter() - started if own is None else own
+
+
+@dataclass
+class Report:
+    """The results of one benchmark: ratios against their targets, and what explains them."""
+
+    name: str
+    ratios: list[dict[str, Any]] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, what: str, ratio: Ratio, *, at_least: float | None = None,
+            at_most: float | None = None) -> None:  # fmt: skip
+        """Keep a ratio and its target; met means that the interval's bad end meets it."""
+        met = None
+        if at_least is not None:
+            met = ratio.low >= at_least
+        if at_most is not None:
+            met = ratio.high <= at_most
+        self.ratios.append(
+            {"what": what, **asdict(ratio), "at_least": at_least, "at_most": at_most, "met": met}
+        )
+
+    def write(self) -> str:
+        """JSON under RESULTS, and the table for people, which is returned."""
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        values = {
+            "benchmark": self.name,
+            "machine": {
+                "cores": os.cpu_count(),
+                "load_average": os.getloadavg(),
+                "python": platform.python_version(),
+                "processor": platform.machine(),
+            },
+            "ratios": self.ratios,
+            "details": self.details,
+        }
+        (RESULTS / f"{self.name}.json").write_text(json.dumps(values, indent=1) + "\n")
+        return "\n".join([f"{self.name} (load {os.getloadavg()[0]:.1f})", *map(_line, self.ratios)])
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    target = "-"
+    if row["at_least"] is not None:
+        target = f">= {row['at_least']:g}"
+    if row["at_most"] is not None:
+        target = f"<= {row['at_most']:g}"
+    met = {True: "met", False: "MISSED", None: ""}[row["met"]]
+    interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
+    return f"  {row['what']:58} {row['median']:8.3f} {interval:18} {target:>8} {met}"

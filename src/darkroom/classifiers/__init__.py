@@ -1,0 +1,1 @@
+"""Image classifiers by name: torchvision's and timm's, with their own transforms and labels."""

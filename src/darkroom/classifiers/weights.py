@@ -1,0 +1,208 @@
+"""Weights of a classifier: where they are, their digest, and the model that has them.
+
+Weights come from a file (a path or an s3:// URI; safetensors, or a PyTorch state dict read with
+weights_only), from the library's own hub when asked for by name, or at random (to measure speed,
+not pictures). The driver finds their digest, and every worker holds what it loads against it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from darkroom.classifiers.names import Classifier
+from darkroom.errors import ConfigError, DataError, IntegrityError, ObjectNotFoundError
+from darkroom.storage import ObjectStore, Uri, open_store, parse_uri
+from darkroom.storage.artifact import digest_of
+
+RANDOM = "random"
+HUB = "hub"
+MAX_SAFETENSORS_HEADER = 100 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Which weights, and their digest: of the file, or of the tensors where there is no file."""
+
+    source: str
+    """"random", "hub", "hub:<name>", or the file's URI."""
+    digest: str
+    seed: int = 0
+    """Of random weights."""
+
+
+def find_weights(classifier: Classifier, source: str, *, seed: int) -> Weights:
+    """Where the weights are and their digest, after they have fitted the model once.
+
+    Errors: ConfigError (no such file; unknown weights of the hub, or it cannot be reached),
+    DataError (weights of another model), UriError.
+    """
+    if _is_file(source):
+        store, key = _file(source)
+        try:
+            weights = Weights(source, digest_of(store, key)[1])
+        except ObjectNotFoundError:
+            raise ConfigError(
+                "model.weights", source, "there is no such file",
+                "name a file, 'hub' for the published weights, or 'random'",
+            ) from None  # fmt: skip
+        load_classifier(classifier, weights)  # what does not fit is said before any work
+        return weights
+    model = _build(classifier, source, seed)
+    return Weights(source, state_digest(model.state_dict()), seed)
+
+
+def load_classifier(classifier: Classifier, weights: Weights) -> nn.Module:
+    """The model with its weights, in evaluation mode, on the CPU.
+
+    Errors: IntegrityError when the weights are not those of the digest, DataError when they do
+    not fit the model.
+    """
+    if not _is_file(weights.source):
+        model = _build(classifier, weights.source, weights.seed)
+        if state_digest(model.state_dict()) != weights.digest:
+            raise IntegrityError(
+                f"{classifier.name}: this worker made other weights from {weights.source!r} than"
+                " the driver; give a file of weights, or equal versions of torch everywhere"
+            )
+        return model.eval()
+    model = _build(classifier, RANDOM, weights.seed)
+    fit_state(model, _read_state(weights), where=weights.source)
+    return model.eval()
+
+
+def state_digest(state: Mapping[str, torch.Tensor]) -> str:
+    """sha256 (hex) over names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def fit_state(model: nn.Module, state: Mapping[str, Any], *, where: str) -> None:
+    """Load a state dict strictly. Errors: DataError naming what differs."""
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    own = model.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    unknown = sorted(state.keys() - own.keys())
+    other = [
+        f"{name}: {list(state[name].shape)} and not {list(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if missing or unknown or other:
+        found = (("missing", missing), ("unknown", unknown), ("of other shape", other))
+        faults = [f"{len(names)} {what} (first: {names[0]})" for what, names in found if names]
+        raise DataError(
+            "model.weights", where, f"does not fit the model: {', '.join(faults)} tensors",
+            "name the model that these weights were trained as, and its labels",
+        )  # fmt: skip
+    model.load_state_dict(state)
+
+
+def _build(classifier: Classifier, source: str, seed: int) -> nn.Module:
+    _, _, hub_name = source.partition(":")
+    pretrained = source != RANDOM
+    try:
+        # Random weights belong to the seed alone, whatever was drawn in this process before.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return _built(classifier, hub_name, pretrained=pretrained)
+    except (OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
+        if not pretrained:
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            "model.weights", source, f"cannot be had from the hub ({reason})",
+            "name a file of weights (a path or an s3:// URI), which needs no network",
+        ) from error  # fmt: skip
+
+
+def _built(classifier: Classifier, hub_name: str, *, pretrained: bool) -> nn.Module:
+    num_classes = len(classifier.labels)
+    if classifier.library == "torchvision":
+        from torchvision import models
+
+        weights: Any = None
+        if pretrained:
+            known: Any = models.get_model_weights(classifier.name)
+            weights = known[hub_name] if hub_name else known.DEFAULT
+        extra = {} if pretrained else {"num_classes": num_classes}
+        if classifier.name in ("googlenet", "inception_v3") and not pretrained:
+            extra["init_weights"] = True
+        model: nn.Module = models.get_model(classifier.name, weights=weights, **extra)
+        return model
+    import timm
+
+    overlay = {"hf_hub_id": hub_name} if hub_name else None
+    made: nn.Module = timm.create_model(
+        classifier.name,
+        pretrained=pretrained,
+        num_classes=num_classes,
+        pretrained_cfg_overlay=overlay,
+    )
+    return made
+
+
+def _is_file(source: str) -> bool:
+    return source not in (RANDOM, HUB) and not source.startswith(f"{HUB}:")
+
+
+def _file(source: str) -> tuple[ObjectStore, str]:
+    uri: Uri = parse_uri(source, field="model.weights")
+    return open_store(uri.parent), uri.name
+
+
+def _read_state(weights: Weights) -> Mapping[str, Any]:
+    store, key = _file(weights.source)
+    with tempfile.TemporaryDirectory(prefix="darkroom-weights-") as folder:
+        path = Path(folder, "weights")
+        found = store.download(key, path)
+        if found != weights.digest:
+            raise IntegrityError(f"{weights.source} has changed since the job began; run it again")
+        return _safetensors(path) or _state_dict(path, weights.source)
+
+
+def _safetensors(path: Path) -> Mapping[str, Any] | None:
+    """The tensors when the file is safetensors by its content; None when it is not."""
+    from safetensors.torch import load_file
+
+    with path.open("rb") as file:
+        start = file.read(9)
+        length = int.from_bytes(start[:8], "little")
+        if start[8:] != b"{" or not 2 <= length <= MAX_SAFETENSORS_HEADER:
+            return None
+        try:
+            json.loads(b"{" + file.read(length - 1))
+        except ValueError:
+            return None
+    return load_file(path)
+
+
+def _state_dict(path: Path, where: str) -> Mapping[str, Any]:
+    """A PyTorch file, tensors only: nothing in it is executed."""
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            "model.weights", where, f"is neither safetensors nor tensors alone ({reason})",
+            "save the model's state_dict(), best as safetensors",
+        ) from error  # fmt: skip
+    for name in ("state_dict", "model", "model_state_dict"):
+        if isinstance(values, Mapping) and isinstance(values.get(name), Mapping):
+            values = values[name]
+    if not isinstance(values, Mapping) or not all(
+        isinstance(value, torch.Tensor) for value in values.values()
+    ):
+        raise DataError("model.weights", where, "is no state dict", "save the model's state_dict()")
+    return values

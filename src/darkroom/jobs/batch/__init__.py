@@ -1,0 +1,1 @@
+"""Batch inference, exactly once: what `classify` and `generate` share (docs/batch.md)."""

@@ -1,0 +1,74 @@
+"""Rows that cannot be used: one reason code each, and a digest that groups equal tracebacks.
+
+A stage gives bad rows to `Rejects` and leaves them out of what it returns; the rest go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import Any
+
+import pyarrow as pa
+
+REJECT_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("id", "stage", "reason", "detail", "traceback")]
+)
+"""What the dead-letter table holds."""
+
+_MAX_DETAIL = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that was not used, where, and why."""
+
+    id: str
+    stage: str
+    reason: str
+    """A code for counting: "truncated", "prompt_too_long"."""
+    detail: str
+    traceback: str | None = None
+    """First 16 hex digits of the traceback's digest: equal for the same fault at the same place."""
+
+
+class Rejects:
+    """Collects the rows that one stage rejects of one piece."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self.found: list[Reject] = []
+
+    def add(
+        self, row_id: str, reason: str, detail: str, error: BaseException | None = None
+    ) -> None:
+        """Reject a row for what it is; `error` is what was raised about it, if anything."""
+        digest = None if error is None else traceback_digest(error)
+        self.found.append(Reject(row_id, self._stage, reason, plain_text(detail), digest))
+
+    def add_error(self, row_id: str, reason: str, error: BaseException) -> None:
+        """Reject a row for what it raised."""
+        self.add(row_id, reason, f"{type(error).__name__}: {error}", error)
+
+
+def plain_text(text: str) -> str:
+    """One bounded line that any encoder takes: no lone surrogates, no control characters."""
+    text = " ".join(text[: 4 * _MAX_DETAIL].encode("utf-8", "backslashreplace").decode().split())
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:_MAX_DETAIL]
+
+
+def traceback_digest(error: BaseException) -> str:
+    """Names the place that raised, on every machine alike: files by name, no line's content."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = [f"{PurePath(frame.filename).name}:{frame.lineno}:{frame.name}" for frame in frames]
+    text = "\n".join([type(error).__qualname__, *where])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def reject_table(rejects: Sequence[Reject]) -> pa.Table:
+    """The dead-letter table, in the order given."""
+    rows: list[dict[str, Any]] = [asdict(reject) for reject in rejects]
+    return pa.Table.from_pylist(rows, schema=REJECT_SCHEMA)

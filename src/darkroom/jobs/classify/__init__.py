@@ -1,0 +1,1 @@
+"""`darkroom classify`: labels for pictures."""

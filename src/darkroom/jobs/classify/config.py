@@ -1,0 +1,77 @@
+"""What `darkroom classify` reads, with which model, and on how many workers.
+
+Imports neither ray nor torch, so the command line can print and check it at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from darkroom.config import Config, operational
+from darkroom.jobs.batch.config import BatchConfig
+from darkroom.jobs.prepare.config import LimitsConfig
+
+
+class ModelConfig(Config):
+    """A classifier by name, with its library's own transforms and labels."""
+
+    library: Literal["torchvision", "timm"] = "torchvision"
+    """Where the name is looked up."""
+    name: Annotated[str, Field(min_length=1)] = "resnet152"
+    """As the library calls it: resnet152, tf_efficientnet_lite0, vit_b_16."""
+    weights: Annotated[str, Field(min_length=1)] = "hub"
+    """A file (path or s3:// URI), hub for the library's own (downloaded), hub:NAME, or random."""
+    labels: str | None = None
+    """A text file (path or URI) with one label per line, for weights with other classes."""
+
+
+class WorkersConfig(Config):
+    """The workers of each stage. Ray reserves them for the whole run: they must fit the cluster."""
+
+    num_readers: Annotated[int, operational(ge=1, le=1024)] = 1
+    """Pieces read from storage at once."""
+    read_concurrency: Annotated[int, operational(ge=1, le=256)] = 16
+    """Files that one reader reads at once."""
+    num_decoders: Annotated[int, operational(ge=1, le=4096)] = 2
+    """Pieces decoded at once, one CPU each."""
+    num_models: Annotated[int, operational(ge=1, le=1024)] = 1
+    """Copies of the model; both ends of the actor pool."""
+    model_cpus: Annotated[float, operational(ge=0, le=256, allow_inf_nan=False)] = 1.0
+    """CPUs that Ray reserves per model."""
+    model_gpus: Annotated[float, operational(ge=0, le=64, allow_inf_nan=False)] = 0.0
+    """GPUs per model; a fraction shares one and caps the model's share of its memory."""
+    num_threads: Annotated[int, operational(ge=0, le=1024)] = 0
+    """Threads of a model on CPUs; 0 shares the machine's cores among the models."""
+
+
+class ClassifyConfig(BatchConfig):
+    """Label pictures with an ImageNet model: one Parquet row each, without the picture."""
+
+    input: Annotated[str, operational(min_length=1)]
+    """A folder of pictures, or data that `darkroom prepare` published (s3:// URI or path)."""
+    split: Literal["train", "validation", "test"] | None = None
+    """Of prepared data, this split alone; null for all."""
+    class_map: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Folder's class -> the model's labels that are right for it, where the names differ."""
+
+    model: ModelConfig = ModelConfig()
+    """The classifier."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
+    """Pictures that the model sees at once; the last batch of a piece may be smaller."""
+    top_k: Annotated[int, Field(ge=1, le=100)] = 5
+    """Labels kept per picture, the likeliest first."""
+    background: Annotated[int, Field(ge=0, le=255)] = 255
+    """Grey level under transparent pixels: 255 white, 0 black."""
+    limits: LimitsConfig = LimitsConfig()
+    """Bounds on one picture; what is beyond them becomes a dead letter."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 on a GPU, float32 on CPUs."""
+    compile: bool = True
+    """torch.compile on a GPU; CPUs run as they are."""
+
+    workers: WorkersConfig = WorkersConfig()
+    """How many workers each stage has."""
+    num_thumbnails: Annotated[int, Field(ge=0, le=1000)] = 200
+    """With a limit, a page shows so many predictions beside thumbnails."""

@@ -1,0 +1,253 @@
+"""Where the pictures to classify are: a folder of files, or prepared data.
+
+Both give the driver one table of rows in an order that depends on the input alone, and the tasks
+the encoded bytes of a piece's rows. A folder's classes are its first level of folders; a file
+beside them, or a flat folder, has no class and is classified all the same.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+import pyarrow as pa
+
+from darkroom.errors import DataError, ObjectNotFoundError, UriError
+from darkroom.jobs.batch.reject import Reject, Rejects, plain_text
+from darkroom.jobs.batch.stage import ID
+from darkroom.jobs.classify.config import ClassifyConfig
+from darkroom.jobs.prepare.picture_files import fingerprint, skipped_as
+from darkroom.jobs.prepare.seeding import rank_key
+from darkroom.storage import Artifact, Parent, Uri, open_artifact, open_store, parse_uri
+
+ROW_SCHEMA = pa.schema(
+    [
+        (ID, pa.string()),
+        ("path", pa.string()),
+        ("expected", pa.string()),
+        ("size", pa.int64()),
+        ("etag", pa.string()),
+        ("row_group", pa.int64()),
+        ("position", pa.int64()),
+    ]
+)
+"""One row of the driver's table. `path` is a file; in prepared data the Parquet file, whose row
+`position` of `row_group` the picture is."""
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Everything there is to classify."""
+
+    rows: pa.Table
+    parent: Parent
+    rejected: Sequence[Reject] = ()
+    """Files that the listing alone rules out."""
+    num_skipped: Mapping[str, int] | None = None
+    """Files that are no pictures by their names, by extension."""
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes that the input knows, sorted."""
+        return sorted(name for name in self.rows["expected"].unique().to_pylist() if name)
+
+
+class PictureReader(Protocol):
+    """Reads the encoded bytes of rows, in order. None: too large to be read at all."""
+
+    def read(self, rows: pa.Table, rejects: Rejects) -> list[bytes | None]: ...
+
+
+def find_pictures(config: ClassifyConfig) -> Pictures:
+    """List the input. Errors: DataError when there is nothing to classify, those of storage."""
+    root = parse_uri(config.input, field="input")
+    artifact = published(root)
+    pictures = _of_folder(root) if artifact is None else _of_dataset(artifact, config)
+    return Pictures(
+        _limited(pictures.rows, config),
+        pictures.parent,
+        pictures.rejected if config.limit is None else (),
+        pictures.num_skipped,
+    )
+
+
+def open_reader(config: ClassifyConfig) -> PictureReader:
+    """What reads the rows that `find_pictures` listed."""
+    root = parse_uri(config.input, field="input")
+    artifact = _published_once(root)
+    if artifact is None:
+        return FolderReader(root, config)
+    return DatasetReader(artifact)
+
+
+def published(root: Uri) -> Artifact | None:
+    """The dataset at `root`; None where nothing is published, and so a folder must be.
+
+    Errors: DataError when something else is published there.
+    """
+    try:
+        return open_artifact(root, kind="dataset")
+    except ObjectNotFoundError:
+        return None
+
+
+@cache
+def _published_once(root: Uri) -> Artifact | None:
+    """One look per worker process and run: the driver has made sure which of the two it is."""
+    return published(root)
+
+
+def _limited(rows: pa.Table, config: ClassifyConfig) -> pa.Table:
+    """A sample over all classes, drawn by the seed, in the input's order."""
+    if config.limit is None or config.limit >= len(rows):
+        return rows
+    ids = rows[ID].to_pylist()
+    ranked = sorted(range(len(ids)), key=lambda index: rank_key(config.seed, "limit", ids[index]))
+    return rows.take(pa.array(sorted(ranked[: config.limit])))
+
+
+def _of_folder(root: Uri) -> Pictures:
+    files = sorted(open_store(root).list(), key=lambda info: info.key)
+    skipped = Counter(name for info in files if (name := skipped_as(info.key)))
+    pictures = [info for info in files if not skipped_as(info.key)]
+    if not pictures:
+        others = ", ".join(f"{count} {name}" for name, count in skipped.most_common(_SHOWN))
+        raise DataError(
+            "input",
+            str(root),
+            "holds no pictures" + (f", only other files ({others})" if others else ""),
+            "name a folder of JPEG, PNG or WebP files, or what `darkroom prepare` published; "
+            "check its spelling with darkroom storage ls",
+        )
+    rejected, rows = [], []
+    for info in pictures:
+        problem = _bad_name(root, info.key)
+        if problem is not None:
+            shown = info.key.encode("utf-8", "backslashreplace").decode()
+            rejected.append(Reject(shown, "read", "bad_name", plain_text(problem)))
+            continue
+        rows.append(
+            {
+                ID: unicodedata.normalize("NFC", info.key),
+                "path": info.key,
+                "expected": info.key.partition("/")[0] if "/" in info.key else None,
+                "size": info.size,
+                "etag": info.etag,
+            }
+        )
+    table = pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+    parent = Parent("source", str(root), fingerprint(pictures), "image_folder")
+    return Pictures(table, parent, rejected, dict(sorted(skipped.items())))
+
+
+def _bad_name(root: Uri, key: str) -> str | None:
+    try:
+        _ = root / key
+        key.encode()
+    except (UriError, UnicodeEncodeError) as error:
+        return str(error)
+    return None
+
+
+class FolderReader:
+    """Files of a folder, several at once, each exactly the version that was listed."""
+
+    def __init__(self, root: Uri, config: ClassifyConfig) -> None:
+        self._root, self._store = root, open_store(root)
+        self._max_bytes = config.limits.max_bytes
+        self._concurrency = config.workers.read_concurrency
+
+    def read(self, rows: pa.Table, rejects: Rejects) -> list[bytes | None]:
+        with ThreadPoolExecutor(self._concurrency) as pool:
+            wanted = zip(
+                rows["path"].to_pylist(),
+                rows["size"].to_pylist(),
+                rows["etag"].to_pylist(),
+                strict=True,
+            )
+            found = list(pool.map(lambda row: self._read_one(*row), wanted))
+        for row_id, size, data in zip(
+            rows[ID].to_pylist(), rows["size"].to_pylist(), found, strict=True
+        ):
+            if data is None:
+                detail = f"{size} bytes; at most {self._max_bytes}"
+                rejects.add(row_id, "too_many_bytes", detail)
+        return found
+
+    def _read_one(self, path: str, size: int, etag: str | None) -> bytes | None:
+        if size > self._max_bytes:
+            return None
+        try:
+            data, found = self._store.get_with_etag(path)
+        except ObjectNotFoundError:
+            raise self._changed(path, "has been deleted") from None
+        if len(data) != size or (etag is not None and found != etag):
+            raise self._changed(path, "has changed")
+        return data
+
+    def _changed(self, path: str, what: str) -> DataError:
+        return DataError(
+            "input",
+            str(self._root / path),
+            f"{what} since it was listed",
+            "run again once nothing writes there",
+        )
+
+
+def _of_dataset(artifact: Artifact, config: ClassifyConfig) -> Pictures:
+    classes: list[str] = artifact.manifest.metadata.get("classes", [])
+    prefix = "data/" if config.split is None else f"data/{config.split}/"
+    tables = []
+    for entry in artifact.entries(prefix):
+        parquet = artifact.parquet_file(entry.name)
+        for group in range(parquet.num_row_groups):
+            part = parquet.read_row_group(group, columns=["id", "label"])
+            labels = part["label"].to_pylist()
+            count = len(part)
+            tables.append(
+                pa.table(
+                    {
+                        ID: part["id"],
+                        "path": [entry.name] * count,
+                        "expected": [None if i is None else classes[i] for i in labels],
+                        "size": [0] * count,
+                        "etag": [None] * count,
+                        "row_group": [group] * count,
+                        "position": list(range(count)),
+                    },
+                    schema=ROW_SCHEMA,
+                )
+            )
+    if not tables:
+        raise DataError(
+            "split" if config.split else "input",
+            config.split or str(artifact.uri),
+            "has no pictures",
+            "choose another split, or none for all",
+        )
+    return Pictures(pa.concat_tables(tables).combine_chunks(), artifact.as_parent("data"))
+
+
+class DatasetReader:
+    """Row groups of prepared data, each read once per piece."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+
+    def read(self, rows: pa.Table, rejects: Rejects) -> list[bytes | None]:
+        groups: dict[tuple[str, int], pa.Table] = {}
+        found: list[bytes | None] = []
+        for row in rows.select(["path", "row_group", "position"]).to_pylist():
+            key = (row["path"], row["row_group"])
+            if key not in groups:
+                parquet = self._artifact.parquet_file(key[0])
+                groups[key] = parquet.read_row_group(key[1], columns=["image"])
+            found.append(groups[key]["image"][row["position"]].as_py())
+        return found

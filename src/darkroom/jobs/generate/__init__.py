@@ -1,0 +1,1 @@
+"""The `generate` verb: config.py is what it is told, job.py what it does, a module per stage."""

@@ -1,0 +1,166 @@
+"""`darkroom generate`: rows become prompts, prompts become pictures, exactly once.
+
+    driver: read -> rename -> join -> choices -> template        (tables.py .. prompt.py)
+    Ray:    [enhance] -> [draw] -> encode -> commit              (one streaming pipeline)
+
+Everything that the tables or settings get wrong is found before Ray starts. Commits, reruns and
+the publication are the batch core's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from darkroom.jobs.batch.job import Batch, open_batch
+from darkroom.jobs.batch.reject import Reject, plain_text
+from darkroom.jobs.batch.stage import Stage
+from darkroom.jobs.generate.config import GenerateConfig, WorkerConfig
+from darkroom.jobs.generate.draw import DrawStage
+from darkroom.jobs.generate.encode import Encoder, constants_of, image_files, output_schema
+from darkroom.jobs.generate.enhance import Enhancer
+from darkroom.jobs.generate.gallery import FILE_NAME, gallery_page
+from darkroom.jobs.generate.preflight import check_kind, check_memory, resolve_backend
+from darkroom.jobs.generate.prompt import Prompts, build_prompts
+from darkroom.jobs.generate.table import BadRow
+from darkroom.model_folder import ModelFolder, find_model
+from darkroom.storage import Artifact, FileEntry, Parent, open_store
+from darkroom.storage.parquet import VerifiedParquetFile
+from darkroom.storage.ranged import RangedReader
+
+KIND = "pictures"
+NUM_ENCODERS = 2
+
+
+def run(config: GenerateConfig) -> dict[str, Any]:
+    """Generate and publish. Errors: DataError (tables), ConfigError (models), and the core's."""
+    config = _resolved(config)
+    prompts = build_prompts(config)
+    llm = find_model(config.enhance.model, field="enhance.model") if config.enhance else None
+    model = find_model(config.draw.model, field="draw.model") if config.draw else None
+    if model is not None:
+        check_kind(config, model)
+    check_memory(_loaded(config, llm, model))
+    schema = output_schema(config, prompts.table.column_names)
+    with open_batch(
+        config,
+        kind=KIND,
+        rows=prompts.table,
+        parents=_parents(prompts, llm, model),
+        rejected=[_reject(bad) for bad in prompts.bad],
+    ) as batch:
+        if batch.completed is not None:
+            return _result(batch.completed)
+        draws = config.draw is not None
+        batch.run(
+            _stages(config, schema, llm, model),
+            schema=schema,
+            files=image_files if draws and config.image_files else None,
+            description="generate",
+            unit="pictures" if draws else "prompts",
+        )
+        return _result(_publish(config, batch))
+
+
+def _resolved(config: GenerateConfig) -> GenerateConfig:
+    """With what `auto` stands for: it decides the output, so it belongs to the digest."""
+    if config.enhance is None:
+        return config
+    enhance = config.enhance.model_copy(update={"backend": resolve_backend(config.enhance)})
+    return config.model_copy(update={"enhance": enhance})
+
+
+def _loaded(
+    config: GenerateConfig, llm: ModelFolder | None, model: ModelFolder | None
+) -> list[tuple[str, WorkerConfig, ModelFolder]]:
+    pairs: list[tuple[str, WorkerConfig | None, ModelFolder | None]] = [
+        ("enhance", config.enhance, llm),
+        ("draw", config.draw, model),
+    ]
+    return [(name, worker, folder) for name, worker, folder in pairs if worker and folder]
+
+
+def _stages(
+    config: GenerateConfig, schema: pa.Schema, llm: ModelFolder | None, model: ModelFolder | None
+) -> list[Stage]:
+    stages = []
+    if config.enhance is not None and llm is not None:
+        make = partial(
+            Enhancer, config.enhance.to_dict(), folder=llm, backend=config.enhance.backend,
+            seed=config.seed,
+        )  # fmt: skip
+        stages.append(_actors("enhance", config.enhance, make))
+    if config.draw is not None and model is not None:
+        stages.append(
+            _actors("draw", config.draw, partial(DrawStage, config.to_dict(), folder=model))
+        )
+    encode = partial(Encoder, schema, constants_of(config, llm, model))
+    stages.append(Stage(name="encode", make=encode, num_workers=NUM_ENCODERS))
+    return stages
+
+
+def _actors(name: str, config: WorkerConfig, make: partial[Any]) -> Stage:
+    return Stage(
+        name=name,
+        make=make,
+        num_workers=config.num_actors,
+        actor=True,
+        num_cpus=config.num_cpus,
+        num_gpus=config.num_gpus,
+    )
+
+
+def _parents(prompts: Prompts, llm: ModelFolder | None, model: ModelFolder | None) -> list[Parent]:
+    models = [("language_model", llm), ("model", model)]
+    return [
+        *prompts.parents,
+        *(folder.as_parent(role) for role, folder in models if folder is not None),
+    ]
+
+
+def _reject(bad: BadRow) -> Reject:
+    return Reject(plain_text(bad.where), bad.stage, bad.reason, plain_text(bad.detail))
+
+
+def _publish(config: GenerateConfig, batch: Batch) -> Artifact:
+    parts = [entry for entry in batch.parts if entry.name.startswith("data/")]
+    num_rows = sum(entry.rows or 0 for entry in parts)
+    num_cut = _count_cut(config, parts) if config.draw is not None else 0
+    extra = []
+    if config.gallery:
+        page = gallery_page(config, batch.tables(), num_rows=num_rows, num_cut=num_cut)
+        extra.append(batch.writer.write_bytes(FILE_NAME, page))
+    return batch.publish(
+        extra,
+        metadata={
+            "num_prompts_cut": num_cut,
+            "stages": [name for name in ("join", "enhance", "draw") if getattr(config, name)],
+        },
+    )
+
+
+def _count_cut(config: GenerateConfig, parts: Sequence[FileEntry]) -> int:
+    """Prompts that the text encoder cut: one small column of each part is read."""
+    store = open_store(config.output)
+    count = 0
+    for entry in parts:
+        reader = RangedReader(store, entry.key, entry.size)
+        file = VerifiedParquetFile(reader, f"{store.root}/{entry.key}")
+        for cut in file.read(columns=["num_tokens_cut"])["num_tokens_cut"].to_pylist():
+            count += bool(cut)
+    return count
+
+
+def _result(artifact: Artifact) -> dict[str, Any]:
+    metadata = artifact.manifest.metadata
+    shown = ("num_rows", "num_rejected", "rejected", "num_prompts_cut", "figures")
+    pages = [entry for entry in artifact.entries(FILE_NAME) if entry.name == FILE_NAME]
+    return {
+        "output": str(artifact.uri),
+        "digest": artifact.digest,
+        **{name: metadata[name] for name in shown},
+        "gallery": str(artifact.uri / pages[0].key) if pages else None,
+    }

@@ -1,0 +1,151 @@
+"""Finds a model's folder by a path, an `s3://` URI or a hub id, names its digest, brings it here.
+
+Assumes nothing of what is inside: transformers or diffusers reads it. What Darkroom published is
+verified file by file. A hub is asked only for an id that is no path, and pinned to one commit.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from darkroom.config import json_digest
+from darkroom.errors import ConfigError, DarkroomError, ObjectNotFoundError
+from darkroom.storage import Parent, Uri, open_artifact, open_store, parse_uri
+from darkroom.storage.artifact import digest_of
+from darkroom.storage.store import ObjectInfo, for_each
+
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+_WEIGHTS = (".safetensors", ".gguf", ".bin")
+_VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)\.")
+
+ARTIFACT_PREFIX = "model/"
+"""Where a published model keeps its diffusers folder."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model's folder, wherever it lies, and the digest that names its contents."""
+
+    name: str
+    """As the config has it."""
+    uri: Uri | None
+    """None for a model of the hub."""
+    digest: str
+    """Of the manifest, of the files, or the hub's commit."""
+    kind: str
+    """An artifact's kind, "folder", or "hub"."""
+    weights: tuple[tuple[str, int], ...] | None
+    """Names and sizes of the weight files; None where only the hub knows."""
+
+    @property
+    def published(self) -> bool:
+        """Whether Darkroom published it."""
+        return self.kind not in ("folder", "hub")
+
+    def weights_bytes(self, *, variant: str | None = None, file: str | None = None) -> int | None:
+        """Size of the weight files that are loaded: the least that it can be.
+
+        A mirror often holds the same weights several times over: as other variants, in an older
+        format, and (beside a pipeline's folders) as one file.
+        """
+        if self.weights is None:
+            return None
+        if file is not None:
+            return sum(size for name, size in self.weights if name == file)
+        newest = next(
+            (end for end in _WEIGHTS if any(name.endswith(end) for name, _ in self.weights)), ""
+        )
+        files = [(name, size) for name, size in self.weights if name.endswith(newest)]
+        if any("/" in name for name, _ in files):
+            files = [(name, size) for name, size in files if "/" in name]
+        of_variant = [size for name, size in files if f".{variant}." in name]
+        return sum(of_variant) or sum(size for name, size in files if not _VARIANT.search(name))
+
+    def as_parent(self, role: str) -> Parent:
+        """This model as something that an output was made with."""
+        return Parent(role, str(self.uri or f"hub:{self.name}"), self.digest, self.kind)
+
+    @contextmanager
+    def local(self) -> Iterator[tuple[str, dict[str, object]]]:
+        """What `from_pretrained` takes: a folder or an id, and its keywords."""
+        if self.uri is None:
+            yield self.name, {"revision": self.digest}
+        elif self.uri.scheme == "file" and not self.published:
+            yield str(self.uri.path), {"local_files_only": True}
+        else:
+            with tempfile.TemporaryDirectory(prefix="darkroom-model-") as folder:
+                self._download(self.uri, Path(folder))
+                yield folder, {"local_files_only": True}
+
+    def _download(self, uri: Uri, folder: Path) -> None:
+        if self.published:
+            artifact = open_artifact(uri)
+            if artifact.digest != self.digest:
+                raise DarkroomError(f"{uri} was published anew while the job ran; run it again")
+            artifact.download(folder, prefix=ARTIFACT_PREFIX)
+            return
+        store = open_store(uri)
+        pairs = [(info.key, folder / info.key) for info in store.list()]
+        for parent in {target.parent for _, target in pairs}:
+            parent.mkdir(parents=True, exist_ok=True)
+        store.download_many(pairs)
+
+
+def find_model(name: str, *, field: str) -> ModelFolder:
+    """The folder that `name` means: a path or URI that holds files first, then a hub id.
+
+    Errors: ConfigError naming `field` when there is none.
+    """
+    if "://" not in name and not Path(name).exists() and _HUB_ID.match(name):
+        return _on_hub(name, field)
+    uri = parse_uri(name, field=field)
+    try:
+        artifact = open_artifact(uri)
+    except ObjectNotFoundError:
+        return _in_folder(name, uri, field)
+    weights = tuple(
+        (entry.name.removeprefix(ARTIFACT_PREFIX), entry.size)
+        for entry in artifact.entries(ARTIFACT_PREFIX)
+        if entry.name.endswith(_WEIGHTS)
+    )
+    return ModelFolder(name, uri, artifact.digest, artifact.manifest.kind, weights)
+
+
+def _in_folder(name: str, uri: Uri, field: str) -> ModelFolder:
+    store = open_store(uri)
+    listed = (info for info in store.list() if "__pycache__/" not in info.key)
+    files = sorted(listed, key=lambda info: info.key)
+    if not files:
+        raise ConfigError(
+            field, name, "no model lies there", "give a folder, an s3:// URI or a hub id"
+        )
+
+    def version(info: ObjectInfo) -> list[object]:
+        # A local file has no version that its store keeps.
+        mark = info.etag if uri.scheme == "s3" else digest_of(store, info.key)[1]
+        return [info.key, info.size, mark]
+
+    weights = tuple((info.key, info.size) for info in files if info.key.endswith(_WEIGHTS))
+    return ModelFolder(name, uri, json_digest(list(for_each(version, files))), "folder", weights)
+
+
+def _on_hub(name: str, field: str) -> ModelFolder:
+    import huggingface_hub as hub
+
+    try:
+        try:
+            commit: str | None = Path(hub.snapshot_download(name, local_files_only=True)).name
+        except FileNotFoundError:
+            commit = hub.HfApi().model_info(name, timeout=30).sha
+    except Exception as error:  # the hub's errors, and those of whatever carries its requests
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ConfigError(
+            field, name, f"is no folder here, and the hub cannot be asked ({reason})",
+            "give the path or s3:// URI of the model's folder, or check the id and the network",
+        ) from error  # fmt: skip
+    return ModelFolder(name, None, str(commit), "hub", None)

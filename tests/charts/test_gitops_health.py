@@ -1,0 +1,82 @@
+"""What Flux and Argo CD make of real objects' states, by the engines that they use.
+
+The states are what KubeRay wrote in end-to-end runs, kept in tests/fixtures/kuberay_status with the
+specs cut to what no check reads.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from schemas import ROOT
+from tools import tool
+
+CAPTURED = ROOT / "tests" / "fixtures" / "kuberay_status"
+ARGO = ROOT / "manifests" / "clusters" / "argocd-health.yaml"
+ENVIRONMENTS = ("dev", "staging", "production")
+# File of the captured object -> Argo CD's word, and which of Flux's expressions holds.
+EXPECTED = {
+    "raycluster-starting": ("Progressing", None),
+    "raycluster-ready": ("Healthy", "current"),
+    "raycluster-head-lost": ("Progressing", None),
+    "rayjob-initializing": ("Progressing", None),
+    "rayjob-running": ("Healthy", "current"),
+    "rayjob-succeeded": ("Healthy", "current"),
+    "rayjob-failed": ("Degraded", "failed"),
+}
+
+each_state = pytest.mark.parametrize("name", EXPECTED)
+
+
+def captured(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((CAPTURED / f"{name}.json").read_text())
+    return found
+
+
+def ask(**question: Any) -> Any:
+    done = subprocess.run(
+        [tool("gitops-health")],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@each_state
+def test_argo_cd(name: str) -> None:
+    item = captured(name)
+    scripts = yaml.safe_load(ARGO.read_text())["data"]
+    script = scripts[f"resource.customizations.health.ray.io_{item['kind']}"]
+    health = ask(object=item, lua=script)
+    assert health["status"] == EXPECTED[name][0]
+    if name == "rayjob-failed":
+        assert item["status"]["message"] in health["message"]
+
+
+@each_state
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_flux(name: str, environment: str) -> None:
+    item = captured(name)
+    expressions = flux_expressions(environment)[item["kind"]]
+    holds = {word for word in ("current", "failed") if ask(object=item, cel=expressions[word])}
+    expected = EXPECTED[name][1]
+    assert holds == ({expected} if expected else set())
+
+
+def flux_expressions(environment: str) -> dict[str, dict[str, str]]:
+    """Kind -> expressions, of every Flux Kustomization of an environment; all must agree."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(Path(ARGO.parent / environment / "flux").glob("*.yaml")):
+        for item in yaml.safe_load_all(path.read_text()):
+            for check in (item.get("spec") or {}).get("healthCheckExprs") or []:
+                words = {word: check[word] for word in ("current", "failed")}
+                assert found.setdefault(check["kind"], words) == words
+    return found

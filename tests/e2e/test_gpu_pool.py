@@ -1,0 +1,128 @@
+"""A pool of GPUs scales from zero onto the nodes meant for it, and back; GPUs need not be real."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from testcluster.client import Kubectl, wait_for
+from tests.helpers.release import Release
+
+GPUS = {"nvidia.com/gpu": "8"}
+TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
+POOL_LABEL = "accelerator"
+DECOY = "decoy"
+USE_ONE_GPU = (
+    "import ray; ray.init(); "
+    "use = ray.remote(num_gpus=1)(lambda: ray.get_runtime_context().get_accelerator_ids()); "
+    "print('accelerators', ray.get(use.remote()))"
+)
+
+
+def _patch_status(cluster: Kubectl, node: str, status: dict[str, Any]) -> None:
+    patch = json.dumps({"status": status})
+    cluster("patch", "node", node, "--subresource=status", "--type=merge", f"--patch={patch}")
+
+
+@pytest.fixture
+def gpu_node(own_cluster: Kubectl) -> Iterator[str]:
+    """The cluster's node, labelled and tainted for GPUs; a device plugin would say so alike."""
+    (node,) = (item["metadata"]["name"] for item in own_cluster.list("nodes"))
+    _patch_status(own_cluster, node, {"capacity": GPUS, "allocatable": GPUS})
+    own_cluster("label", "node", node, f"{POOL_LABEL}=test")
+    taint = "{key}={value}:{effect}".format(**TAINT)
+    own_cluster("taint", "node", node, taint)
+    yield node
+    own_cluster("taint", "node", node, f"{taint}-")
+    own_cluster("label", "node", node, f"{POOL_LABEL}-")
+    none = dict.fromkeys(GPUS)
+    _patch_status(own_cluster, node, {"capacity": none, "allocatable": none})
+
+
+@pytest.fixture
+def decoy(own_cluster: Kubectl) -> Iterator[str]:
+    """A node with more of everything, free GPUs too, that lacks only the pool's label."""
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": DECOY}}
+    own_cluster.apply({**node, "spec": {"taints": [TAINT]}})
+    room = {**GPUS, "cpu": "64", "memory": "256Gi", "pods": "110", "ephemeral-storage": "1Ti"}
+    ready = {"type": "Ready", "status": "True", "reason": "Decoy", "message": ""}
+    with _heartbeat(own_cluster, DECOY):
+        _patch_status(
+            own_cluster, DECOY, {"capacity": room, "allocatable": room, "conditions": [ready]}
+        )
+        wait_for(
+            "a decoy that takes pods",
+            lambda: _taints(own_cluster) == {TAINT["key"]},
+            seconds=60,
+            explain=own_cluster.explain,
+        )
+        yield DECOY
+    own_cluster("delete", "node", DECOY)
+
+
+def _taints(cluster: Kubectl) -> set[str]:
+    return {taint["key"] for taint in cluster.get("node", DECOY)["spec"].get("taints", [])}
+
+
+@contextmanager
+def _heartbeat(cluster: Kubectl, node: str) -> Iterator[None]:
+    """Renews the node's lease, as a kubelet does; else Kubernetes takes the node for lost."""
+    stopped = threading.Event()
+    leases = cluster.within("kube-node-lease")
+
+    def beat() -> None:
+        while True:
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            spec = {"holderIdentity": node, "leaseDurationSeconds": 40, "renewTime": now}
+            kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+            leases.apply({**kind, "metadata": {"name": node}, "spec": spec})
+            if stopped.wait(10):
+                return
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def test_a_gpu_pool_scales_from_zero_onto_its_node_and_back(
+    release: Release, gpu_node: str, decoy: str
+) -> None:
+    assert not release.pods("worker", "gpu")
+    release.start_job("use-gpu", USE_ONE_GPU)
+    pod = wait_for(
+        "a worker of the GPU pool",
+        lambda: next(iter(release.pods("worker", "gpu")), None),
+        seconds=180,
+        explain=release.kubectl.explain,
+    )
+    assert pod["spec"]["nodeName"] == gpu_node
+    (container,) = pod["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    address = "--address=http://127.0.0.1:8265"
+    log = wait_for(
+        "the job's answer",
+        lambda: (
+            text
+            if "accelerators {"
+            in (text := release.on_head("ray", "job", "logs", address, "use-gpu"))
+            else None
+        ),
+        seconds=120,
+        explain=release.kubectl.explain,
+    )
+    assert "'GPU': ['0']" in log
+    wait_for(
+        "an empty GPU pool",
+        lambda: not release.pods("worker", "gpu"),
+        seconds=180,
+        explain=release.kubectl.explain,
+    )

@@ -1,0 +1,150 @@
+"""The darkroom-cluster chart, installed in one namespace, and what tests ask of it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from testcluster.client import Kubectl, wait_for
+from testcluster.settings import PROJECT
+
+CHART = PROJECT / "charts" / "darkroom-cluster"
+JOB_CHART = PROJECT / "charts" / "darkroom-job"
+NAME = "darkroom"
+BUCKET = "darkroom"
+HEAD_ADDRESS = "--address=http://127.0.0.1:8265"
+
+Object = dict[str, Any]
+
+
+class Release:
+    """The chart's release in one namespace."""
+
+    def __init__(self, namespace: Kubectl, *settings: str) -> None:
+        self.kubectl = namespace
+        self.settings = settings
+
+    def upgrade(self, *settings: str) -> None:
+        """Installs or upgrades with the values for small clusters, and `settings` on top."""
+        done = self.kubectl.helm(
+            "upgrade", "--install", NAME, str(CHART), *self.values(*settings), "--force-conflicts"
+        )
+        assert done.returncode == 0, done.stderr
+
+    def values(self, *settings: str) -> list[str]:
+        """The flags that give helm this release's values."""
+        return [f"--values={CHART}/ci/kind.yaml", *self.settings, *(f"--set={s}" for s in settings)]
+
+    def wait_until_ready(self) -> None:
+        """Blocks until the head and the S3 server are ready."""
+
+        def ready() -> bool:
+            status = self.kubectl.get("raycluster", NAME).get("status", {})
+            return bool(status.get("state") == "ready")
+
+        wait_for("a ready RayCluster", ready, seconds=300, explain=self.kubectl.explain)
+        statefulset = f"statefulset/{NAME}-s3"
+        self.kubectl("rollout", "status", statefulset, "--timeout=180s", timeout=200)
+
+    def uninstall(self) -> None:
+        """Uninstalls, and fails unless every object of the release, and every pod, goes."""
+        done = self.kubectl.helm("uninstall", NAME)
+        assert done.returncode == 0, done.stderr
+        wait_for("nothing of the release", self._is_gone, seconds=120, explain=self.kubectl.explain)
+
+    def _is_gone(self) -> bool:
+        kinds = "raycluster,statefulset,service,networkpolicy,serviceaccount,secret,role"
+        kinds += ",rolebinding,configmap,persistentvolumeclaim"
+        of_release = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/managed-by=Helm"
+        left = self.kubectl.list(kinds, of_release)
+        return not left and not self.kubectl.list("pods", f"ray.io/cluster={NAME}")
+
+    def pods(self, node_type: str, group: str = "") -> list[Object]:
+        """Running pods of a kind of Ray node, `head` or `worker`."""
+        selector = f"ray.io/cluster={NAME},ray.io/node-type={node_type}"
+        selector += f",ray.io/group={group}" if group else ""
+        return [
+            pod
+            for pod in self.kubectl.list("pods", selector)
+            if pod["status"].get("phase") == "Running"
+            and "deletionTimestamp" not in pod["metadata"]
+        ]
+
+    def on_head(self, *command: str, timeout: float = 120) -> str:
+        """Runs a command in the head's container."""
+        head = self.pods("head")[0]["metadata"]["name"]
+        return self.kubectl("exec", head, "--container=ray-head", "--", *command, timeout=timeout)
+
+    def start_job(self, name: str, program: str) -> None:
+        """Submits a Python program from the head, and does not wait for it."""
+        job = ["ray", "job", "submit", HEAD_ADDRESS, "--no-wait", f"--submission-id={name}"]
+        self.on_head(*job, "--", "python", "-c", program)
+
+    def stop_job(self, name: str) -> None:
+        """Stops a job that `start_job` started."""
+        self.on_head("ray", "job", "stop", HEAD_ADDRESS, name)
+
+    def rayjob(self, name: str, *settings: str, own_cluster: bool = False) -> str:
+        """darkroom-job's manifests for this release's S3: on this cluster, or on one of its own."""
+        namespace = self.kubectl.namespace
+        where = [] if own_cluster else [f"clusterSelector={NAME}"]
+        endpoint = f"s3.endpoint=http://{NAME}-s3.{namespace}.svc:8333"
+        flags = [f"--set={s}" for s in ("input=", endpoint, *where, *settings)]
+        values = f"--values={JOB_CHART}/ci/kind.yaml"
+        return self.kubectl.template(name, JOB_CHART, values, *flags)
+
+    @contextmanager
+    def s3_from_here(self) -> Iterator[dict[str, str]]:
+        """The environment in which this machine reaches the release's S3 server."""
+        secret = self.kubectl.get("secret", f"{NAME}-s3")["data"]
+        with _forwarded(self.kubectl, f"service/{NAME}-s3", 8333) as port:
+            yield {
+                **{name: base64.b64decode(value).decode() for name, value in secret.items()},
+                "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
+                "AWS_REGION": "us-east-1",
+            }
+
+
+@contextmanager
+def _forwarded(kubectl: Kubectl, target: str, port: int) -> Iterator[int]:
+    """A free port of this machine that leads to `port` of the target."""
+    command = ["kubectl", *kubectl.flags, f"--namespace={kubectl.namespace}"]
+    command += ["port-forward", target, f":{port}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()  # Forwarding from 127.0.0.1:PORT -> 8333
+            assert line.startswith("Forwarding from 127.0.0.1:"), f"{' '.join(command)}: {line}"
+            yield int(line.split(":", 1)[1].split(" ")[0])
+        finally:
+            process.terminate()
+
+
+def submit(
+    kubectl: Kubectl, *arguments: str, stdin: str = "", seconds: float = 420
+) -> tuple[int, str, float]:
+    """Runs `darkroom submit` on this machine; its exit code, what it said, and the seconds."""
+    context = [flag for flag in kubectl.flags if flag.startswith("--context")]
+    kubeconfig = [f.partition("=")[2] for f in kubectl.flags if f.startswith("--kubeconfig=")]
+    environment = {**os.environ, **({"KUBECONFIG": kubeconfig[0]} if kubeconfig else {})}
+    darkroom = str(Path(sys.executable).with_name("darkroom"))
+    command = [darkroom, "submit", *context]
+    command += [f"--namespace={kubectl.namespace}", *arguments]
+    started = time.monotonic()
+    done = subprocess.run(
+        command,
+        input=stdin,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr, time.monotonic() - started

@@ -1,0 +1,100 @@
+"""A model is found by path, URI or hub id, and its digest names its contents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.helpers.tiny_artifacts import publish_model
+
+from darkroom.errors import ConfigError, DarkroomError
+from darkroom.model_folder import ModelFolder, find_model
+from darkroom.storage import open_store
+
+
+def fill(folder: str | Path, weights: bytes = b"w" * 100) -> None:
+    store = open_store(folder)
+    store.put("config.json", b"{}")
+    store.put("unet/model.safetensors", weights)
+
+
+def test_a_folder_is_named_by_its_contents(store_uri: str) -> None:
+    fill(store_uri)
+    model = find_model(store_uri, field="model")
+    assert (model.kind, model.weights_bytes(), model.published) == ("folder", 100, False)
+    assert find_model(store_uri, field="model").digest == model.digest
+    fill(store_uri, b"v" * 100)
+    assert find_model(store_uri, field="model").digest != model.digest
+
+
+def test_it_comes_here_whole(store_uri: str) -> None:
+    fill(store_uri)
+    with find_model(store_uri, field="model").local() as (name, keywords):
+        files = {str(path.relative_to(name)) for path in Path(name).rglob("*") if path.is_file()}
+        assert files == {"config.json", "unet/model.safetensors"}
+        assert keywords == {"local_files_only": True}
+
+
+def test_compiled_modules_are_no_part_of_a_model(tmp_path: Path) -> None:
+    fill(tmp_path)
+    digest = find_model(str(tmp_path), field="model").digest
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__/loader.pyc").write_bytes(b"x")
+    assert find_model(str(tmp_path), field="model").digest == digest
+
+
+def test_a_published_model_is_verified_and_pinned(tmp_path: Path) -> None:
+    artifact = publish_model(tmp_path / "a")
+    model = find_model(str(tmp_path / "a"), field="model")
+    assert (model.kind, model.digest) == ("model", artifact.digest)
+    assert model.as_parent("model") == artifact.as_parent("model")
+    with model.local() as (name, _):
+        assert (Path(name) / "model_index.json").exists()
+    (tmp_path / "a/manifest.json").unlink()
+    publish_model(tmp_path / "b")
+    (tmp_path / "b").rename(tmp_path / "c")
+    (tmp_path / "a").rename(tmp_path / "old")
+    (tmp_path / "c").rename(tmp_path / "a")
+    with pytest.raises(DarkroomError, match="was published anew"), model.local():
+        pass
+
+
+MIRROR = {
+    "unet/model.safetensors": 100, "unet/model.fp16.safetensors": 50, "unet/model.bin": 100,
+    "vae/model.safetensors": 10, "vae/model.fp16.safetensors": 5, "single_file.safetensors": 200,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("files", "asked", "size"),
+    [
+        (MIRROR, {}, 110),
+        (MIRROR, {"variant": "fp16"}, 55),
+        (MIRROR, {"variant": "bf16"}, 110),
+        ({"model.bin": 7, "model.safetensors": 8}, {}, 8),
+        ({"a.gguf": 3, "b.gguf": 4}, {"file": "a.gguf"}, 3),
+        ({}, {}, 0),
+    ],
+)
+def test_only_weights_that_are_loaded_are_counted(
+    files: dict[str, int], asked: dict[str, str], size: int
+) -> None:
+    model = ModelFolder("m", None, "0", "folder", tuple(files.items()))
+    assert model.weights_bytes(**asked) == size
+    assert ModelFolder("m", None, "0", "hub", None).weights_bytes(**asked) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("/nowhere/at/all", "no model lies there"),
+        ("no-such-owner/no-such-model", "the hub cannot be asked"),
+    ],
+)
+def test_what_is_nowhere_is_named(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ConfigError, match=rf"draw\.model.*{message}"):
+        find_model(name, field="draw.model")
