@@ -15,7 +15,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,7 +66,7 @@ class Run:
 
     process: subprocess.Popen[str]
     log: Path
-    began_at: float
+    began_at: float = field(default_factory=time.time)
     """Wall clock just before it was started."""
 
     def wait(self) -> int:
