@@ -124,10 +124,11 @@ def _translate(config_type: type[Config], error: ValidationError) -> ConfigError
     faults = error.errors(include_url=False)
     # An unknown key explains a missing one, so it is named first.
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
-    parts, known = _follow(config_type, [str(part) for part in fault["loc"]])
+    is_unknown = fault["type"] == "extra_forbidden"
+    parts, known = _follow(config_type, [str(part) for part in fault["loc"]], is_unknown=is_unknown)
     field = ".".join(parts) or "config"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    if fault["type"] == "extra_forbidden":
+    if is_unknown:
         guess = closest(parts[-1], known)
         remedy = f"did you mean {guess!r}?" if guess else f"known keys: {', '.join(known)}"
         return ConfigError(field, None, "unknown key", remedy + more)
@@ -139,25 +140,24 @@ def _translate(config_type: type[Config], error: ValidationError) -> ConfigError
     return ConfigError(field, shown, message + more)
 
 
-def _follow(config_type: type[Config], parts: Sequence[str]) -> tuple[list[str], list[str]]:
+def _follow(
+    config_type: type[Config], parts: Sequence[str], *, is_unknown: bool
+) -> tuple[list[str], list[str]]:
     """An error's path as the user writes it, and the known keys beside its last part.
 
     Read off the JSON Schema: the tags of unions stand in an error's path, but are no keys.
+    `is_unknown`: the last part is a key that should not be there.
     """
     schema = config_type.model_json_schema()
     definitions = schema.get("$defs", {})
-    beside: list[dict[str, Any]] = []
-    nodes, tags, path = [schema], set[str](), list[str]()
-    for part in parts:
-        if part in tags:
-            tags = set()
+    nodes, beside, path = [schema], [schema], list[str]()
+    for depth, part in enumerate(parts, start=1):
+        known = {key for node in nodes for key in _keys(node)}
+        if known and part not in known and not (is_unknown and depth == len(parts)):
             continue
         path.append(part)
         beside = nodes
         children = [node["properties"][part] for node in nodes if part in _keys(node)]
-        tags = {
-            tag for child in children for tag in child.get("discriminator", {}).get("mapping", ())
-        }
         nodes = [found for child in children for found in _resolve(child, definitions)]
     return path, sorted({key for node in beside for key in _keys(node)})
 

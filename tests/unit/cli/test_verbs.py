@@ -62,9 +62,10 @@ def test_flags_reach_nested_fields(config_of: Any) -> None:
     assert config["workers"]["num_workers"] == 2
 
 
-def test_a_folder_of_pictures_replaces_the_recipes_source(config_of: Any) -> None:
-    config = config_of("prepare", *PATHS, "--recipe", "digits")
-    assert config["source"] == {"kind": "image_folder", "uri": "in"}
+def test_input_is_a_folder_of_pictures_unless_the_recipe_says_otherwise(config_of: Any) -> None:
+    assert config_of("prepare", *PATHS)["source"] == {"kind": "image_folder", "uri": "in"}
+    source = config_of("prepare", *PATHS, "--recipe", "mnist")["source"]
+    assert (source["kind"], source["uri"]) == ("idx", "in")
 
 
 @pytest.mark.parametrize(
