@@ -176,8 +176,6 @@ class Case:
     arguments: Callable[[Desk], Sequence[str]]
     says: str
     code: int = 2
-    on_ray: bool = False
-    """Found by a worker, so that Ray must run."""
 
 
 def train(*arguments: str) -> Callable[[Desk], list[str]]:
@@ -328,6 +326,11 @@ def good(s3_session_uri: str) -> tuple[str, str]:
     return data, model
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _ray(ray_local: None) -> None:
+    """One Ray for the module; jobs use it as they find it."""
+
+
 @pytest.fixture
 def desk(
     s3: EmbeddedServer,
@@ -354,10 +357,7 @@ def test_one_clear_line_and_nothing_written(
     desk: Desk,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
 ) -> None:
-    if case.on_ray:
-        request.getfixturevalue("ray_local")
     before_environment = dict(desk.server.environment)
     arguments = list(case.arguments(desk))
     with monkeypatch.context() as own:
