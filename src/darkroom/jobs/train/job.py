@@ -18,6 +18,7 @@ from darkroom.errors import (
     StorageError,
 )
 from darkroom.jobs.session import ray_session
+from darkroom.jobs.train.columns import check_columns
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.dataset import DatasetFacts
 from darkroom.jobs.train.unet import unet_arguments
@@ -35,6 +36,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
     """
     dataset = open_artifact(config.input, kind="dataset")
     facts = DatasetFacts.of(dataset, config)
+    check_columns(dataset, facts.num_classes)
     unet_arguments(config.unet, facts.shape, facts.num_classes)  # refuses what cannot be built
     parents = [dataset.as_parent("data")]
     with open_output(config.output, kind="model", config=config, parents=parents) as output:
