@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow.parquet as pq
 
-from darkroom.errors import DataError
+from darkroom.errors import DarkroomError, DataError
 from darkroom.storage import Artifact
 
 COLUMNS = {"id": "BYTE_ARRAY", "image": "BYTE_ARRAY", "label": "INT64"}
@@ -42,7 +42,14 @@ def check_columns(dataset: Artifact, num_classes: int | None) -> None:
 
 
 def _faults(dataset: Artifact, name: str, num_classes: int | None) -> Iterator[str]:
-    footer = dataset.parquet_file(name).metadata
+    try:
+        footer = dataset.parquet_file(name).metadata
+    except (AttributeError, TypeError, ValueError, KeyError) as error:
+        # Where Ray Data is loaded, opening runs the code of its extension types.
+        if isinstance(error, DarkroomError):
+            raise
+        yield f"has a column of an extension type that does not fit it ({error})"
+        return
     stored = base64.b64decode((footer.metadata or {}).get(_ARROW_SCHEMA, b""))
     if _EXTENSION in stored:
         yield "has a column of an extension type, which reading would have to trust"
