@@ -36,12 +36,12 @@ def run(config: TrainConfig) -> dict[str, Any]:
     """
     dataset = open_artifact(config.input, kind="dataset")
     facts = DatasetFacts.of(dataset, config)
-    check_columns(dataset, facts.num_classes)
     unet_arguments(config.unet, facts.shape, facts.num_classes)  # refuses what cannot be built
     parents = [dataset.as_parent("data")]
     with open_output(config.output, kind="model", config=config, parents=parents) as output:
         if output.completed is not None:
             return _result(output.completed)
+        check_columns(dataset, facts.num_classes)
         address = RunAddress(config.output, secrets.token_hex(8))
         pointer = RunPointer.claim(
             config.output, owner=address.owner, config=config, parents=parents
