@@ -149,6 +149,14 @@ def decoding_dominates(root: Path, report: Report, *, num_rounds: int, count: in
     )  # fmt: skip
 
 
+SMALL_SETTINGS: dict[str, Any] = {
+    "model": SMALL,
+    "piece_rows": 64,
+    "batch_size": 32,
+    "workers": {"num_decoders": 2, "num_threads": 1},
+}
+
+
 class PlainLedger(Ledger):
     """Writes a piece's files, and commits nothing: what exactly-once is measured against."""
 
@@ -163,13 +171,7 @@ def exactly_once(root: Path, report: Report, *, num_rounds: int, count: int) -> 
     from darkroom.jobs.batch import job as batch_job
 
     folder = root / "small"
-    settings: dict[str, Any] = {
-        "model": SMALL,
-        "piece_rows": 64,
-        "batch_size": 32,
-        "workers": {"num_decoders": 2, "num_threads": 1},
-    }
-    job = Job(root, folder, **settings)
+    job = Job(root, folder, **SMALL_SETTINGS)
 
     def plain() -> float:
         config = job.config()
@@ -222,14 +224,8 @@ def _run_to_the_ledger(config: ClassifyConfig, batch_job: Any) -> None:
 def resumed(root: Path, report: Report, *, num_rounds: int, count: int) -> None:
     """Target 4: at most 1.3 of the remaining share of a whole run, start-up left out."""
     folder = root / "small"
-    settings: dict[str, Any] = {
-        "model": SMALL,
-        "piece_rows": 64,
-        "batch_size": 32,
-        "workers": {"num_decoders": 2, "num_threads": 1},
-    }
-    job = Job(root, folder, **settings)
-    start_up = Job(root, photographs(root / "one", 1), **settings)
+    job = Job(root, folder, **SMALL_SETTINGS)
+    start_up = Job(root, photographs(root / "one", 1), **SMALL_SETTINGS)
     share = 0.5
 
     def whole() -> float:

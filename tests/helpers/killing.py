@@ -7,20 +7,16 @@ committed pieces, and then a fraction of a second, so that it falls anywhere in 
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-import os
 import random
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.training import Run, wait_until
+from tests.helpers.proof import write_json
+from tests.helpers.training import running, wait_until
 
 from darkroom.storage import Artifact, open_artifact, open_store
 
@@ -46,29 +42,6 @@ class Kill:
     def rerun_share(self) -> float:
         """Share of the rows that the rerun had to do."""
         return 1 - self.resumed_rows / self.num_rows
-
-
-@contextlib.contextmanager
-def running(verb: str, values: Mapping[str, Any], directory: Path) -> Iterator[Run]:
-    """The command with these settings; whatever is left of it at the end is killed."""
-    directory.mkdir(parents=True, exist_ok=True)
-    stamp = time.monotonic_ns()
-    file, log = directory / f"{verb}-{stamp}.yaml", directory / f"{verb}-{stamp}.log"
-    file.write_text(json.dumps(values))  # JSON is YAML
-    with log.open("w") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "darkroom", verb, "--config", str(file), "--json"],
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
-            text=True,
-        )
-    run = Run(process, log)
-    try:
-        yield run
-    finally:
-        if process.poll() is None:
-            run.kill_everything()
 
 
 def undisturbed(verb: str, values: Mapping[str, Any], directory: Path) -> Artifact:
@@ -157,10 +130,8 @@ def committed_rows(artifact: Artifact, num_pieces: int, figures: Mapping[str, An
     return resumed
 
 
-def write_proof(name: str, kills: list[Kill]) -> Path:
+def write_proof(name: str, kills: list[Kill]) -> None:
     """The figures as JSON under build/proofs/."""
-    path = Path("build", "proofs", f"{name}.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
     shares = [kill.rerun_share for kill in kills]
     summary = {
         "kills": [{**asdict(kill), "rerun_share": round(kill.rerun_share, 4)} for kill in kills],
@@ -170,5 +141,4 @@ def write_proof(name: str, kills: list[Kill]) -> Path:
         "outputs_that_differ": 0,
         "mean_rerun_share": round(sum(shares) / len(shares), 4),
     }
-    path.write_text(json.dumps(summary, indent=1) + "\n")
-    return path
+    write_json(name, summary)

@@ -11,10 +11,15 @@ from typing import Any
 FOLDER = Path(__file__).parents[2] / "build" / "proofs"
 
 
+def write_json(name: str, figures: object) -> None:
+    """Figures as `build/proofs/<name>.json`."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
+
+
 def keep(name: str, rows: Sequence[dict[str, Any]]) -> None:
     """Write the rows, and print them: one line each."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / f"{name}.json").write_text(json.dumps(list(rows), indent=1) + "\n")
+    write_json(name, list(rows))
     for row in rows:
         line = ", ".join(f"{key} {value}" for key, value in row.items())
         sys.stderr.write(f"{name}: {line}\n")

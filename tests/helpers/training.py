@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,16 +123,16 @@ def _listening_ports(process: psutil.Process) -> list[int]:
 
 
 @contextlib.contextmanager
-def started(config: TrainConfig, directory: Path) -> Iterator[Run]:
-    """Start the run; whatever is left of it at the end of the block is killed."""
+def running(verb: str, values: Mapping[str, Any], directory: Path) -> Iterator[Run]:
+    """The command with these settings; whatever is left of it at the end is killed."""
     directory.mkdir(parents=True, exist_ok=True)
-    file = directory / "train.yaml"
-    file.write_text(_yaml(config))
-    log = directory / f"driver-{time.monotonic_ns()}.log"
+    stamp = time.monotonic_ns()
+    file, log = directory / f"{verb}-{stamp}.yaml", directory / f"{verb}-{stamp}.log"
+    file.write_text(json.dumps(values))  # JSON is YAML
     began_at = time.time()
     with log.open("w") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "darkroom", "train", "--config", str(file), "--json"],
+            [sys.executable, "-m", "darkroom", verb, "--config", str(file), "--json"],
             stdout=sink,
             stderr=subprocess.STDOUT,
             env={
@@ -149,10 +150,9 @@ def started(config: TrainConfig, directory: Path) -> Iterator[Run]:
             run.kill_everything()
 
 
-def _yaml(config: TrainConfig) -> str:
-    import json
-
-    return json.dumps(config.to_dict(), indent=1)  # JSON is YAML
+def started(config: TrainConfig, directory: Path) -> contextlib.AbstractContextManager[Run]:
+    """`running`, for a training run."""
+    return running("train", config.to_dict(), directory)
 
 
 def complete(config: TrainConfig, directory: Path) -> Artifact:

@@ -176,8 +176,6 @@ class Case:
     arguments: Callable[[Desk], Sequence[str]]
     says: str
     code: int = 2
-    on_ray: bool = False
-    """Found by a worker, so that Ray must run."""
 
 
 def train(*arguments: str) -> Callable[[Desk], list[str]]:
@@ -289,7 +287,7 @@ CASES = [
     Case(19, "animated", prepare({"a/x.png": pictures.animated("PNG")}), "1 animated"),
     Case(20, "HTML", prepare({"a/x.jpg": b"<html>"}), "1 not_an_image"),
     Case(21, "missing column", train_on(lambda desk: desk.dataset(parquet(rows_table(label=None)))), "label"),
-    Case(22, "pickle in metadata", train_on(arrow_pickle), "image"),
+    Case(22, "pickle in metadata", train_on(arrow_pickle), "extension type"),
     Case(23, "duplicate ids", prepare({NFC: PNG, NFD: PNG}), "is the id of both"),
     Case(28, "label out of range", train_on(lambda desk: desk.dataset(parquet(rows_table(label=[7] * 8)))), "label"),
     Case(29, "empty folder", prepare({"README.md": b"x"}), "holds no pictures"),
@@ -322,10 +320,15 @@ CASES = [
 @pytest.fixture(scope="module")
 def good(s3_session_uri: str) -> tuple[str, str]:
     """A good dataset and a good model."""
-    data, model = f"{s3_session_uri}/data", f"{s3_session_uri}/model"
+    data, model = f"{s3_session_uri}/bad-input/data", f"{s3_session_uri}/bad-input/model"
     publish_digits(data)
     publish_model(model)
     return data, model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray(ray_local: None) -> None:
+    """One Ray for the module; jobs use it as they find it."""
 
 
 @pytest.fixture
@@ -354,10 +357,7 @@ def test_one_clear_line_and_nothing_written(
     desk: Desk,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
 ) -> None:
-    if case.on_ray:
-        request.getfixturevalue("ray_local")
     before_environment = dict(desk.server.environment)
     arguments = list(case.arguments(desk))
     with monkeypatch.context() as own:

@@ -10,10 +10,10 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
+
+from darkroom.report.template import environment
 
 THUMBNAIL_PIXELS = 320
 _TINY_PIXELS = 64
@@ -66,7 +66,7 @@ class Gallery:
 
 def render_gallery(gallery: Gallery) -> str:
     """The page as HTML text."""
-    return _template().render(gallery=gallery)
+    return environment().get_template("gallery.html.j2").render(gallery=gallery)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -75,15 +75,3 @@ def _open(data: bytes) -> Image.Image:
 
 def _uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("darkroom.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("gallery.html.j2")

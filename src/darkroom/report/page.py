@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar, Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 from PIL.Image import Image
 
 from darkroom.report.sheet import png_bytes
+from darkroom.report.template import environment
 
 Mood = Literal["", "good", "bad", "warn"]
 
@@ -153,12 +154,6 @@ def render_page(page: Page) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("darkroom.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.tests["chip"] = lambda cell: isinstance(cell, Chip)
-    return environment.get_template("page.html.j2")
+    pages = environment()
+    pages.tests["chip"] = lambda cell: isinstance(cell, Chip)
+    return pages.get_template("page.html.j2")
