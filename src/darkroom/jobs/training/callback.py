@@ -187,7 +187,11 @@ class RunCallback(pl.Callback):
             return
         with self._heartbeat.stopwatch.measuring("validation"):
             loss = validation.loss(module)
-        self._log.add(step, epoch=self._epoch(step), seconds=self._seconds(), validation_loss=loss)
+        row = self._log.add(
+            step, epoch=self._epoch(step), seconds=self._seconds(), validation_loss=loss
+        )
+        if trainer.is_global_zero:
+            self._heartbeat.post_metrics(dict(row))
         module.plateau.update(loss)
         self._validated_step = step
         self._improvement.update(loss)
