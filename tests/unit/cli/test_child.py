@@ -114,6 +114,8 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_and_not_us() -> None:
             "    print('job stopped', flush=True)\n"
             "    raise SystemExit(130)\n"
         )
+        # Tests that were started in the background inherit an ignored SIGINT.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execv(sys.executable, [*python(PARENT), *python(job)])  # noqa: S606
     seen = b""
     try:
