@@ -89,7 +89,6 @@ def test_a_signal_reaches_the_job_of_a_script_and_its_end_is_awaited(
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
     wait_for(tmp_path / "started")
     parent.send_signal(number)
@@ -114,8 +113,6 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_and_not_us() -> None:
             "    print('job stopped', flush=True)\n"
             "    raise SystemExit(130)\n"
         )
-        # Tests that were started in the background inherit an ignored SIGINT.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execv(sys.executable, [*python(PARENT), *python(job)])  # noqa: S606
     seen = b""
     try:
