@@ -7,6 +7,7 @@ environment for as long. `bucket_uri` and `local_uri` give each test a place of 
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,11 @@ settings.load_profile("no deadline")
 
 TEST_BUCKET = "darkroom-tests"
 READER = "reader"
+
+
+# A shell starts background commands with SIGINT ignored, and whatever a test starts inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,6 @@ def test_a_signal_reaches_the_job_of_a_script_and_its_end_is_awaited(
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
     wait_for(tmp_path / "started")
     parent.send_signal(number)

@@ -17,7 +17,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -180,7 +180,11 @@ class Batch:
             num_writers=self._config.num_writers,
             max_restarts=self._config.max_restarts,
         )
-        with progress(self.num_rows - len(self._early), work.description, work.unit) as bar:
+        # Closed here: what the pipeline holds of Ray must be let go before Ray is shut down.
+        with (
+            closing(receipts),
+            progress(self.num_rows - len(self._early), work.description, work.unit) as bar,
+        ):
             if num_resumed:
                 bar.advance(num_resumed)
             for receipt in receipts:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -81,7 +81,7 @@ def stream(
     *,
     num_writers: int,
     max_restarts: int,
-) -> Iterator[Receipt]:
+) -> Generator[Receipt, None, None]:
     """Run the pieces; yields a receipt as each is committed, in no fixed order.
 
     Errors: ConfigError when the pipeline does not fit the cluster; DarkroomError of a stage.

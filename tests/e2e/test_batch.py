@@ -1,0 +1,120 @@
+"""The batch verbs as RayJobs, S3 to S3, with every worker pod deleted on the way: exactly once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from testcluster.client import rayjob_end, wait_for
+from tests.helpers.generate_runs import EXAMPLES
+from tests.helpers.imagenet import NAME as LITE0
+from tests.helpers.imagenet import lite0_weights
+from tests.helpers.language_models import save_tiny_language_model
+from tests.helpers.pictures import crops, encoded
+from tests.helpers.release import Release
+from tests.helpers.tiny_text_to_image import save_tiny_stable_diffusion
+
+from darkroom.storage import Artifact, open_artifact, open_store
+
+NUM_CROPS = 200
+NUM_ANIMALS = 120
+# Small pieces and one thread: a run lasts long enough to lose its pods in its middle.
+CLASSIFY = ["piece_rows=8", "batch_size=8", "workers.num_threads=1", "model.library=timm"]
+CLASSIFY += [f"model.name={LITE0}"]
+GENERATE = ["piece_rows=8", "draw.num_steps=40", "draw.batch_size=4", "enhance.max_new_tokens=16"]
+
+
+@pytest.fixture(scope="module")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A language model and a text-to-image pipeline with random weights."""
+    folder = tmp_path_factory.mktemp("models")
+    save_tiny_language_model(folder / "llm")
+    save_tiny_stable_diffusion(folder / "sd")
+    return folder
+
+
+def _upload(folder: Path, uri: str) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    open_store(uri).upload_many([(path, str(path.relative_to(folder))) for path in files])
+    return uri
+
+
+def _arguments(settings: list[str], *others: str) -> str:
+    listed = ",".join([*others, *(text for s in settings for text in ("--set", s))])
+    return f"args={{{listed}}}"
+
+
+def _committed(uri: str) -> list[str]:
+    keys = [info.key for info in open_store(uri).list("attempts/")]
+    return [key for key in keys if "/ledger/" in key and key.endswith(".json")]
+
+
+def _run_and_lose_the_workers(release: Release, name: str, *settings: str, output: str) -> Artifact:
+    """The job from its manifests; its pods are deleted once two pieces are committed."""
+    kubectl = release.kubectl
+    kubectl.apply_text(release.rayjob(name, *settings, f"output={output}"))
+    wait_for(
+        f"two pieces of {name}",
+        lambda: len(_committed(output)) >= 2,
+        seconds=300,
+        explain=kubectl.explain,
+    )
+    workers = release.pods("worker")
+    assert workers, "nothing to lose: the job ran on the head"
+    for pod in workers:
+        kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", timeout=60)
+    published = {name for name, _ in open_store(output).children()}
+    assert "manifest.json" not in published, "too late to disturb it"
+    status = rayjob_end(kubectl, name, seconds=500)
+    assert status["jobStatus"] == "SUCCEEDED", f"{status}\n{kubectl.explain()}"
+    artifact = open_artifact(output)
+    artifact.verify()
+    return artifact
+
+
+def _ids(artifact: Artifact) -> list[str]:
+    names = [entry.name for entry in artifact.manifest.files if entry.name.startswith("data/")]
+    return sorted(i for name in names for i in artifact.read_table(name)["id"].to_pylist())
+
+
+@pytest.mark.timeout(1200)
+def test_classify_survives_lost_workers(release: Release, s3: str, tmp_path: Path) -> None:
+    pictures = [
+        (encoded(crop), f"{name}/{index:03d}.jpg")
+        for name in ("chelsea", "coffee")
+        for index, crop in enumerate(crops(name, NUM_CROPS // 2))
+    ]
+    open_store(f"{s3}/photographs").upload_many(pictures)
+    weights = lite0_weights(tmp_path)
+    open_store(f"{s3}/models").upload(weights, weights.name)
+    artifact = _run_and_lose_the_workers(
+        release,
+        "classify",
+        "verb=classify",
+        "recipe=imagenette_cpu",
+        f"input={s3}/photographs",
+        _arguments(CLASSIFY, "--weights", f"{s3}/models/{weights.name}"),
+        output=f"{s3}/labels",
+    )
+    assert _ids(artifact) == sorted(name for _, name in pictures)
+
+
+@pytest.mark.timeout(1200)
+def test_generate_survives_lost_workers(release: Release, s3: str, tiny_models: Path) -> None:
+    _upload(EXAMPLES, f"{s3}/animals")
+    artifact = _run_and_lose_the_workers(
+        release,
+        "generate",
+        "verb=generate",
+        "recipe=animals_cpu",
+        f"input={s3}/animals/animals.csv",
+        _arguments(
+            GENERATE,
+            *("--join", f"{s3}/animals/outfits.csv"),
+            *("--llm", _upload(tiny_models / "llm", f"{s3}/models/llm")),
+            *("--model", _upload(tiny_models / "sd", f"{s3}/models/sd")),
+        ),
+        output=f"{s3}/animals-pictures",
+    )
+    ids = _ids(artifact)
+    assert len(ids) == len(set(ids)) == NUM_ANIMALS
