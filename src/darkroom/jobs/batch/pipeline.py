@@ -29,6 +29,7 @@ from darkroom.jobs.batch.piece import Piece, pack, unpack
 from darkroom.jobs.batch.preflight import WRITE, WRITER_CPUS, check_fits, writing_stage
 from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.batch.stage import Stage, StageFunction, run_stage
+from darkroom.jobs.capacity import gpus_of_nodes, most_cpus
 from darkroom.jobs.ray_data import darkroom_errors, quiet_data_context
 
 
@@ -87,7 +88,7 @@ def stream(
     Errors: ConfigError when the pipeline does not fit the cluster; DarkroomError of a stage.
     """
     everything = [*stages, writing_stage(num_writers)]
-    check_fits(everything, num_cpus=_cluster_cpus(), gpus_of_nodes=_gpus_of_nodes())
+    check_fits(everything, num_cpus=most_cpus(), gpus_of_nodes=gpus_of_nodes())
     remote: Any = ray.remote
     attempts = remote(Attempts).options(num_cpus=0, max_restarts=-1).remote()
     try:
@@ -177,24 +178,3 @@ def _receipts(table: pa.Table) -> Iterator[Receipt]:
     for row in table.to_pylist():
         record = parse_record(row["record"], uri="a receipt")
         yield Receipt(record, json.loads(row["busy_seconds"]))
-
-
-def _cluster_cpus() -> float:
-    """CPUs of the nodes that are there, or that the autoscaler may add."""
-    present: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return max(present.get("CPU", 0.0), _autoscaler_limit("CPU"))
-
-
-def _gpus_of_nodes() -> list[float]:
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    present = [float(node["Resources"].get("GPU", 0)) for node in nodes if node["Alive"]]
-    more = _autoscaler_limit("GPU") - sum(present)
-    return [*present, more] if more > 0 else present
-
-
-def _autoscaler_limit(resource: str) -> float:
-    """How much of a resource an autoscaling cluster could have; 0 where nothing scales."""
-    from ray._private.state import state
-
-    limits = state.get_max_resources_from_cluster_config() or {}
-    return float(limits.get(resource, 0))

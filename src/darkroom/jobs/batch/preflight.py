@@ -35,8 +35,13 @@ def cpus_needed(stages: Iterable[Stage]) -> float:
     return sum(stage.num_cpus * (stage.num_workers if stage.actor else 1) for stage in stages)
 
 
-def check_fits(stages: Sequence[Stage], *, num_cpus: float, gpus_of_nodes: Sequence[float]) -> None:
-    """Errors: ConfigError in one line, with what is needed, what is there and the remedy."""
+def check_fits(
+    stages: Sequence[Stage], *, num_cpus: float, gpus_of_nodes: Sequence[float] | None
+) -> None:
+    """num_cpus, gpus_of_nodes: infinite and None where the cluster grows to an unknown size.
+
+    Errors: ConfigError in one line, with what is needed, what is there and the remedy.
+    """
     _check_cpus(stages, num_cpus)
     _check_gpus(stages, gpus_of_nodes)
 
@@ -59,7 +64,7 @@ def _check_cpus(stages: Sequence[Stage], num_cpus: float) -> None:
     )
 
 
-def _check_gpus(stages: Sequence[Stage], gpus_of_nodes: Sequence[float]) -> None:
+def _check_gpus(stages: Sequence[Stage], gpus_of_nodes: Sequence[float] | None) -> None:
     wanted = sorted(
         (stage.num_gpus for stage in stages for _ in range(stage.num_workers) if stage.num_gpus),
         reverse=True,
@@ -78,7 +83,7 @@ def _check_gpus(stages: Sequence[Stage], gpus_of_nodes: Sequence[float]) -> None
                 "is more than one GPU and no whole number",
                 "give whole GPUs, or a fraction of one",
             )
-    if not _fits(wanted, gpus_of_nodes):
+    if gpus_of_nodes is not None and not _fits(wanted, gpus_of_nodes):
         raise ConfigError(
             "num_gpus",
             round(sum(wanted), 3),

@@ -25,6 +25,7 @@ import ray.data
 from numpy.typing import NDArray
 
 from darkroom.errors import ConfigError, DataError, IntegrityError
+from darkroom.jobs.capacity import most_cpus
 from darkroom.jobs.training.config import WorkersConfig
 from darkroom.jobs.training.ledger import Stopwatch
 from darkroom.jobs.training.seeding import DATA_ORDER, derive_seed
@@ -65,7 +66,7 @@ def decoded_dataset(
 
 def _require_spare_cpu(workers: WorkersConfig) -> None:
     taken = workers.num_workers * workers.cpus_per_worker
-    cpus = ray.cluster_resources().get("CPU", 0.0)  # type: ignore[no-untyped-call] # Ray's own
+    cpus = most_cpus()
     if cpus < math.floor(taken) + 1:
         raise ConfigError(
             "data.ingest",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from darkroom.errors import ConfigError
@@ -69,3 +71,9 @@ def test_gpu_shares_must_fit_onto_single_gpus(
 def test_one_and_a_half_gpus_are_refused() -> None:
     with pytest.raises(ConfigError, match="no whole number"):
         check_fits([actors(1, gpus=1.5)], num_cpus=100, gpus_of_nodes=[4])
+
+
+def test_a_cluster_that_grows_to_an_unknown_size_is_not_refused() -> None:
+    check_fits([READ, actors(3, cpus=2, gpus=8), WRITE], num_cpus=math.inf, gpus_of_nodes=None)
+    with pytest.raises(ConfigError, match="no whole number"):
+        check_fits([actors(1, gpus=1.5)], num_cpus=math.inf, gpus_of_nodes=None)
