@@ -53,12 +53,13 @@ def _run_and_lose_the_workers(release: Release, name: str, *settings: str, outpu
     """The job from its manifests; its pods are deleted once two pieces are committed."""
     kubectl = release.kubectl
     kubectl.apply_text(release.rayjob(name, *settings, f"output={output}"))
-    wait_for(
-        f"two pieces of {name}",
-        lambda: len(_committed(output)) >= 2,
-        seconds=300,
-        explain=kubectl.explain,
-    )
+
+    def begun_or_ended() -> bool:
+        status = kubectl.get("rayjob", name).get("status", {})
+        return len(_committed(output)) >= 2 or status.get("jobDeploymentStatus") == "Failed"
+
+    wait_for(f"two pieces of {name}", begun_or_ended, seconds=300, explain=kubectl.explain)
+    assert len(_committed(output)) >= 2, kubectl.explain()
     workers = release.pods("worker")
     assert workers, "nothing to lose: the job ran on the head"
     for pod in workers:
