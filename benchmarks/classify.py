@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from benchmarks.interleaved import Ratio, Report, measure
 from benchmarks.naive_classify import run_naive
-from tests.helpers.pictures import PHOTOGRAPHS, encoded, photograph
+from benchmarks.photographs import LONG_SIDE, photographs
 
 from darkroom.classifiers.names import describe_classifier
 from darkroom.classifiers.weights import find_weights, load_classifier
@@ -41,23 +41,6 @@ from darkroom.storage.failpoint import ENVIRONMENT_VARIABLE
 
 SMALL = {"library": "timm", "name": "mobilenetv3_small_050", "weights": "random"}
 LARGE = {"library": "torchvision", "name": "resnet152", "weights": "random"}
-LONG_SIDE = 640
-
-
-def photographs(folder: Path, count: int) -> Path:
-    """Different views of real photographs, 640 x 480, as JPEG of usual quality."""
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    names = sorted(PHOTOGRAPHS)
-    for index in range(count):
-        image = photograph(names[index % len(names)])
-        width = int(image.width * random.uniform(0.6, 1.0))
-        height = min(image.height, int(width * 0.75))
-        left = int(random.integers(0, image.width - width + 1))
-        top = int(random.integers(0, image.height - height + 1))
-        view = image.crop((left, top, left + width, top + height)).resize((LONG_SIDE, 480))
-        (folder / f"{index:05d}.jpg").write_bytes(encoded(view, quality=88))
-    return folder
 
 
 class Job:

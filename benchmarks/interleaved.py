@@ -8,6 +8,7 @@ only ratios mean anything on another machine. Rounds before the first are warm-u
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -24,6 +25,8 @@ RESULTS = Path(os.environ.get("BENCH_RESULTS", "build/benchmarks"))
 NUM_RESAMPLES = 2000
 LEVEL = 0.95
 
+DEFAULT_NUM_ROUNDS = 7
+
 Arm = Callable[[], float | None]
 """Does the work once. Returns the seconds that count, or None for the time of the whole call."""
 
@@ -38,6 +41,12 @@ class Timings:
         """Time of one arm over another's, round by round."""
         pairs = zip(self.seconds[numerator], self.seconds[denominator], strict=True)
         return Ratio.of([above / below for above, below in pairs])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Timings]) -> Timings:
+        """The rounds of several measurements of the same arms, one after the other."""
+        names = list(parts[0].seconds)
+        return cls({name: [s for part in parts for s in part.seconds[name]] for name in names})
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,14 @@ def measure(arms: Mapping[str, Arm], *, num_rounds: int, num_warmups: int = 1) -
         for name, both in turns.items():
             seconds[name].append(statistics.fmean(both))
     return Timings(seconds)
+
+
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """What every benchmark can be told: --rounds, --quick."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=DEFAULT_NUM_ROUNDS)
+    parser.add_argument("--quick", action="store_true", help="small sizes, for a look")
+    return parser
 
 
 def timed(arm: Arm) -> float:

@@ -1,0 +1,147 @@
+"""Pictures a second of `darkroom prepare` over those of merely decoding them.
+
+    python -m benchmarks.prepare [--rounds 7] [--quick]
+
+The job reads a folder of JPEGs of 640 x 480, decodes and checks each, keeps its bytes (no other
+size is asked for, so nothing is encoded again), and publishes Parquet. The decode-only loop reads
+the same files and decodes them to RGB by the same library, in as many processes as there are
+cores, and nothing else: no checks, no digests, no output. Both from and to local files: a server
+would take part of the same cores. Target: at least 0.85.
+
+Start-up is on neither side: Ray and the loop's processes are started once, before, and the first
+pass of each, in which Ray's workers start and import, is dropped. What a job does each time
+(listing, planning, starting the pipeline, publishing) counts.
+
+The details hold the time of each part of the job's work for one picture, on one core.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from benchmarks.decode_loop import DecodeLoop, decode_files
+from benchmarks.interleaved import Report, arguments, measure
+from benchmarks.photographs import photographs
+
+from darkroom.config import build_config
+from darkroom.jobs.prepare.config import PrepareConfig
+from darkroom.jobs.prepare.job import run
+from darkroom.jobs.prepare.parts import write_part
+from darkroom.jobs.prepare.plan import plan_chunks
+from darkroom.jobs.prepare.rows import chunk_table, process
+from darkroom.jobs.prepare.source import open_source
+from darkroom.jobs.session import ray_session
+from darkroom.storage import open_output
+
+AT_LEAST = 0.85
+NUM_DIFFERENT, NUM_COPIES, NUM_CLASSES = 500, 16, 10
+
+
+def picture_folder(folder: Path, *, num_copies: int) -> list[Path]:
+    """Class folders of different pictures, each there several times; their files."""
+    different = sorted(photographs(folder.with_name("different"), NUM_DIFFERENT).iterdir())
+    paths = []
+    for index, copy in itertools.product(range(NUM_DIFFERENT), range(num_copies)):
+        target = folder / f"class-{index % NUM_CLASSES}" / f"{index:05d}-{copy:02d}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(different[index], target)
+        paths.append(target)
+    return paths
+
+
+def configs(pictures: Path, outputs: Path) -> Iterator[PrepareConfig]:
+    """Jobs into fresh outputs."""
+    for number in itertools.count():
+        source = {"kind": "image_folder", "uri": str(pictures)}
+        values = {"source": source, "output": str(outputs / f"out-{number:03d}")}
+        yield build_config(PrepareConfig, values)
+
+
+def prepare(config: PrepareConfig, *, num_pictures: int) -> float:
+    """One job; its output does not stay."""
+    started = time.perf_counter()
+    result = run(config)
+    seconds = time.perf_counter() - started
+    assert sum(result["num_rows"].values()) == num_pictures, result
+    shutil.rmtree(config.output)
+    return seconds
+
+
+def time_split(config: PrepareConfig, paths: Sequence[Path]) -> dict[str, float]:
+    """Milliseconds for a picture of each part of the work, one after the other on one core."""
+    listing = open_source(config.source).listing()
+    chunk = plan_chunks(listing.items, config)[0]
+    items = chunk.items
+    source = open_source(config.source)
+    table: list[pa.Table] = []
+
+    def write() -> None:
+        with open_output(config.output, kind="dataset", config=config) as output:
+            write_part(
+                "data/train/part-00000.parquet", chunk.split, output.writer, *table,
+                row_group_rows=config.row_group_rows, row_group_mb=config.row_group_mb,
+            )  # fmt: skip
+
+    parts: dict[str, tuple[int, Callable[[], Any]]] = {
+        "decode only": (len(items), lambda: decode_files(paths[: len(items)])),
+        "read with digests": (
+            len(items),
+            lambda: source.read(items, concurrency=config.read_concurrency),
+        ),
+        "read, decode, check, make rows": (
+            len(items),
+            lambda: table.append(process(chunk_table(chunk), config.to_dict())),
+        ),
+        "write Parquet": (len(items), write),
+        "list": (len(listing.items), lambda: open_source(config.source).listing()),
+        "plan": (len(listing.items), lambda: plan_chunks(listing.items, config)),
+    }
+    split = {}
+    for name, (count, work) in parts.items():
+        started = time.perf_counter()
+        work()
+        split[name] = (time.perf_counter() - started) * 1000 / count
+    return split
+
+
+def main() -> None:
+    given = arguments(__doc__).parse_args()
+    num_cores = os.cpu_count() or 1
+    report = Report("prepare")
+    with (
+        tempfile.TemporaryDirectory(prefix="darkroom-bench-") as name,
+        ray_session(num_cpus=num_cores),
+    ):
+        pictures = Path(name, "pictures")
+        paths = picture_folder(pictures, num_copies=4 if given.quick else NUM_COPIES)
+        jobs = configs(pictures, Path(name))
+        loop = DecodeLoop(paths, num_processes=num_cores)
+        timings = measure(
+            {
+                "decoding": loop,
+                "prepare": lambda: prepare(next(jobs), num_pictures=len(paths)),
+            },
+            num_rounds=given.rounds,
+        )
+        loop.close()
+        split = time_split(next(jobs), paths)
+    report.details = {
+        "pictures": len(paths),
+        "seconds": timings.seconds,
+        "milliseconds_for_a_picture": split,
+    }
+    ratio = timings.ratio("decoding", "prepare")
+    report.add("prepare: pictures a second / decoding's", ratio, at_least=AT_LEAST)
+    print(report.write())
+
+
+if __name__ == "__main__":
+    main()

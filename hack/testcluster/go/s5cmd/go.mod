@@ -1,0 +1,3 @@
+module darkroom.invalid/testcluster/s5cmd
+
+go 1.26.0
