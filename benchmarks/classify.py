@@ -14,7 +14,6 @@ All on one local Ray, interleaved (`interleaved.py`).
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import tempfile
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.interleaved import Ratio, Report, measure
+from benchmarks.interleaved import Ratio, Report, arguments, measure
 from benchmarks.naive_classify import run_naive
 from benchmarks.photographs import LONG_SIDE, photographs
 
@@ -283,9 +282,7 @@ def num_pictures(*, quick: bool) -> Iterator[tuple[str, int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="fewer pictures, for a look")
+    parser = arguments(__doc__)
     parser.add_argument("--only", choices=["large", "small", "once", "resume"], action="append")
     options = parser.parse_args()
     os.environ.pop(ENVIRONMENT_VARIABLE, None)
