@@ -113,8 +113,11 @@ class Report:
     details: dict[str, Any] = field(default_factory=dict)
 
     def add(self, what: str, ratio: Ratio, *, at_least: float | None = None,
-            at_most: float | None = None) -> None:  # fmt: skip
-        """Keep a ratio and its target; met means that the interval's bad end meets it."""
+            at_most: float | None = None) -> bool | None:  # fmt: skip
+        """Keep a ratio and its target; met means that the interval's bad end meets it.
+
+        Returns whether it is met, None without a target.
+        """
         met = None
         if at_least is not None:
             met = ratio.low >= at_least
@@ -123,6 +126,7 @@ class Report:
         self.ratios.append(
             {"what": what, **asdict(ratio), "at_least": at_least, "at_most": at_most, "met": met}
         )
+        return met
 
     def write(self) -> str:
         """JSON under RESULTS, and the table for people, which is returned."""

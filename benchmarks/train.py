@@ -25,6 +25,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from benchmarks.cpu_split import cpu_split
 from benchmarks.digits_run import Digits, prepared_digits
@@ -80,24 +81,28 @@ class Comparison:
 
     def bare(self) -> float:
         """Seconds of the bare loop's step."""
-        config = self.config()
-        files = [self._digits.folder / name for name in ("bare.json", "bare-result.json")]
-        files[0].write_text(json.dumps(config.to_dict()))
         torchrun = ["-m", "torch.distributed.run", "--standalone"]
         torchrun.append(f"--nproc-per-node={self._num_workers}")
+        launcher = torchrun if self._num_workers > 1 else []
+        return steady(self._program("benchmarks.bare_loop", launcher))
+
+    def profile(self) -> dict[str, Any]:
+        """What a step of either side consists of (`train_profile.py`)."""
+        found: dict[str, Any] = self._program("benchmarks.train_profile")
+        return found
+
+    def _program(self, module: str, launcher: Sequence[str] = ()) -> Any:
+        """The result of a program that takes a config's file and a result's."""
+        folder = self._digits.folder
+        config_file, result_file = folder / "program.json", folder / "result.json"
+        config_file.write_text(json.dumps(self.config().to_dict()))
         subprocess.run(
-            [
-                sys.executable,
-                *(torchrun if self._num_workers > 1 else []),
-                "-m",
-                "benchmarks.bare_loop",
-                *map(str, files),
-            ],
+            [sys.executable, *launcher, "-m", module, str(config_file), str(result_file)],
             check=True,
             timeout=RUN_SECONDS,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-        return steady(json.loads(files[1].read_text()))
+        return json.loads(result_file.read_text())
 
     def cores(self) -> dict[str, float]:
         """Which processes of one more run of ours take how many cores, once it trains."""
@@ -112,12 +117,15 @@ def compare(digits: Digits, report: Report, *, num_workers: int, rounds: int, st
     timings = measure(
         {"bare": ours.bare, "darkroom": ours.darkroom}, num_rounds=rounds, num_warmups=0
     )
-    report.add(f"train: step / step of {other}", timings.ratio("darkroom", "bare"), at_most=AT_MOST)
+    ratio = timings.ratio("darkroom", "bare")
+    met = report.add(f"train: step / step of {other}", ratio, at_most=AT_MOST)
     report.details[other] = {
         "step_seconds": timings.seconds,
         "data_wait_share": statistics.median(ours.data_wait_shares),
         "cores_by_process": ours.cores(),
     }
+    if not met and num_workers == 1:
+        report.details[other]["profile"] = ours.profile()
 
 
 def main() -> None:
