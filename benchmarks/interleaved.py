@@ -12,7 +12,9 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -90,7 +92,11 @@ def measure(arms: Mapping[str, Arm], *, num_rounds: int, num_warmups: int = 1) -
 
 
 def arguments(doc: str | None) -> argparse.ArgumentParser:
-    """What every benchmark can be told: --rounds, --quick."""
+    """What every benchmark can be told: --rounds, --quick.
+
+    From here on SIGTERM ends it as Ctrl-C does: what it started is stopped, its files are removed.
+    """
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=DEFAULT_NUM_ROUNDS)
     parser.add_argument("--quick", action="store_true", help="small sizes, for a look")
