@@ -3,10 +3,8 @@
     python -m benchmarks.train_profile CONFIG RESULT
 
 CONFIG is a `TrainConfig` as JSON, of one worker. Runs `darkroom train` with a profiler in its
-worker, then the bare loop with one, each on from step FIRST_STEP. RESULT gets the own time of
-each package's functions in milliseconds a step (compiled functions, torch's kernels among them,
-are `built-in`), and the costliest functions. A profiler makes Python slower and leaves kernels as
-they are, so this tells what a difference consists of, not how large it is.
+worker, then the bare loop with one, each on from step FIRST_STEP. RESULT gets what `profiles.py`
+says of both, in milliseconds a step.
 """
 
 from __future__ import annotations
@@ -14,16 +12,15 @@ from __future__ import annotations
 import cProfile
 import json
 import pstats
-import re
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from benchmarks.bare_loop import Loop, load_rows
+from benchmarks.profiles import summary
 
 from darkroom.config import build_config
 from darkroom.jobs.train import worker as train_worker_module
@@ -33,7 +30,6 @@ from darkroom.jobs.training.callback import RunCallback
 from darkroom.storage import open_artifact
 
 FIRST_STEP = 60
-NUM_FUNCTIONS = 25
 
 _train_worker = train_worker_module.train_worker
 
@@ -77,37 +73,6 @@ class ProfiledLoop(Loop):
         return result
 
 
-def summary(file: str, num_steps: int) -> dict[str, Any]:
-    """Own milliseconds a step by package, and the costliest functions."""
-    entries: dict[tuple[str, int, str], Any] = pstats.Stats(file).stats  # type: ignore[attr-defined]
-    packages: defaultdict[str, float] = defaultdict(float)
-    functions = []
-    for (path, _line, function), (_, calls, own, cumulative, _callers) in entries.items():
-        milliseconds = own * 1000 / num_steps
-        packages[package(path)] += milliseconds
-        per_step = {"own": milliseconds, "with_callees": cumulative * 1000 / num_steps}
-        named = f"{package(path)}: {function}"
-        functions.append({"function": named, "calls": calls / num_steps, **per_step})
-    ranked = sorted(packages.items(), key=lambda item: -item[1])
-    functions.sort(key=lambda item: -item["own"])
-    return {
-        "milliseconds": sum(packages.values()),
-        "by_package": {name: round(value, 3) for name, value in ranked if value >= 0.001},
-        "functions": functions[:NUM_FUNCTIONS],
-    }
-
-
-def package(path: str) -> str:
-    """The package that a profiled file belongs to; "built-in" for compiled functions."""
-    if path in ("~", ""):
-        return "built-in"
-    if match := re.search(r"site-packages/([^/]+)/", path):
-        return match[1]
-    if match := re.search(r"/(darkroom|benchmarks)/", path):
-        return match[1]
-    return "python"
-
-
 def main() -> None:
     config_file, result_file = map(Path, sys.argv[1:])
     config = build_config(TrainConfig, json.loads(config_file.read_text()))
@@ -121,7 +86,8 @@ def main() -> None:
         rows = load_rows(open_artifact(config.input, kind="dataset"))
         ProfiledLoop(config, rows, rank=0, world=1, last_step=last_step, file=bare).run()
         num_steps = last_step - FIRST_STEP
-        result = {name: summary(file, num_steps) for name, file in (("ours", ours), ("bare", bare))}
+        files = {"ours": ours, "bare": bare}
+        result = {side: summary(pstats.Stats(file), num_steps) for side, file in files.items()}
     result_file.write_text(json.dumps(result))
 
 

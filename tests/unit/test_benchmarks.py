@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from benchmarks.cpu_split import role
 from benchmarks.interleaved import Ratio, Report, Timings, measure
+from benchmarks.profiles import package, profiled
 from benchmarks.resume import ratio_to_ideal
 from benchmarks.train import LOG_EVERY, WARM_UP_STEPS, logged_seconds, steady
 
@@ -77,3 +78,23 @@ def test_an_ideal_resume_has_the_ratio_one() -> None:
 )
 def test_processes_are_named_by_what_they_run(command: list[str], name: str) -> None:
     assert role(command) == name
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("~", "built-in"),
+        ("/venv/lib/python3.11/site-packages/torch/nn/modules/conv.py", "torch"),
+        ("/checkout/src/darkroom/storage/s3.py", "darkroom"),
+        ("/checkout/benchmarks/bare_loop.py", "benchmarks"),
+        ("/usr/lib/python3.11/threading.py", "python"),
+    ],
+)
+def test_profiled_files_belong_to_packages(path: str, name: str) -> None:
+    assert package(path) == name
+
+
+def test_a_profile_adds_up() -> None:
+    found = profiled(lambda: [sorted(range(1000)) for _ in range(100)], count=100)
+    assert found["milliseconds"] == pytest.approx(sum(found["by_package"].values()), abs=1e-3)
+    assert "built-in: <built-in method builtins.sorted>" in found["by_function"]
