@@ -47,6 +47,9 @@ Reason = Literal[
 ]
 """Why a file became a dead letter; docs/verbs/prepare.md explains each."""
 
+NUM_KEPT_BLOCKS = 4
+"""Blocks of memory, of at most 16 MiB each, that Pillow keeps from one picture for the next."""
+
 _FORMATS: dict[str, ImageFormat] = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}
 _OPENERS = ("JPEG", "PNG", "WEBP")
 
@@ -88,6 +91,11 @@ class _Dead(Exception):  # noqa: N818  (control flow inside this module, never s
     def __init__(self, reason: Reason, detail: str) -> None:
         self.dead = DeadImage(reason, detail)
         super().__init__(detail)
+
+
+def keep_memory() -> None:
+    """Let Pillow use memory again in this process: mapping it anew costs as much as decoding."""
+    Image.core.set_blocks_max(max(NUM_KEPT_BLOCKS, Image.core.get_blocks_max()))
 
 
 def decode(
