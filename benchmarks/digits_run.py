@@ -1,5 +1,8 @@
 """What the training benchmarks train: the recipe `digits`, on real digits in a real S3 server.
 
+Batches are half of the recipe's, which makes a step of some tens of milliseconds: short enough
+for what is added to each step to show, and for many rounds.
+
 The data is prepared once by `darkroom prepare`, and every run is the command in a process of its
 own with a Ray of its own, as users start it.
 """
@@ -23,6 +26,7 @@ from darkroom.recipes.digits import digits
 from darkroom.storage import EmbeddedServer
 
 BUCKET = "benchmark"
+BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Digits:
         """The recipe's settings with changes, into an output of its own."""
         values = {
             **digits().configs["train"],
+            "batch_size": BATCH_SIZE,
             "input": self.data,
             "output": f"s3://{BUCKET}/run-{next(self._numbers):03d}",
         }

@@ -36,8 +36,8 @@ from darkroom.jobs.train.config import TrainConfig
 
 AT_MOST = 1.05
 LOG_EVERY = 20
-WARM_UP_STEPS = 60
-MEASURED_STEPS, QUICK_STEPS = 240, 60
+WARM_UP_STEPS = 40
+MEASURED_STEPS, QUICK_STEPS = 160, 60
 RUN_SECONDS = 240
 
 

@@ -29,7 +29,7 @@ from darkroom.jobs.train.job import run
 from darkroom.jobs.training.callback import RunCallback
 from darkroom.storage import open_artifact
 
-FIRST_STEP = 60
+FIRST_STEP = 40
 
 _train_worker = train_worker_module.train_worker
 
