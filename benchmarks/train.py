@@ -38,7 +38,7 @@ AT_MOST = 1.05
 LOG_EVERY = 20
 WARM_UP_STEPS = 40
 MEASURED_STEPS, QUICK_STEPS = 160, 60
-RUN_SECONDS = 240
+RUN_SECONDS = 480
 
 
 def steady(interval_seconds: Sequence[float]) -> float:
