@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, _imaging
 
 from darkroom.jobs.prepare.config import ImageFormat, LimitsConfig
 from darkroom.jobs.prepare.convert import to_plain
@@ -95,7 +95,7 @@ class _Dead(Exception):  # noqa: N818  (control flow inside this module, never s
 
 def keep_memory() -> None:
     """Let Pillow use memory again in this process: mapping it anew costs as much as decoding."""
-    Image.core.set_blocks_max(max(NUM_KEPT_BLOCKS, Image.core.get_blocks_max()))
+    _imaging.set_blocks_max(max(NUM_KEPT_BLOCKS, _imaging.get_blocks_max()))
 
 
 def decode(

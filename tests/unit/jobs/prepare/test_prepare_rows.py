@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
+from PIL import _imaging
 from tests.helpers import pictures as files
 
 from darkroom.config import build_config
@@ -31,9 +31,9 @@ def photo(name: str, data: bytes | None = None, **fields: Any) -> Item:
 
 
 def test_the_task_s_process_uses_pictures_memory_again() -> None:
-    Image.core.set_blocks_max(0)  # Pillow's own default
+    _imaging.set_blocks_max(0)  # Pillow's own default
     processed([photo("a")])
-    assert Image.core.get_blocks_max() > 0
+    assert _imaging.get_blocks_max() > 0
 
 
 def test_rows_carry_what_the_item_says() -> None:
