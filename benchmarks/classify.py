@@ -14,7 +14,6 @@ All on one local Ray, interleaved (`interleaved.py`).
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import tempfile
@@ -24,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.interleaved import Ratio, Report, measure
+from benchmarks.interleaved import Ratio, Report, arguments, measure
 from benchmarks.naive_classify import run_naive
-from tests.helpers.pictures import PHOTOGRAPHS, encoded, photograph
+from benchmarks.photographs import LONG_SIDE, photographs
 
 from darkroom.classifiers.names import describe_classifier
 from darkroom.classifiers.weights import find_weights, load_classifier
@@ -41,23 +40,6 @@ from darkroom.storage.failpoint import ENVIRONMENT_VARIABLE
 
 SMALL = {"library": "timm", "name": "mobilenetv3_small_050", "weights": "random"}
 LARGE = {"library": "torchvision", "name": "resnet152", "weights": "random"}
-LONG_SIDE = 640
-
-
-def photographs(folder: Path, count: int) -> Path:
-    """Different views of real photographs, 640 x 480, as JPEG of usual quality."""
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    names = sorted(PHOTOGRAPHS)
-    for index in range(count):
-        image = photograph(names[index % len(names)])
-        width = int(image.width * random.uniform(0.6, 1.0))
-        height = min(image.height, int(width * 0.75))
-        left = int(random.integers(0, image.width - width + 1))
-        top = int(random.integers(0, image.height - height + 1))
-        view = image.crop((left, top, left + width, top + height)).resize((LONG_SIDE, 480))
-        (folder / f"{index:05d}.jpg").write_bytes(encoded(view, quality=88))
-    return folder
 
 
 class Job:
@@ -300,9 +282,7 @@ def num_pictures(*, quick: bool) -> Iterator[tuple[str, int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="fewer pictures, for a look")
+    parser = arguments(__doc__)
     parser.add_argument("--only", choices=["large", "small", "once", "resume"], action="append")
     options = parser.parse_args()
     os.environ.pop(ENVIRONMENT_VARIABLE, None)

@@ -1,6 +1,6 @@
 """How much `generate` gains by running its stages at the same time.
 
-    python -m benchmarks.generate_overlap [--rounds 7]
+    python -m benchmarks.generate_overlap [--rounds 7] [--quick]
 
 The stages are `generate`'s own (batches, seeds, PNGs, commits) around stand-in models that sleep
 50 ms for every batch of 8. One arm is the pipeline as it is; the other runs enhancing to its end,
@@ -11,7 +11,6 @@ Ray, interleaved (`interleaved.py`).
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from benchmarks.interleaved import Report, measure
+from benchmarks.interleaved import Report, arguments, measure
 
 from darkroom.config import build_config
 from darkroom.jobs.batch.job import open_batch
@@ -153,20 +152,19 @@ def _actor(name: str, make: Any) -> Stage:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    given = arguments(__doc__).parse_args()
+    num_rows = NUM_ROWS // 4 if given.quick else NUM_ROWS
     rows = pa.table(
-        {"id": [f"r{i:05d}" for i in range(NUM_ROWS)], "prompt": ["a red fox"] * NUM_ROWS}
+        {"id": [f"r{i:05d}" for i in range(num_rows)], "prompt": ["a red fox"] * num_rows}
     )
-    report = Report("generate_overlap", details={"rows": NUM_ROWS, "piece_rows": PIECE_ROWS})
+    report = Report("generate_overlap", details={"rows": num_rows, "piece_rows": PIECE_ROWS})
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as root, ray_session():
         timings = measure(
             {
                 "stage by stage": lambda: stage_by_stage(rows, Path(tempfile.mkdtemp(dir=root))),
                 "overlapped": lambda: overlapped(rows, Path(tempfile.mkdtemp(dir=root))),
             },
-            num_rounds=rounds,
+            num_rounds=given.rounds,
         )
     report.details["seconds"] = {name: list(taken) for name, taken in timings.seconds.items()}
     ratio = timings.ratio("stage by stage", "overlapped")

@@ -8,10 +8,13 @@ only ratios mean anything on another machine. Rounds before the first are warm-u
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
+import signal
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +26,8 @@ import numpy as np
 RESULTS = Path(os.environ.get("BENCH_RESULTS", "build/benchmarks"))
 NUM_RESAMPLES = 2000
 LEVEL = 0.95
+
+DEFAULT_NUM_ROUNDS = 7
 
 Arm = Callable[[], float | None]
 """Does the work once. Returns the seconds that count, or None for the time of the whole call."""
@@ -38,6 +43,12 @@ class Timings:
         """Time of one arm over another's, round by round."""
         pairs = zip(self.seconds[numerator], self.seconds[denominator], strict=True)
         return Ratio.of([above / below for above, below in pairs])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Timings]) -> Timings:
+        """The rounds of several measurements of the same arms, one after the other."""
+        names = list(parts[0].seconds)
+        return cls({name: [s for part in parts for s in part.seconds[name]] for name in names})
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,18 @@ def measure(arms: Mapping[str, Arm], *, num_rounds: int, num_warmups: int = 1) -
     return Timings(seconds)
 
 
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """What every benchmark can be told: --rounds, --quick.
+
+    From here on SIGTERM ends it as Ctrl-C does: what it started is stopped, its files are removed.
+    """
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=DEFAULT_NUM_ROUNDS)
+    parser.add_argument("--quick", action="store_true", help="small sizes, for a look")
+    return parser
+
+
 def timed(arm: Arm) -> float:
     """Seconds of one call, or what the call says itself."""
     started = time.perf_counter()
@@ -96,8 +119,11 @@ class Report:
     details: dict[str, Any] = field(default_factory=dict)
 
     def add(self, what: str, ratio: Ratio, *, at_least: float | None = None,
-            at_most: float | None = None) -> None:  # fmt: skip
-        """Keep a ratio and its target; met means that the interval's bad end meets it."""
+            at_most: float | None = None) -> bool | None:  # fmt: skip
+        """Keep a ratio and its target; met means that the interval's bad end meets it.
+
+        Returns whether it is met, None without a target.
+        """
         met = None
         if at_least is not None:
             met = ratio.low >= at_least
@@ -106,6 +132,7 @@ class Report:
         self.ratios.append(
             {"what": what, **asdict(ratio), "at_least": at_least, "at_most": at_most, "met": met}
         )
+        return met
 
     def write(self) -> str:
         """JSON under RESULTS, and the table for people, which is returned."""

@@ -1,4 +1,4 @@
-"""Builds the cluster's programs and the charts' tools from Go modules, and keeps them in the cache.
+"""Builds the cluster's programs, the charts' tools and s5cmd from Go modules, kept in the cache.
 
 Each folder under `go/` is a module of its own that names its programs as tools; its go.sum pins
 every source. A program is built again only when its module, its flags or Go itself changed.
@@ -102,6 +102,12 @@ MODULES = [
     ),
     Module("health", "github.com/google/cel-go", {"gitops-health": "./"}),
     Module("kubeconform", "github.com/yannh/kubeconform", {"kubeconform": "cmd/kubeconform"}),
+    Module(
+        "s5cmd",
+        "github.com/peak/s5cmd/v2",
+        {"s5cmd": "."},
+        version_variable="github.com/peak/s5cmd/v2/version.Version",
+    ),
 ]
 CLUSTER = ["kubernetes", "etcd", "containerd", "runc", "coredns", "kuberay"]
 

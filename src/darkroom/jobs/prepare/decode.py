@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, _imaging
 
 from darkroom.jobs.prepare.config import ImageFormat, LimitsConfig
 from darkroom.jobs.prepare.convert import to_plain
@@ -46,6 +46,9 @@ Reason = Literal[
     "missing",
 ]
 """Why a file became a dead letter; docs/verbs/prepare.md explains each."""
+
+NUM_KEPT_BLOCKS = 4
+"""Blocks of memory, of at most 16 MiB each, that Pillow keeps from one picture for the next."""
 
 _FORMATS: dict[str, ImageFormat] = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}
 _OPENERS = ("JPEG", "PNG", "WEBP")
@@ -88,6 +91,11 @@ class _Dead(Exception):  # noqa: N818  (control flow inside this module, never s
     def __init__(self, reason: Reason, detail: str) -> None:
         self.dead = DeadImage(reason, detail)
         super().__init__(detail)
+
+
+def keep_memory() -> None:
+    """Let Pillow use memory again in this process: mapping it anew costs as much as decoding."""
+    _imaging.set_blocks_max(max(NUM_KEPT_BLOCKS, _imaging.get_blocks_max()))
 
 
 def decode(

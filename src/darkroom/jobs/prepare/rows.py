@@ -15,7 +15,7 @@ import pyarrow as pa
 from darkroom.config import build_config
 from darkroom.jobs.prepare.augment import augment
 from darkroom.jobs.prepare.config import PrepareConfig, Split
-from darkroom.jobs.prepare.decode import DeadImage, Picture, decode
+from darkroom.jobs.prepare.decode import DeadImage, Picture, decode, keep_memory
 from darkroom.jobs.prepare.encode import encode, resize
 from darkroom.jobs.prepare.plan import Chunk, copy_id
 from darkroom.jobs.prepare.seeding import rank_key
@@ -66,6 +66,7 @@ def chunk_table(chunk: Chunk) -> pa.Table:
 
 def process(table: pa.Table, config_values: dict[str, Any]) -> pa.Table:
     """Read, decode, augment, resize and encode one chunk. Ray Data calls it in a task."""
+    keep_memory()
     config = build_config(PrepareConfig, config_values)
     items = [Item(**row) for row in table.to_pylist()]
     rows: list[dict[str, Any]] = []

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import _imaging
 from tests.helpers import pictures as files
 
 from darkroom.config import build_config
@@ -27,6 +28,12 @@ def processed(items: list[Item], split: Split = "train", **values: Any) -> pa.Ta
 def photo(name: str, data: bytes | None = None, **fields: Any) -> Item:
     data = files.encoded(files.thumbnail()) if data is None else data
     return Item(id=name, path=f"{name}.jpg", data=data, **fields)
+
+
+def test_the_task_s_process_uses_pictures_memory_again() -> None:
+    _imaging.set_blocks_max(0)  # Pillow's own default
+    processed([photo("a")])
+    assert _imaging.get_blocks_max() > 0
 
 
 def test_rows_carry_what_the_item_says() -> None:

@@ -1,0 +1,175 @@
+"""A training loop as one writes it by hand: plain torch, no Ray, no Lightning, no Darkroom around.
+
+    python -m benchmarks.bare_loop CONFIG RESULT
+    python -m torch.distributed.run --nproc-per-node 2 -m benchmarks.bare_loop CONFIG RESULT
+
+CONFIG is a `TrainConfig` as JSON. From it come what both sides must share: network, data, batch,
+loss, AdamW with its learning rates, clipping, EMA, threads, precision, deterministic kernels.
+Pictures are decoded once and lie in memory; every `log_every_steps` the loss and the gradient's
+norm are read. Neither validation nor checkpoints. RESULT gets the seconds of a step, averaged
+over each logging interval, as JSON.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F  # noqa: N812 - as everyone writes it
+from diffusers.training_utils import EMAModel
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from darkroom.config import build_config
+from darkroom.diffusion import build_schedule
+from darkroom.jobs.train.config import TrainConfig
+from darkroom.jobs.train.unet import build_unet
+from darkroom.jobs.training.lr import scale_at
+from darkroom.jobs.training.stream import ImageShape
+from darkroom.storage import Artifact, open_artifact
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The train split: images uint8 (N, C, H, W), labels int64 (N,), and how many classes."""
+
+    images: Tensor
+    labels: Tensor
+    num_classes: int
+
+
+def load_rows(dataset: Artifact) -> Rows:
+    """Every training picture, decoded."""
+    images, labels = [], []
+    for entry in dataset.entries("data/train/"):
+        table = dataset.read_table(entry.name)
+        for data in table["image"].to_pylist():
+            with Image.open(io.BytesIO(data)) as image:
+                pixels = np.asarray(image)
+            images.append(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+        labels += table["label"].to_pylist()
+    return Rows(
+        torch.from_numpy(np.stack(images)),
+        torch.tensor(labels, dtype=torch.int64),
+        len(dataset.manifest.metadata["classes"]),
+    )
+
+
+class Loop:
+    """Network, optimizer and EMA of one rank."""
+
+    def __init__(self, config: TrainConfig, rows: Rows, *, rank: int, world: int) -> None:
+        self._config, self._rows, self._rank, self._world = config, rows, rank, world
+        _, channels, height, width = rows.images.shape
+        torch.manual_seed(config.seed)
+        self._network = build_unet(config, ImageShape(height, width, channels), rows.num_classes)
+        self._model: nn.Module = self._network
+        if world > 1:
+            self._model = DistributedDataParallel(self._network)
+        self._optimizer = torch.optim.AdamW(
+            self._network.parameters(),
+            lr=config.optimizer.learning_rate,
+            betas=config.optimizer.betas,
+            eps=config.optimizer.eps,
+            weight_decay=config.optimizer.weight_decay,
+        )
+        self._scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda step: scale_at(step, config.lr_schedule, config.max_steps)
+        )
+        self._ema = EMAModel(
+            self._network.parameters(),
+            decay=config.ema.decay,
+            use_ema_warmup=True,
+            power=config.ema.warmup_power,
+            foreach=True,
+        )
+        schedule = build_schedule(config.schedule)
+        self._signal_T = schedule.sqrt_alphas_cumprod.float()
+        self._spread_T = schedule.sqrt_one_minus_alphas_cumprod.float()
+        # The same order on all ranks, other noise on each.
+        self._shuffle = torch.Generator().manual_seed(config.seed)
+        self._order, self._position = torch.empty(0, dtype=torch.int64), 0
+        torch.manual_seed(config.seed + rank)
+
+    def run(self) -> list[float]:
+        """Train; seconds of a step in each logging interval."""
+        every, interval_seconds = self._config.log_every_steps, []
+        loss_sum, started = torch.zeros(()), time.perf_counter()
+        for step in range(1, self._config.max_steps + 1):
+            loss, grad_norm = self._step()
+            loss_sum += loss
+            if step % every == 0:
+                log = {"step": step, "loss": float(loss_sum / every), "norm": float(grad_norm)}
+                if not np.isfinite(log["loss"]):
+                    raise ArithmeticError(f"the bare loop diverged: {log}")
+                now = time.perf_counter()
+                interval_seconds.append((now - started) / every)
+                loss_sum, started = torch.zeros(()), now
+        return interval_seconds
+
+    def _step(self) -> tuple[Tensor, Tensor]:
+        x0, labels = self._batch()
+        timesteps = torch.randint(0, len(self._signal_T), (len(x0),))
+        noise = torch.randn_like(x0)
+        x_t = _per_image(self._signal_T[timesteps]) * x0
+        x_t += _per_image(self._spread_T[timesteps]) * noise
+        loss = F.mse_loss(self._model(x_t, timesteps, class_labels=labels).sample, noise)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        grad_norm = torch.nn.utils.clip_grad_norm_(
+            self._network.parameters(), self._config.optimizer.max_grad_norm or float("inf")
+        )
+        self._optimizer.step()
+        self._scheduler.step()
+        self._ema.step(self._network.parameters())
+        return loss.detach(), grad_norm
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        """This rank's share of the next batch: images in [-1, 1], labels with some dropped."""
+        size = self._config.batch_size
+        if self._position + size > len(self._order):
+            num_rows = len(self._rows.images)
+            self._order, self._position = torch.randperm(num_rows, generator=self._shuffle), 0
+        share = size // self._world
+        first = self._position + self._rank * share
+        chosen = self._order[first : first + share]
+        self._position += size
+        labels = self._rows.labels[chosen]
+        dropped = torch.rand(share) < self._config.objective.label_dropout
+        labels = torch.where(dropped, self._rows.num_classes, labels)
+        return self._rows.images[chosen].float().div_(127.5).sub_(1.0), labels
+
+
+def _per_image(values_B: Tensor) -> Tensor:
+    return values_B[:, None, None, None]
+
+
+def main() -> None:
+    config_file, result_file = map(Path, sys.argv[1:])
+    values: dict[str, Any] = json.loads(config_file.read_text())
+    config = build_config(TrainConfig, values)
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    torch.set_num_threads(config.compute.num_threads)
+    torch.use_deterministic_algorithms(config.compute.deterministic)
+    rows = load_rows(open_artifact(config.input, kind="dataset"))
+    if world > 1:
+        dist.init_process_group("gloo")
+    interval_seconds = Loop(config, rows, rank=rank, world=world).run()
+    if rank == 0:
+        result_file.write_text(json.dumps(interval_seconds))
+    if world > 1:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

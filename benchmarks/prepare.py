@@ -1,0 +1,159 @@
+"""Pictures a second of `darkroom prepare` over those of merely decoding them.
+
+    python -m benchmarks.prepare [--rounds 7] [--quick]
+
+The job reads a folder of JPEGs of 640 x 480, decodes and checks each, keeps its bytes (no other
+size is asked for, so nothing is encoded again), and publishes Parquet. The decode-only loop reads
+the same files and decodes them to RGB by the same library, in as many processes as there are
+cores, and nothing else: no checks, no digests, no output. Both from and to local files: a server
+would take part of the same cores. Target: at least 0.85.
+
+Start-up is on neither side. Ray and the loop's processes are started once, before, and the first
+pass of each, in which Ray's workers start and import, is dropped. What Ray still does at the start
+of each job is what a job on NUM_FEW pictures takes; it is a third arm, and it is taken off. The
+second line of the table leaves it in.
+
+The details hold the processor time of each part of the job's work for one picture.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.decode_loop import DecodeLoop, decode_files
+from benchmarks.interleaved import Ratio, Report, arguments, measure
+from benchmarks.photographs import photographs
+
+from darkroom.config import build_config
+from darkroom.jobs.prepare.config import PrepareConfig
+from darkroom.jobs.prepare.job import run
+from darkroom.jobs.prepare.parts import write_part
+from darkroom.jobs.prepare.plan import plan_chunks
+from darkroom.jobs.prepare.rows import chunk_table, process
+from darkroom.jobs.prepare.source import open_source
+from darkroom.jobs.session import ray_session
+from darkroom.storage import open_output
+
+AT_LEAST = 0.85
+NUM_DIFFERENT, NUM_COPIES, NUM_CLASSES = 500, 16, 10
+NUM_FEW = NUM_CLASSES
+
+
+def picture_folder(folder: Path, *, num_copies: int) -> list[Path]:
+    """Class folders of different pictures, each there several times; their files."""
+    different = sorted(photographs(folder.with_name("different"), NUM_DIFFERENT).iterdir())
+    paths = []
+    for index, copy in itertools.product(range(NUM_DIFFERENT), range(num_copies)):
+        target = folder / f"class-{index % NUM_CLASSES}" / f"{index:05d}-{copy:02d}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(different[index], target)
+        paths.append(target)
+    return paths
+
+
+def configs(pictures: Path, outputs: Path) -> Iterator[PrepareConfig]:
+    """Jobs into fresh outputs."""
+    for number in itertools.count():
+        source = {"kind": "image_folder", "uri": str(pictures)}
+        values = {"source": source, "output": str(outputs / f"out-{number:03d}")}
+        yield build_config(PrepareConfig, values)
+
+
+def prepare(config: PrepareConfig, *, num_pictures: int) -> float:
+    """One job; its output does not stay."""
+    started = time.perf_counter()
+    result = run(config)
+    seconds = time.perf_counter() - started
+    assert sum(result["num_rows"].values()) == num_pictures, result
+    shutil.rmtree(config.output)
+    return seconds
+
+
+def time_split(config: PrepareConfig, paths: Sequence[Path]) -> dict[str, float]:
+    """Processor milliseconds for a picture of each part of the work, one after the other."""
+    listing = open_source(config.source).listing()
+    chunk = plan_chunks(listing.items, config)[0]
+    # Before the job's own work, which has Pillow keep its memory.
+    decoding = _milliseconds(lambda: decode_files(paths[: len(chunk.items)])) / len(chunk.items)
+    source, rows = open_source(config.source), process(chunk_table(chunk), config.to_dict())
+
+    def write() -> None:
+        with open_output(config.output, kind="dataset", config=config) as output:
+            write_part(
+                "data/train/part-00000.parquet", chunk.split, output.writer, rows,
+                row_group_rows=config.row_group_rows, row_group_mb=config.row_group_mb,
+            )  # fmt: skip
+
+    of_a_chunk: dict[str, Callable[[], Any]] = {
+        "read with digests": lambda: source.read(chunk.items, concurrency=config.read_concurrency),
+        "read, decode, check, make rows": lambda: process(chunk_table(chunk), config.to_dict()),
+        "write Parquet": write,
+    }
+    of_all: dict[str, Callable[[], Any]] = {
+        "list": lambda: open_source(config.source).listing(),
+        "plan": lambda: plan_chunks(listing.items, config),
+    }
+    return {
+        "decode only": decoding,
+        **{name: _milliseconds(work) / len(chunk.items) for name, work in of_a_chunk.items()},
+        **{name: _milliseconds(work) / len(listing.items) for name, work in of_all.items()},
+    }
+
+
+def _milliseconds(work: Callable[[], Any]) -> float:
+    """Of this process's processors, the second time."""
+    work()
+    started = time.process_time()
+    work()
+    return (time.process_time() - started) * 1000
+
+
+def main() -> None:
+    given = arguments(__doc__).parse_args()
+    num_cores = os.cpu_count() or 1
+    report = Report("prepare")
+    with (
+        tempfile.TemporaryDirectory(prefix="darkroom-bench-") as name,
+        ray_session(num_cpus=num_cores),
+    ):
+        pictures = Path(name, "pictures")
+        paths = picture_folder(pictures, num_copies=4 if given.quick else NUM_COPIES)
+        few = Path(name, "few")
+        for path in paths[:: len(paths) // NUM_FEW]:
+            (few / path.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, few / path.parent.name / path.name)
+        jobs, small_jobs = configs(pictures, Path(name, "out")), configs(few, Path(name, "start"))
+        loop = DecodeLoop(paths, num_processes=num_cores)
+        timings = measure(
+            {
+                "decoding": loop,
+                "prepare": lambda: prepare(next(jobs), num_pictures=len(paths)),
+                "start-up": lambda: prepare(next(small_jobs), num_pictures=NUM_FEW),
+            },
+            num_rounds=given.rounds,
+        )
+        loop.close()
+        split = time_split(next(jobs), paths)
+    report.details = {
+        "pictures": len(paths),
+        "seconds": timings.seconds,
+        "processor_milliseconds_for_a_picture": split,
+    }
+    beyond = [
+        decoding / (whole - start_up)
+        for decoding, whole, start_up in zip(*timings.seconds.values(), strict=True)
+    ]
+    report.add("prepare: pictures a second / decoding's", Ratio.of(beyond), at_least=AT_LEAST)
+    report.add("the same, each job's start-up left in", timings.ratio("decoding", "prepare"))
+    print(report.write())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""A step of `darkroom train` over a step of the same training written by hand.
+
+    python -m benchmarks.train [--rounds 7] [--quick]
+
+1. One worker, over a bare torch loop in one process. Target: at most 1.05.
+2. Two workers, over the same loop under torchrun with DistributedDataParallel on gloo. The same.
+
+Both sides train the recipe `digits` on the same real data with the same network, batch, AdamW,
+clipping, EMA, precision, deterministic kernels and one thread per worker (`bare_loop.py`). Both
+log every 20 steps: loss and gradient norm by hand; ours also norms, rates and memory, posts them
+to the driver, asks about signals and preemption each second, and feeds its batches from S3
+through its own stream. All of that stays in our step. Validation and checkpoints are counted on
+neither side: ours makes one of each, after its last step, which no interval holds.
+
+A step's time is what the published run's own log says (`images_per_second` of each interval), and
+what the bare loop's clock says for the same intervals. The mean over all intervals after the
+warm-up counts, so start-up and the first steps do not. Each turn is a run of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.cpu_split import cpu_split
+from benchmarks.digits_run import Digits, prepared_digits
+from benchmarks.interleaved import Report, arguments, measure
+from tests.helpers.training import complete, started
+
+from darkroom.jobs.train.config import TrainConfig
+
+AT_MOST = 1.05
+LOG_EVERY = 20
+WARM_UP_STEPS = 40
+MEASURED_STEPS, QUICK_STEPS = 160, 60
+RUN_SECONDS = 480
+
+
+def steady(interval_seconds: Sequence[float]) -> float:
+    """Seconds of a step: the mean of the intervals after the warm-up."""
+    return statistics.fmean(interval_seconds[WARM_UP_STEPS // LOG_EVERY :])
+
+
+def logged_seconds(images_per_second: Sequence[float | None], batch_size: int) -> list[float]:
+    """Seconds of a step in each interval of a published run's log."""
+    return [batch_size / rate for rate in images_per_second if rate is not None]
+
+
+class Comparison:
+    """The two sides of one comparison."""
+
+    def __init__(self, digits: Digits, *, num_workers: int, num_steps: int) -> None:
+        self._digits, self._num_workers, self._num_steps = digits, num_workers, num_steps
+        self.data_wait_shares: list[float] = []
+
+    def config(self) -> TrainConfig:
+        """One run's."""
+        max_steps = WARM_UP_STEPS + self._num_steps
+        return self._digits.config(
+            max_steps=max_steps,
+            log_every_steps=LOG_EVERY,
+            lr_schedule={"warmup_steps": WARM_UP_STEPS},
+            validation={"every_steps": max_steps},
+            checkpoint={"every_steps": None},
+            compute={"num_threads": 1},
+            workers={"num_workers": self._num_workers},
+        )
+
+    def darkroom(self) -> float:
+        """Seconds of our step."""
+        config = self.config()
+        log = complete(config, self._digits.folder).read_table("metrics.parquet")
+        waits = [share for share in log["data_wait_share"].to_pylist() if share is not None]
+        self.data_wait_shares.append(steady(waits))
+        return steady(logged_seconds(log["images_per_second"].to_pylist(), config.batch_size))
+
+    def bare(self) -> float:
+        """Seconds of the bare loop's step."""
+        torchrun = ["-m", "torch.distributed.run", "--standalone"]
+        torchrun.append(f"--nproc-per-node={self._num_workers}")
+        launcher = torchrun if self._num_workers > 1 else []
+        return steady(self._program("benchmarks.bare_loop", launcher))
+
+    def profile(self) -> dict[str, Any]:
+        """What a step of either side consists of (`train_profile.py`)."""
+        found: dict[str, Any] = self._program("benchmarks.train_profile")
+        return found
+
+    def _program(self, module: str, launcher: Sequence[str] = ()) -> Any:
+        """The result of a program that takes a config's file and a result's."""
+        folder = self._digits.folder
+        config_file, result_file = folder / "program.json", folder / "result.json"
+        config_file.write_text(json.dumps(self.config().to_dict()))
+        subprocess.run(
+            [sys.executable, *launcher, "-m", module, str(config_file), str(result_file)],
+            check=True,
+            timeout=RUN_SECONDS,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        return json.loads(result_file.read_text())
+
+    def cores(self) -> dict[str, float]:
+        """Which processes of one more run of ours take how many cores, once it trains."""
+        with started(self.config(), self._digits.folder) as run:
+            return cpu_split(run, "started at step")
+
+
+def compare(digits: Digits, report: Report, *, num_workers: int, rounds: int, steps: int) -> None:
+    """Measure one comparison into the report."""
+    ours = Comparison(digits, num_workers=num_workers, num_steps=steps)
+    other = "a bare torch loop" if num_workers == 1 else f"torchrun DDP, {num_workers} workers"
+    timings = measure(
+        {"bare": ours.bare, "darkroom": ours.darkroom}, num_rounds=rounds, num_warmups=0
+    )
+    ratio = timings.ratio("darkroom", "bare")
+    met = report.add(f"train: step / step of {other}", ratio, at_most=AT_MOST)
+    report.details[other] = {
+        "step_seconds": timings.seconds,
+        "data_wait_share": statistics.median(ours.data_wait_shares),
+        "cores_by_process": ours.cores(),
+    }
+    if not met and num_workers == 1:
+        report.details[other]["profile"] = ours.profile()
+
+
+def main() -> None:
+    options = arguments(__doc__)
+    options.add_argument("--only", type=int, choices=[1, 2], help="workers")
+    given = options.parse_args()
+    steps = QUICK_STEPS if given.quick else MEASURED_STEPS
+    report = Report("train", details={"measured_steps": steps})
+    with prepared_digits() as digits:
+        for num_workers in (1, 2) if given.only is None else (given.only,):
+            compare(digits, report, num_workers=num_workers, rounds=given.rounds, steps=steps)
+    print(report.write())
+
+
+if __name__ == "__main__":
+    main()
