@@ -22,7 +22,7 @@ from darkroom.jobs.batch.stage import ID, Stage
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import PictureReader, open_reader
 from darkroom.jobs.classify.transform import transform
-from darkroom.jobs.prepare.decode import DeadImage, decode
+from darkroom.jobs.prepare.decode import DeadImage, decode, keep_memory
 
 Pixels = NDArray[np.uint8]
 
@@ -70,6 +70,7 @@ class Decode:
     """Encoded bytes to the pixels that the model wants; bad pictures are rejected."""
 
     def __init__(self, config_values: dict[str, Any], preprocess: Preprocess) -> None:
+        keep_memory()
         self._config = build_config(ClassifyConfig, config_values)
         self._preprocess = preprocess
 
