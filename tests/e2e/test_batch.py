@@ -21,7 +21,7 @@ NUM_ANIMALS = 120
 # Small pieces and one thread: a run lasts long enough to lose its pods in its middle.
 CLASSIFY = ["piece_rows=8", "batch_size=8", "workers.num_threads=1", "model.library=timm"]
 CLASSIFY += [f"model.name={LITE0}"]
-GENERATE = ["piece_rows=8", "draw.num_steps=40", "draw.batch_size=4", "enhance.max_new_tokens=16"]
+GENERATE = ["piece_rows=8", "draw.num_steps=200", "draw.batch_size=4", "enhance.max_new_tokens=16"]
 # The tiny model's context is shorter than the recipe's instruction.
 GENERATE += ["enhance.system_prompt=Rewrite."]
 
@@ -120,4 +120,7 @@ def test_generate_survives_lost_workers(release: Release, s3: str, tiny_models: 
         output=f"{s3}/animals-pictures",
     )
     ids = _ids(artifact)
-    assert len(ids) == len(set(ids)) == NUM_ANIMALS
+    # Prompts that the tiny model's short context cannot hold are dead letters.
+    rejected = artifact.manifest.metadata["num_rejected"]
+    assert rejected < NUM_ANIMALS / 10
+    assert len(ids) == len(set(ids)) == NUM_ANIMALS - rejected
