@@ -4,6 +4,7 @@
 
 1. One worker, over a bare torch loop in one process. Target: at most 1.05.
 2. Two workers, over the same loop under torchrun with DistributedDataParallel on gloo. The same.
+3. The bare loop with `compute.deterministic` over the same without it, in one process. No target.
 
 Both sides train the recipe `digits` on the same real data with the same network, batch, AdamW,
 clipping, EMA, precision, deterministic kernels and one thread per worker (`bare_loop.py`). Both
@@ -54,8 +55,11 @@ def logged_seconds(images_per_second: Sequence[float | None], batch_size: int) -
 class Comparison:
     """The two sides of one comparison."""
 
-    def __init__(self, digits: Digits, *, num_workers: int, num_steps: int) -> None:
+    def __init__(
+        self, digits: Digits, *, num_workers: int, num_steps: int, deterministic: bool = True
+    ) -> None:
         self._digits, self._num_workers, self._num_steps = digits, num_workers, num_steps
+        self._deterministic = deterministic
         self.data_wait_shares: list[float] = []
 
     def config(self) -> TrainConfig:
@@ -67,7 +71,7 @@ class Comparison:
             lr_schedule={"warmup_steps": WARM_UP_STEPS},
             validation={"every_steps": max_steps},
             checkpoint={"every_steps": None},
-            compute={"num_threads": 1},
+            compute={"num_threads": 1, "deterministic": self._deterministic},
             workers={"num_workers": self._num_workers},
         )
 
@@ -128,15 +132,29 @@ def compare(digits: Digits, report: Report, *, num_workers: int, rounds: int, st
         report.details[other]["profile"] = ours.profile()
 
 
+def compare_deterministic(digits: Digits, report: Report, *, rounds: int, steps: int) -> None:
+    """What deterministic kernels cost, by the bare loop with and without them."""
+    arms = {
+        name: Comparison(digits, num_workers=1, num_steps=steps, deterministic=wanted).bare
+        for name, wanted in (("free", False), ("deterministic", True))
+    }
+    timings = measure(arms, num_rounds=rounds, num_warmups=0)
+    report.add("train: deterministic step / step", timings.ratio("deterministic", "free"))
+    report.details["compute.deterministic"] = {"step_seconds": timings.seconds}
+
+
 def main() -> None:
     options = arguments(__doc__)
-    options.add_argument("--only", type=int, choices=[1, 2], help="workers")
+    options.add_argument("--only", choices=["1", "2", "deterministic"], help="workers, or the cost of determinism")
     given = options.parse_args()
     steps = QUICK_STEPS if given.quick else MEASURED_STEPS
     report = Report("train", details={"measured_steps": steps})
     with prepared_digits() as digits:
-        for num_workers in (1, 2) if given.only is None else (given.only,):
-            compare(digits, report, num_workers=num_workers, rounds=given.rounds, steps=steps)
+        for num_workers in (1, 2):
+            if given.only in (None, str(num_workers)):
+                compare(digits, report, num_workers=num_workers, rounds=given.rounds, steps=steps)
+        if given.only in (None, "deterministic"):
+            compare_deterministic(digits, report, rounds=given.rounds, steps=steps)
     print(report.write())
 
 
