@@ -26,11 +26,11 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from darkroom.config import JobConfig
+from darkroom.jobs.capacity import most_cpus
 from darkroom.jobs.session import ray_session
 from darkroom.jobs.training.config import WorkersConfig
 from darkroom.jobs.training.ledger import Stopwatch
@@ -139,7 +139,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ray_session():
         results = [measure(size, Path(folder), arguments.rounds) for size in NUM_IMAGES]
-        cpus = ray.cluster_resources()["CPU"]
+        cpus = most_cpus()
     report = {"cores": os.cpu_count(), "ray_cpus": cpus, "load": os.getloadavg(), "sizes": results}
     if arguments.output:
         arguments.output.write_text(json.dumps(report, indent=1) + "\n")

@@ -145,7 +145,9 @@ def compare_deterministic(digits: Digits, report: Report, *, rounds: int, steps:
 
 def main() -> None:
     options = arguments(__doc__)
-    options.add_argument("--only", choices=["1", "2", "deterministic"], help="workers, or the cost of determinism")
+    options.add_argument(
+        "--only", choices=["1", "2", "deterministic"], help="workers, or the cost of determinism"
+    )
     given = options.parse_args()
     steps = QUICK_STEPS if given.quick else MEASURED_STEPS
     report = Report("train", details={"measured_steps": steps})

@@ -79,7 +79,8 @@ def main() -> None:
     last_step = config.max_steps - 1
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
         ours, bare = (str(Path(folder, name)) for name in ("ours", "bare"))
-        train_worker_module.train_worker = profiled_worker(ours, last_step)
+        profiled: Any = profiled_worker(ours, last_step)
+        train_worker_module.train_worker = profiled
         run(config)
         torch.set_num_threads(config.compute.num_threads)
         torch.use_deterministic_algorithms(config.compute.deterministic)
