@@ -62,10 +62,9 @@ def _run_and_lose_the_workers(release: Release, name: str, *settings: str, outpu
 
     wait_for(f"two pieces of {name}", begun_or_ended, seconds=300, explain=kubectl.explain)
     assert len(_committed(output)) >= 2, kubectl.explain()
-    workers = release.pods("worker")
+    workers = [pod["metadata"]["name"] for pod in release.pods("worker")]
     assert workers, "nothing to lose: the job ran on the head"
-    for pod in workers:
-        kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", timeout=60)
+    kubectl("delete", "pod", *workers, "--grace-period=0", "--force", "--wait=false", timeout=60)
     published = {name for name, _ in open_store(output).children()}
     assert "manifest.json" not in published, "too late to disturb it"
     status = rayjob_end(kubectl, name, seconds=500)
