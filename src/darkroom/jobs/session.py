@@ -40,6 +40,11 @@ _START_ATTEMPTS = 2
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (inspected, never written to)
 
 
+def local_num_cpus(needed: int = 0) -> int:
+    """Logical CPUs for a local Ray that must have room for `needed` at once."""
+    return max(MIN_NUM_CPUS, os.cpu_count() or 1, needed)
+
+
 @contextmanager
 def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> Iterator[None]:
     """Connect to RAY_ADDRESS or start a local Ray; stop only what was started here.
@@ -62,7 +67,7 @@ def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> 
         if address and address != "local":
             _connect(address, log_to_driver=log_to_driver)
         else:
-            _start(num_cpus or max(MIN_NUM_CPUS, os.cpu_count() or 1), log_to_driver=log_to_driver)
+            _start(num_cpus or local_num_cpus(), log_to_driver=log_to_driver)
     try:
         yield
     finally:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,7 +33,7 @@ from darkroom.jobs.batch.preflight import cpus_needed, writing_stage
 from darkroom.jobs.batch.reject import Reject, reject_table
 from darkroom.jobs.batch.stage import ID, Stage
 from darkroom.jobs.progress import progress
-from darkroom.jobs.session import MIN_NUM_CPUS, ray_session
+from darkroom.jobs.session import local_num_cpus, ray_session
 from darkroom.storage import Artifact, FileEntry, Output, Parent, open_output
 from darkroom.storage.code_digest import code_digest
 from darkroom.storage.store import open_store
@@ -113,7 +112,7 @@ class Batch:
         if missing:
             needed = math.ceil(cpus_needed(work.stages))
             # A local Ray's CPUs are bookkeeping: enough for the stages to run side by side.
-            with ray_session(num_cpus=max(MIN_NUM_CPUS, os.cpu_count() or 1, needed)):
+            with ray_session(num_cpus=local_num_cpus(needed)):
                 self._stream(missing, work, num_resumed=resumed)
         self.figures = BatchFigures(
             num_rows=self.num_rows - len(self._early),

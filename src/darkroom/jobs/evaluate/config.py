@@ -5,7 +5,7 @@ Imports neither ray nor torch.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -30,14 +30,7 @@ class EvaluateConfig(JobConfig):
     named after classes are the asked classes."""
     reference: Annotated[str, operational(min_length=1)]
     """URI of the prepared data set, with a training and a test split."""
-    metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = (
-        "frechet_pixels",
-        "frechet_classifier",
-        "kernel_pixels",
-        "kernel_classifier",
-        "class_accuracy",
-        "memorisation",
-    )
+    metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = get_args(MetricName)
     """Which figures to compute."""
     limit: PositiveInt | None = None
     """Use at most this many pictures of the input: a quick look."""

@@ -47,6 +47,8 @@ _SMALLEST = 1e-3
 """A resample's median may be 0; less than a grey level of one pixel apart is the same picture."""
 
 Values = dict[str, Any]
+Rows = Mapping[str, NDArray[np.float64]]
+"""Features (N, D) of the generated, training and test pictures, by these names."""
 
 
 class Measurement:
@@ -67,10 +69,10 @@ class Measurement:
         if reason:
             raise DataError("metrics", metric, reason)
         measures: Mapping[MetricName, Callable[[], Values]] = {
-            "frechet_pixels": lambda: self._frechet(PixelFeatures()),
-            "frechet_classifier": lambda: self._frechet(ClassifierFeatures(self._classifier)),
-            "kernel_pixels": lambda: self._kernel(PixelFeatures()),
-            "kernel_classifier": lambda: self._kernel(ClassifierFeatures(self._classifier)),
+            "frechet_pixels": lambda: self._of_pixels(self._frechet),
+            "frechet_classifier": lambda: self._of_classifier(self._frechet),
+            "kernel_pixels": lambda: self._of_pixels(self._kernel),
+            "kernel_classifier": lambda: self._of_classifier(self._kernel),
             "class_accuracy": self._class_accuracy,
             "memorisation": self._memorisation,
         }
@@ -121,19 +123,23 @@ class Measurement:
         right: NDArray[np.bool_] = predicted == self._reference.test.labels
         return right
 
-    def _frechet(self, features: FeatureExtractor) -> Values:
-        rows = self._rows(features)
-        with _threads_for(rows["generated"].shape[1]):
-            return self._frechet_of(rows, features.digest)
+    def _of_pixels(self, distance: Callable[[Rows], Values]) -> Values:
+        return self._of_features(PixelFeatures(), distance)
 
-    def _kernel(self, features: FeatureExtractor) -> Values:
-        rows = self._rows(features)
-        with _threads_for(rows["generated"].shape[1]):
-            return self._kernel_of(rows, features.digest)
+    def _of_classifier(self, distance: Callable[[Rows], Values]) -> Values:
+        return self._of_features(ClassifierFeatures(self._classifier), distance)
 
-    def _kernel_of(self, rows: Mapping[str, NDArray[np.float64]], digest: str) -> Values:
+    def _of_features(
+        self, features: FeatureExtractor, distance: Callable[[Rows], Values]
+    ) -> Values:
+        rows = {name: self._features(features, images) for name, images in self._images.items()}
+        dim = rows["generated"].shape[1]
+        with _threads_for(dim):
+            return {**distance(rows), "dimensions": dim, "features": features.digest}
+
+    def _kernel(self, rows: Rows) -> Values:
         config = self._config
-        n, dim = rows["generated"].shape
+        n = len(rows["generated"])
         distance = kernel_distance(rows["generated"], rows["test"])
         floor = kernel_floor(
             rows["train"], rows["test"], n, num_draws=config.num_floor_draws, seed=config.seed
@@ -143,14 +149,9 @@ class Measurement:
             "floor": self._floor(floor),
             "standard_error": distance.standard_error,
             "subsets": asdict(subset_distances(rows["generated"], rows["test"], seed=config.seed)),
-            "dimensions": dim,
-            "features": digest,
         }
 
-    def _rows(self, features: FeatureExtractor) -> dict[str, NDArray[np.float64]]:
-        return {name: self._features(features, images) for name, images in self._images.items()}
-
-    def _frechet_of(self, rows: Mapping[str, NDArray[np.float64]], digest: str) -> Values:
+    def _frechet(self, rows: Rows) -> Values:
         config = self._config
         n, dim = rows["generated"].shape
         value = frechet_distance_of_rows(rows["generated"], rows["test"])
@@ -165,8 +166,6 @@ class Measurement:
             **_figure(value, n, interval),
             "floor": self._floor(floor),
             "ratio": value / floor.value if floor.value else None,
-            "dimensions": dim,
-            "features": digest,
             "biased": is_biased(n, dim),
         }
 

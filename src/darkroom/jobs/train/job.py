@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from darkroom.errors import (
     NonFiniteLossError,
     StorageError,
 )
-from darkroom.jobs.session import MIN_NUM_CPUS, ray_session
+from darkroom.jobs.session import local_num_cpus, ray_session
 from darkroom.jobs.train.columns import check_columns
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.dataset import DatasetFacts
@@ -64,7 +63,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
         with _ending_on_record(ledger, records):
             checkpoint = checkpoint_to_export(pointer, config.export)
             if checkpoint is None:
-                _train(config, address, ledger, records)
+                _train(config, address, dataset, facts, ledger=ledger, records=records)
                 checkpoint = checkpoint_to_export(
                     RunPointer.attach(config.output, owner=address.owner), config.export
                 )
@@ -92,7 +91,13 @@ def _ending_on_record(ledger: Ledger, records: LedgerRecords) -> Iterator[None]:
 
 
 def _train(
-    config: TrainConfig, address: RunAddress, ledger: Ledger, records: LedgerRecords
+    config: TrainConfig,
+    address: RunAddress,
+    dataset: Artifact,
+    facts: DatasetFacts,
+    *,
+    ledger: Ledger,
+    records: LedgerRecords,
 ) -> None:
     """Run the workers to the end of training.
 
@@ -105,10 +110,11 @@ def _train(
 
         datasets = None
         if config.data.ingest == "ray_data":
-            dataset = open_artifact(config.input, kind="dataset")
-            shape = DatasetFacts.of(dataset, config).shape
-            decoded = decoded_dataset(dataset, shape, limit=config.limit, workers=config.workers)
-            datasets = {TRAIN_SHARD: decoded}
+            datasets = {
+                TRAIN_SHARD: decoded_dataset(
+                    dataset, facts.shape, limit=config.limit, workers=config.workers
+                )
+            }
         with stop_signals() as stop:
             outcome = run_workers(
                 train_worker,
@@ -130,7 +136,7 @@ def _local_cpus(config: TrainConfig) -> int | None:
     if config.data.ingest == "exact":
         return None
     taken = math.ceil(config.workers.num_workers * config.workers.cpus_per_worker)
-    return max(MIN_NUM_CPUS, os.cpu_count() or 1, taken + 2)
+    return local_num_cpus(taken + 2)
 
 
 def _raise_for(outcome: dict[str, Any], config: TrainConfig, address: RunAddress) -> None:

@@ -162,10 +162,9 @@ class RunCallback(pl.Callback):
         num_steps, now = step - self._logged_step, time.monotonic()
         interval = now - self._logged_at
         waited = self._stream.wait_seconds - self._waited_before
-        row = self._log.add(
+        self._log_row(
+            trainer,
             step,
-            epoch=self._epoch(step),
-            seconds=self._seconds(),
             loss=_mean_over_ranks(self._loss_sum / num_steps),
             learning_rate=trainer.optimizers[0].param_groups[0]["lr"],
             grad_norm=float(module.grad_norm),
@@ -174,11 +173,14 @@ class RunCallback(pl.Callback):
             data_wait_share=waited / interval,
             memory_bytes=_memory_bytes(module.device),
         )
-        if trainer.is_global_zero:
-            self._heartbeat.post_metrics(dict(row))
         self._loss_sum.zero_()
         self._logged_step, self._logged_at = step, now
         self._waited_before = self._stream.wait_seconds
+
+    def _log_row(self, trainer: pl.Trainer, step: int, **values: float) -> None:
+        row = self._log.add(step, epoch=self._epoch(step), seconds=self._seconds(), **values)
+        if trainer.is_global_zero:
+            self._heartbeat.post_metrics(dict(row))
 
     def _validate(
         self, trainer: pl.Trainer, module: TrainedModule, validation: Validation, step: int
@@ -187,11 +189,7 @@ class RunCallback(pl.Callback):
             return
         with self._heartbeat.stopwatch.measuring("validation"):
             loss = validation.loss(module)
-        row = self._log.add(
-            step, epoch=self._epoch(step), seconds=self._seconds(), validation_loss=loss
-        )
-        if trainer.is_global_zero:
-            self._heartbeat.post_metrics(dict(row))
+        self._log_row(trainer, step, validation_loss=loss)
         module.plateau.update(loss)
         self._validated_step = step
         self._improvement.update(loss)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -108,5 +109,16 @@ def command_began_at() -> float:
     """
     program = Path(sys.argv[0])
     if program.name == "darkroom" or program.parts[-2:] == ("darkroom", "__main__.py"):
-        return min(float(psutil.Process().create_time()), time.time())
+        return time.time() - _own_age()
     return time.time()
+
+
+def _own_age() -> float:
+    """Seconds since this process was started."""
+    stat = Path("/proc/self/stat")
+    if not stat.exists():
+        return max(0.0, time.time() - float(psutil.Process().create_time()))
+    # Linux gives the boot's time of day, which psutil counts from, in whole seconds: up to one
+    # second of every run would be invented. Both of these count from the boot itself.
+    ticks = int(stat.read_text().rpartition(")")[2].split()[19])  # proc_pid_stat(5): starttime
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -204,3 +207,18 @@ def test_records_outlive_their_driver_and_belong_to_one_run(tmp_path: Path) -> N
     assert three.earlier() == []
     three.delete()
     assert not list((tmp_path / "run" / "ledger").glob("*.json"))
+
+
+def test_a_run_begins_when_its_process_does(tmp_path: Path) -> None:
+    """Three runs, since a clock of whole seconds would be right by chance in some."""
+    program = tmp_path / "darkroom"
+    program.write_text(
+        "from darkroom.jobs.training.ledger_records import command_began_at\n"
+        "print(command_began_at())\n"
+    )
+    for _ in range(3):
+        before = time.time()
+        with subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True) as run:
+            after = time.time()
+            printed, _ = run.communicate(timeout=60)
+        assert before - 0.02 <= float(printed) <= after + 0.02  # the kernel counts in 10 ms
