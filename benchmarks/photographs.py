@@ -12,7 +12,7 @@ LONG_SIDE = 640
 
 def photographs(folder: Path, count: int) -> Path:
     """Different views of real photographs, 640 x 480, as JPEG of usual quality."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     names = sorted(PHOTOGRAPHS)
     for index in range(count):

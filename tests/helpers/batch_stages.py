@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import pyarrow as pa
 
 from darkroom.config import operational
@@ -29,6 +30,15 @@ class SumConfig(BatchConfig):
 def rows(count: int) -> pa.Table:
     """Rows r000, r001, ... with their number."""
     return pa.table({"id": [f"r{i:03d}" for i in range(count)], "number": list(range(count))})
+
+
+def fill_memory() -> None:
+    """Take 7 GiB in some seconds, as a worker does that was given too much, until it is stopped."""
+    held = []
+    for _ in range(112):
+        held.append(np.ones(2**23))
+        time.sleep(0.03)  # so that it is caught before it has everything
+    raise AssertionError(f"nobody stopped a worker that holds {len(held) // 16} GiB")
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,8 @@ class Trouble:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.kind == "memory once" and self._is_first():
             raise MemoryError
+        if self.kind == "fill memory once" and self._is_first():
+            fill_memory()
         if self.kind == "memory always":
             raise MemoryError
         if self.kind == "raise":

@@ -50,6 +50,10 @@ class Release:
             return bool(status.get("state") == "ready")
 
         wait_for("a ready RayCluster", ready, seconds=300, explain=self.kubectl.explain)
+        self.wait_for_s3()
+
+    def wait_for_s3(self) -> None:
+        """Blocks until the S3 server is ready."""
         statefulset = f"statefulset/{NAME}-s3"
         self.kubectl("rollout", "status", statefulset, "--timeout=180s", timeout=200)
 

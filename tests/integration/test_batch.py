@@ -6,8 +6,11 @@ company would show.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pytest
 from tests.helpers.batch_stages import SCHEMA, SumConfig, Trouble, rows, stages
@@ -143,6 +146,25 @@ def test_what_happens_to_workers_changes_no_other_piece(
         row["id"] for row in UNDISTURBED if row["id"] != "r009"
     ]
     assert dead(artifact) == letters
+
+
+@pytest.mark.skipif(
+    psutil.virtual_memory().available < 10 * 2**30, reason="fills some GiB of memory"
+)
+def test_ray_kills_an_actor_for_its_memory(
+    undisturbed: Artifact, bucket_uri: str, tmp_path: Path
+) -> None:
+    """The real thing: memory is filled until Ray's own monitor kills the worker."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.helpers.out_of_memory", bucket_uri, tmp_path],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "struck").exists()
+    raylet_log = Path(ended.stdout.splitlines()[0], "raylet.out").read_text()
+    assert raylet_log.count("OOM kill reason") > 0
+    artifact = open_artifact(bucket_uri)
+    assert [entry.sha256 for entry in parts(artifact)] == [e.sha256 for e in parts(undisturbed)]
 
 
 def test_a_rerun_does_only_what_is_missing(undisturbed: Artifact, bucket_uri: str) -> None:

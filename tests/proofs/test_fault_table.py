@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,17 @@ def reference(
     return place.digests()
 
 
+def cost(place: Place) -> dict[str, Any]:
+    """Steps that were trained twice, and the last attempt's seconds to its first step."""
+    metadata = open_artifact(f"{place.uri}/model").manifest.metadata
+    attempts = metadata["ledger"]["attempts"]
+    redone = [max(0, a["last_step"] - b["first_step"]) for a, b in pairwise(attempts)]
+    return {
+        "steps_redone": sum(redone),
+        "seconds_to_resume": round(attempts[-1]["seconds"]["startup"], 1) if redone else None,
+    }
+
+
 def new_place() -> Place:
     return Place(f"s3://{TEST_BUCKET}/faults-{uuid.uuid4().hex[:12]}")
 
@@ -244,6 +256,7 @@ class Trial:
                 "seconds": round(outcome.seconds, 1),
                 "rerun_seconds": round(rerun.seconds, 1) if stopped else 0,
                 "resumed_from_step": at_stop.step if at_stop else None,
+                **cost(self.place),
                 "rows_lost": lost,
                 "rows_duplicated": doubled,
                 "bad_publishes": bad_publishes,

@@ -1,0 +1,50 @@
+"""Runs of `classify` that the benchmarks time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from darkroom.config import build_config
+from darkroom.jobs.classify.config import ClassifyConfig
+from darkroom.jobs.classify.job import run
+from darkroom.storage import open_artifact, open_store
+
+SMALL = {"library": "timm", "name": "mobilenetv3_small_050", "weights": "random"}
+LARGE = {"library": "torchvision", "name": "resnet152", "weights": "random"}
+
+SMALL_SETTINGS: dict[str, Any] = {
+    "model": SMALL,
+    "piece_rows": 64,
+    "batch_size": 32,
+    "workers": {"num_decoders": 2, "num_threads": 1},
+}
+
+
+class Job:
+    """Runs of `classify` into fresh outputs."""
+
+    def __init__(self, root: Path, pictures: Path, **settings: Any) -> None:
+        self._root, self._pictures, self._settings = root, pictures, settings
+        self._count = 0
+
+    def config(self) -> ClassifyConfig:
+        self._count += 1
+        output = self._root / f"out-{id(self)}-{self._count}"
+        values = {"input": str(self._pictures), "output": str(output), **self._settings}
+        return build_config(ClassifyConfig, values)
+
+    def __call__(self) -> None:
+        run(self.config())
+
+    def seconds_per_piece(self) -> float:
+        """Between commits: the pipeline once it runs, without its start and its end."""
+        config = self.config()
+        run(config)
+        artifact = open_artifact(config.output)
+        times = sorted(
+            info.modified.timestamp()
+            for info in open_store(config.output).list("attempts/")
+            if "/data/" in info.key
+        )
+        return (times[-1] - times[0]) / (len(artifact.entries("data/")) - 1)
