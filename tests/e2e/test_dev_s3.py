@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from testcluster.client import Kubectl
 from testcluster.settings import NODE_NAME
-from tests.helpers.release import BUCKET, NAME, Release
+from tests.helpers.release import BUCKET, Release
 
 from darkroom.storage import open_store
 
