@@ -36,7 +36,8 @@ from darkroom.jobs.training.config import WorkersConfig
 from darkroom.jobs.training.ledger import Stopwatch
 from darkroom.jobs.training.plan import Batching, DataPlan
 from darkroom.jobs.training.ray_data_stream import RayDataStream, decoded_dataset
-from darkroom.jobs.training.stream import Batch, BatchStream, ImageRows, ImageShape, row_groups
+from darkroom.jobs.training.stream import BatchStream, ImageRows, ImageShape, row_groups
+from darkroom.jobs.training.training_stream import Batch
 from darkroom.storage import Artifact, open_output
 
 BATCH = 32

@@ -27,7 +27,8 @@ from darkroom.jobs.training.seeding import (
     VALIDATION,
     derive_seed,
 )
-from darkroom.jobs.training.stream import Batch, ImageShape
+from darkroom.jobs.training.stream import ImageShape
+from darkroom.jobs.training.training_stream import Batch
 
 
 def to_unit_range(images: Tensor) -> Tensor:

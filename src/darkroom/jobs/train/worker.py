@@ -39,7 +39,8 @@ from darkroom.jobs.training.metrics_log import METRICS_FILE, MetricsLog
 from darkroom.jobs.training.monitor import Heartbeat
 from darkroom.jobs.training.plan import Batching, DataPlan
 from darkroom.jobs.training.ray_data_stream import TRAIN_SHARD, RayDataStream
-from darkroom.jobs.training.stream import BatchStream, ImageRows, TrainingStream, row_groups
+from darkroom.jobs.training.stream import BatchStream, ImageRows, row_groups
+from darkroom.jobs.training.training_stream import TrainingStream
 from darkroom.jobs.training.validation import Validation
 from darkroom.storage import Artifact, open_artifact
 

@@ -23,7 +23,7 @@ from darkroom.jobs.training.lr import ImprovementTracker
 from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.jobs.training.module import TrainedModule
 from darkroom.jobs.training.monitor import Heartbeat
-from darkroom.jobs.training.stream import TrainingStream
+from darkroom.jobs.training.training_stream import TrainingStream
 from darkroom.jobs.training.validation import Validation
 
 Ending = Literal["completed", "stopped_early", "interrupted", "non_finite", "fenced"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.lr import PlateauTracker, scale_at
-from darkroom.jobs.training.stream import Batch
+from darkroom.jobs.training.training_stream import Batch
 
 
 class TrainedModule(pl.LightningModule):

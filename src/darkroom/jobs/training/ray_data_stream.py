@@ -29,13 +29,8 @@ from darkroom.jobs.capacity import most_cpus
 from darkroom.jobs.training.config import WorkersConfig
 from darkroom.jobs.training.ledger import Stopwatch
 from darkroom.jobs.training.seeding import DATA_ORDER, derive_seed
-from darkroom.jobs.training.stream import (
-    NO_LABEL,
-    Batch,
-    ImageShape,
-    decode_image,
-    row_groups,
-)
+from darkroom.jobs.training.stream import NO_LABEL, ImageShape, decode_image, row_groups
+from darkroom.jobs.training.training_stream import Batch, TrainingStream
 from darkroom.storage import Artifact, open_artifact
 
 logger = logging.getLogger(__name__)
@@ -107,7 +102,7 @@ def _parquet_file(uri: str, digest: str, name: str) -> Any:
     return _opened(uri, digest).parquet_file(name)
 
 
-class RayDataStream:
+class RayDataStream(TrainingStream):
     """One rank's micro-batches from its shard, epoch after epoch."""
 
     def __init__(
@@ -120,39 +115,22 @@ class RayDataStream:
         num_micro_steps: int,
         stopwatch: Stopwatch,
     ) -> None:
+        super().__init__(num_micro_steps=num_micro_steps, stopwatch=stopwatch)
         self._shard = shard
         self._seed = seed
         self._batch_size = batch_size
         self._batches_per_epoch = batches_per_epoch
-        self._num_micro_steps = num_micro_steps
-        self._stopwatch = stopwatch
         self._epoch = self._taken = 0
-        self.first_micro_step = 0
-        self.first_epoch = 0
-        self.wait_seconds = 0.0
-
-    def __len__(self) -> int:
-        return self._num_micro_steps
 
     def epoch_at(self, micro_step: int) -> int:
         """The epoch of the batch that was handed out last, or the next one after its end."""
         return self._epoch + (self._taken == self._batches_per_epoch)
 
-    # Lightning takes a loader that has these for resumable; the callback keeps the epoch.
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: the checkpoint's manifest says in which epoch it lies."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
-
     def __iter__(self) -> Iterator[Batch]:
         batches = self._batches()
         for micro_step in range(self.first_micro_step, self._num_micro_steps):
-            before = self._stopwatch.seconds()["data_wait"]
-            with self._stopwatch.measuring("data_wait"):
+            with self._waiting():
                 batch = next(batches)
-            self.wait_seconds += self._stopwatch.seconds()["data_wait"] - before
             yield {"image": batch["image"], "label": batch["label"], "micro_step": micro_step}
 
     def _batches(self) -> Iterator[dict[str, Any]]:

@@ -13,12 +13,11 @@ from __future__ import annotations
 import io
 import queue
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,36 +28,11 @@ from PIL import Image
 from darkroom.errors import DataError
 from darkroom.jobs.training.ledger import Stopwatch
 from darkroom.jobs.training.plan import DataPlan, RowGroup
+from darkroom.jobs.training.training_stream import Batch, TrainingStream
 from darkroom.storage import Artifact
 
 _BATCHES_AHEAD = 2
 NO_LABEL = -1
-
-
-class Batch(TypedDict):
-    """One rank's micro-batch: images uint8 (B, C, H, W), labels int64 (B,), where it stands."""
-
-    image: torch.Tensor
-    label: torch.Tensor
-    micro_step: int
-
-
-class TrainingStream(Protocol):
-    """What feeds a rank, as the callback knows it."""
-
-    first_micro_step: int
-    """Where a start begins; set before the first batch is taken."""
-    first_epoch: int
-    """The epoch that the checkpoint lies in; a stream that can seek needs only the step."""
-    wait_seconds: float
-    """Time that training has waited for batches."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Batch]: ...
-
-    def epoch_at(self, micro_step: int) -> int:
-        """The epoch that a micro-batch starts in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +135,8 @@ def decode_image(encoded: bytes, row_id: str, shape: ImageShape) -> NDArray[np.u
     return pixels.reshape(shape.height, shape.width, shape.channels).transpose(2, 0, 1)
 
 
-class BatchStream:
-    """An iterable of this rank's micro-batches from `first_micro_step` on.
-
-    Lightning takes its length for the length of an epoch; here that is the whole run, which
-    keeps its own epoch logic out of the data order.
-    """
+class BatchStream(TrainingStream):
+    """The exact stream: what a micro-step holds is the plan's, wherever a run starts."""
 
     def __init__(
         self,
@@ -176,28 +146,13 @@ class BatchStream:
         num_micro_steps: int,
         stopwatch: Stopwatch | None = None,
     ) -> None:
+        super().__init__(num_micro_steps=num_micro_steps, stopwatch=stopwatch)
         self._rows = rows
         self._plan = plan
-        self._num_micro_steps = num_micro_steps
-        self._stopwatch = stopwatch or Stopwatch()
-        self.first_micro_step = 0
-        self.first_epoch = 0
-        self.wait_seconds = 0.0
-
-    def __len__(self) -> int:
-        return self._num_micro_steps
 
     def epoch_at(self, micro_step: int) -> int:
         """The epoch that a micro-batch starts in."""
         return self._plan.epoch_of(micro_step)
-
-    # Lightning takes a loader that has these for resumable; the position is the step's.
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: the step says where the stream is."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
 
     def __iter__(self) -> Iterator[Batch]:
         ahead: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=_BATCHES_AHEAD)
@@ -208,10 +163,8 @@ class BatchStream:
         thread.start()
         try:
             while True:
-                started = time.perf_counter()
-                with self._stopwatch.measuring("data_wait"):
+                with self._waiting():
                     item = ahead.get()
-                self.wait_seconds += time.perf_counter() - started
                 if item is None:
                     return
                 if isinstance(item, BaseException):
