@@ -2,8 +2,8 @@
 
     python -m tests.helpers.out_of_memory OUTPUT SCENE
 
-A process of its own, since Ray's memory monitor is told its threshold when Ray starts. Prints the
-folder of Ray's logs.
+A process of its own, since Ray's memory monitor is told its threshold when Ray starts. Prints how
+often the monitor has killed, last.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def main(output: str, scene: str) -> None:
         import ray
 
         node: Any = ray.nodes()[0]  # type: ignore[no-untyped-call]
-        logs = Path(node["ObjectStoreSocketName"]).parents[1] / "logs"
-        sys.stdout.write(f"{logs}\n")
-        sys.stdout.flush()
+        session = Path(node["ObjectStoreSocketName"]).parents[1]
         with open_batch(config, kind="sums", rows=rows(20), parents=[]) as batch:
             batch.run(stages(actor_trouble=trouble), schema=SCHEMA, description="sum", unit="rows")
             batch.publish()
+        raylet_log = (session / "logs" / "raylet.out").read_text()
+        sys.stdout.write(f"{raylet_log.count('OOM kill reason')}\n")
 
 
 if __name__ == "__main__":

@@ -161,8 +161,7 @@ def test_ray_kills_an_actor_for_its_memory(
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "struck").exists()
-    raylet_log = Path(ended.stdout.splitlines()[0], "raylet.out").read_text()
-    assert raylet_log.count("OOM kill reason") > 0
+    assert int(ended.stdout.splitlines()[-1]) > 0
     artifact = open_artifact(bucket_uri)
     assert [entry.sha256 for entry in parts(artifact)] == [e.sha256 for e in parts(undisturbed)]
 

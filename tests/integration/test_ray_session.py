@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 import darkroom
@@ -18,6 +22,56 @@ with ray_session():
     import ray
     print(ray.get_runtime_context().gcs_address)
 """
+
+
+LEAVE_A_FILE = """
+import os, tempfile
+from darkroom.jobs.session import ray_session
+with ray_session():
+    import ray
+    left = ray.get(ray.remote(lambda: tempfile.mkdtemp()).remote())
+    assert left.startswith(os.environ["HERE"]), left
+    print(left, flush=True)
+    input()
+"""
+
+
+@pytest.fixture
+def temporary_folder() -> Iterator[Path]:
+    """One with a path that is short enough for sockets, as /tmp's is."""
+    with tempfile.TemporaryDirectory(prefix="dr-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def started_in(folder: Path) -> tuple[subprocess.Popen[str], str]:
+    """A session with `folder` for its temporary files, and what its worker has left there."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LEAVE_A_FILE],
+        env={**os.environ, "TMPDIR": str(folder), "HERE": str(folder),
+             "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def test_nothing_stays_in_the_temporary_folder(temporary_folder: Path) -> None:
+    killed, left = started_in(temporary_folder)
+    tree = [psutil.Process(killed.pid), *psutil.Process(killed.pid).children(recursive=True)]
+    for process in tree:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    killed.communicate()
+    assert Path(left).is_dir()  # nobody was there to remove it
+
+    alive, other = started_in(temporary_folder)
+    assert not Path(left).exists()  # the next session did
+    third, _ = started_in(temporary_folder)
+    assert Path(other).is_dir()  # but it leaves the living alone
+    for process in (alive, third):
+        process.communicate("\n", timeout=60)
+        assert process.returncode == 0
+    assert not list(temporary_folder.iterdir())
 
 
 def test_session_starts_serves_is_shared_and_stops(

@@ -16,12 +16,13 @@ import socket
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 from darkroom.errors import ConfigError, DarkroomError
+from darkroom.jobs.local_ray_folder import local_ray_folder
 
 MIN_NUM_CPUS = 4
 """Ray Train and Ray Data wait for ever, without a word, on fewer; the count is bookkeeping."""
@@ -63,15 +64,17 @@ def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> 
         yield
         return
     address = os.environ.get("RAY_ADDRESS", "")
-    with _keeping_sigterm_handler():
-        if address and address != "local":
-            _connect(address, log_to_driver=log_to_driver)
-        else:
-            _start(num_cpus or local_num_cpus(), log_to_driver=log_to_driver)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with ExitStack() as stack:
+        with _keeping_sigterm_handler():
+            if address and address != "local":
+                _connect(address, log_to_driver=log_to_driver)
+            else:
+                folder = stack.enter_context(local_ray_folder())
+                _start(num_cpus or local_num_cpus(), folder, log_to_driver=log_to_driver)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
@@ -109,14 +112,14 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
-def _start(num_cpus: int, *, log_to_driver: bool) -> None:
+def _start(num_cpus: int, folder: Path | None, *, log_to_driver: bool) -> None:
     object_store_bytes = local_object_store_bytes()
     _set_local_auth()
     logging.getLogger("ray").setLevel(logging.ERROR)  # before ray.init configures it
     for attempt in range(1, _START_ATTEMPTS + 1):
         before = set(psutil.Process().children())
         try:
-            _start_once(num_cpus, object_store_bytes, log_to_driver=log_to_driver)
+            _start_once(num_cpus, object_store_bytes, folder, log_to_driver=log_to_driver)
         except Exception as error:  # Ray raises bare Exception when its node is slow to start
             _end(set(psutil.Process().children()) - before)
             if attempt == _START_ATTEMPTS:
@@ -128,7 +131,9 @@ def _start(num_cpus: int, *, log_to_driver: bool) -> None:
             return
 
 
-def _start_once(num_cpus: int, object_store_bytes: int, *, log_to_driver: bool) -> None:
+def _start_once(
+    num_cpus: int, object_store_bytes: int, folder: Path | None, *, log_to_driver: bool
+) -> None:
     import ray
 
     with _workers_import_this_package():
@@ -138,6 +143,7 @@ def _start_once(num_cpus: int, object_store_bytes: int, *, log_to_driver: bool) 
             object_store_memory=object_store_bytes,
             logging_level=logging.ERROR,
             log_to_driver=log_to_driver,
+            _temp_dir=str(folder) if folder else None,
         )
 
 
