@@ -15,6 +15,12 @@ FILES = {"data/a": b"a" * 100, "data/b": b"b" * 5000, "data/c": bytes(range(256)
 CONTENT = FILES | {"state": b"%d" % NUM_STEPS}
 
 
+def run(uri: str) -> None:
+    """Write, or go on with it, and read."""
+    write_run(uri)
+    read_run(uri)
+
+
 def write_run(uri: str) -> None:
     """Go on where an earlier call stopped, to the published model."""
     config = JobConfig(output=uri, on_existing="resume")

@@ -1,7 +1,8 @@
 """Faults between a job and the real S3 server: it completes, or stops with one clear line.
 
 Either way nothing bad is published, no wrong byte is loaded, and the same command run again
-completes. Here each kind of fault strikes at every eighth call; `tests/proofs` strikes at each.
+completes. Here each kind of fault strikes at every eighth call, in `tests/proofs/test_call_sweep.py`
+at each.
 """
 
 from __future__ import annotations
@@ -11,16 +12,11 @@ import uuid
 
 import pytest
 from tests.helpers.fault_proxy import ONE_SHOT, Fault, FaultKind, FaultProxy
-from tests.helpers.small_run import check_published, read_run, write_run
+from tests.helpers.small_run import check_published, read_run, run
 
 from darkroom.errors import StorageAccessError
 
 STRIDE = 8
-
-
-def run(uri: str) -> None:
-    write_run(uri)
-    read_run(uri)
 
 
 @pytest.fixture
