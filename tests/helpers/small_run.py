@@ -57,8 +57,15 @@ def check_published(uri: str) -> None:
 
 
 def _publish(uri: str, kind: str, files: Mapping[str, bytes]) -> Artifact:
+    """One file by itself, several as a folder: by both ways of writing."""
     config = JobConfig(output=uri, on_existing="resume")
     with open_output(uri, kind=kind, config=config) as output:
         if output.completed is not None:
             return output.completed
-        return output.publish([output.writer.write_bytes(*item) for item in files.items()])
+        if len(files) == 1:
+            return output.publish([output.writer.write_bytes(*item) for item in files.items()])
+        with tempfile.TemporaryDirectory() as name:
+            for path, data in files.items():
+                (Path(name) / path).parent.mkdir(exist_ok=True)
+                (Path(name) / path).write_bytes(data)
+            return output.publish(output.writer.write_tree(name))

@@ -1,8 +1,8 @@
 """Faults between a job and the real S3 server: it completes, or stops with one clear line.
 
 Either way nothing bad is published, no wrong byte is loaded, and the same command run again
-completes. Here each kind of fault strikes at every eighth call, in `tests/proofs/test_call_sweep.py`
-at each.
+completes. Here each kind of fault strikes at every eighth call, in `proofs/test_call_sweep.py` at
+each.
 """
 
 from __future__ import annotations
