@@ -161,7 +161,7 @@ def test_ray_kills_an_actor_for_its_memory(
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "struck").exists()
-    assert int(ended.stdout.splitlines()[-1]) > 0
+    assert "OOM kill reason" in (tmp_path / "raylet.out").read_text()
     artifact = open_artifact(bucket_uri)
     assert [entry.sha256 for entry in parts(artifact)] == [e.sha256 for e in parts(undisturbed)]
 
