@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from tests.helpers.fault_proxy import ONE_SHOT, Fault, FaultKind, FaultProxy
 from tests.helpers.small_run import check_published, read_run, run
 
-from darkroom.errors import StorageAccessError
+from darkroom.errors import StorageAccessError, StorageError
+from darkroom.storage import open_store, s3_client
 
 STRIDE = 8
 
@@ -79,6 +81,28 @@ def test_an_outage_is_sat_out(bucket_uri: str, fault_proxy: FaultProxy, num_call
         assert fault_proxy.num_calls > num_calls
     thread.join()
     assert not failures
+
+
+@pytest.mark.parametrize("outage_seconds", [60.0, 1.0])
+def test_botocore_giving_up_ends_no_wait(
+    outage_seconds: float, bucket_uri: str, fault_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two attempts it gives up within a second, as it does when its quota is used up."""
+    monkeypatch.setattr(s3_client, "PATIENT_ATTEMPTS", 2)
+    monkeypatch.setattr(s3_client, "OUTAGE_PAUSE_SECONDS", (0.1, 0.2))
+    monkeypatch.setattr(s3_client, "OUTAGE_SECONDS", outage_seconds)
+    store = open_store(bucket_uri)
+    store.put("object", b"whole")
+    with ThreadPoolExecutor() as pool:
+        with fault_proxy.outage():
+            answers = [pool.submit(store.get, "object") for _ in range(4)]
+            wait(answers, timeout=4)
+        for answer in answers:
+            if outage_seconds < 4:
+                with pytest.raises(StorageError, match="run the same command again"):
+                    answer.result()
+            else:
+                assert answer.result() == b"whole"
 
 
 def test_a_trickle_is_waited_for(bucket_uri: str, fault_proxy: FaultProxy, num_calls: int) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import random
 import threading
+import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -32,7 +34,10 @@ FIRST_READ_TIMEOUT_SECONDS = 20
 BRISK_ATTEMPTS = 2
 FIRST_ATTEMPTS = 4
 PATIENT_ATTEMPTS = 10
-"""With botocore's waits between them these take about 1 s, 5 s and 60 s to give up."""
+"""With botocore's waits between them, drawn at random, about 1 s, 5 s and 60 s to give up."""
+OUTAGE_SECONDS = 150
+"""How long a server that has answered before may refuse connections."""
+OUTAGE_PAUSE_SECONDS = (2.0, 5.0)
 
 DAMAGED_ON_THE_WAY = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"})
 """The server's checksums do not fit what it received, and it has kept nothing."""
@@ -157,6 +162,9 @@ class _ClientFactory:
         client.meta.events.register("before-call.s3", _refuse_redirect)
         damaged: Any = _send_damaged_again  # its types know no handlers that answer
         client.meta.events.register("needs-retry.s3", damaged)
+        if attempts == PATIENT_ATTEMPTS:
+            unreachable: Any = _sit_out_an_outage
+            client.meta.events.register("needs-retry.s3", unreachable)
         return client
 
     def lane(self, client: S3Client) -> Lane | None:
@@ -219,6 +227,28 @@ def _send_damaged_again(response: Any, attempts: int, **_: Any) -> int | None:
     parsed = response[1] if response else {}
     damaged = parsed.get("Error", {}).get("Code") in DAMAGED_ON_THE_WAY
     return 0 if damaged and attempts < FIRST_ATTEMPTS else None
+
+
+def _sit_out_an_outage(
+    caught_exception: Any, request_dict: dict[str, Any], **_: Any
+) -> float | None:
+    """Seconds to wait before a retry where botocore would give up.
+
+    Its own waits are drawn at random, and all threads share one quota of retries, so it may give
+    up within seconds.
+    """
+    from botocore import exceptions as boto
+
+    now = time.monotonic()
+    since = request_dict["context"].setdefault("darkroom_first_attempt", now)
+    unreachable = (
+        boto.EndpointConnectionError,
+        boto.ConnectTimeoutError,
+        boto.ConnectionClosedError,
+    )
+    if not isinstance(caught_exception, unreachable) or now - since > OUTAGE_SECONDS:
+        return None
+    return random.uniform(*OUTAGE_PAUSE_SECONDS)
 
 
 def _refused(error: Exception) -> DarkroomError:
