@@ -342,4 +342,4 @@ def test_disk_full(trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             outcome = trial.run()
     finally:
         subprocess.run(["umount", str(small)], check=True)
-    trial.judge("disk full", outcome, completes=False)
+    trial.judge("disk full", outcome, completes=False, says="TMPDIR")

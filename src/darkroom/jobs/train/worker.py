@@ -34,6 +34,7 @@ from darkroom.jobs.training.checkpoint import (
     RunAddress,
     resolve_checkpoint,
 )
+from darkroom.jobs.training.full_disk import naming_a_full_disk
 from darkroom.jobs.training.ledger import Stopwatch
 from darkroom.jobs.training.metrics_log import METRICS_FILE, MetricsLog
 from darkroom.jobs.training.monitor import Heartbeat
@@ -68,6 +69,7 @@ def train_worker(settings: dict[str, WorkerSettings]) -> dict[str, Any]:
     _prepare_torch(config)
     with ExitStack() as stack:
         heartbeat = stack.enter_context(Heartbeat(worker.monitor, context.get_world_rank()))
+        stack.enter_context(naming_a_full_disk())
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="darkroom-")))
         return asdict(_fit(config, worker.address, heartbeat, directory))
 

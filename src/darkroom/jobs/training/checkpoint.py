@@ -98,8 +98,12 @@ class CheckpointPublisher:
         if self.fenced:
             return
         directory = Path(tempfile.mkdtemp(prefix="darkroom-checkpoint-"))
-        write_state(directory / STATE_FILE)
-        (directory / METRICS_FILE).write_bytes(log.to_bytes())
+        try:
+            write_state(directory / STATE_FILE)
+            (directory / METRICS_FILE).write_bytes(log.to_bytes())
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
         rows = MetricsLog(list(log.rows))
         self._pending = self._executor.submit(self._publish, directory, rows, info)
         if not self._asynchronous:
