@@ -14,7 +14,7 @@ import pytest
 import ray
 
 from darkroom.errors import ConfigError, DarkroomError
-from darkroom.jobs.sample.pool import ordered_results
+from darkroom.jobs.sample.pool import QUEUE_PER_ACTOR, ordered_results
 
 
 def pool(folder: Path, num_actors: int, *, max_restarts: int = 2) -> list[Any]:
@@ -76,15 +76,18 @@ def test_results_come_in_order_and_few_wait_for_a_slow_one(ray_local: None, tmp_
     assert all(times_done(tmp_path, task) == 1 for task in range(60))
 
 
-def test_a_dead_actor_is_replaced_and_only_its_task_is_done_again(
+def test_a_dead_actor_is_replaced_and_only_its_tasks_are_done_again(
     ray_local: None, tmp_path: Path
 ) -> None:
     (tmp_path / "kill-5").write_text("once")
     results = list(ordered_results(pool(tmp_path, 2), "work", range(12)))
     assert results == [task * 10 for task in range(12)]
-    assert [times_done(tmp_path, task) for task in range(12)] == [
-        2 if task == 5 else 1 for task in range(12)
-    ]
+    times = {task: times_done(tmp_path, task) for task in range(12)}
+    again = {task for task, count in times.items() if count != 1}
+    # Task 5, and perhaps the one before it, whose result had not left the actor yet.
+    assert 5 in again
+    assert len(again) <= QUEUE_PER_ACTOR
+    assert all(times[task] == 2 for task in again)
 
 
 def test_an_actor_that_keeps_dying_ends_the_run_with_a_remedy(

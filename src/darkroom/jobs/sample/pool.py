@@ -1,7 +1,7 @@
 """Work shared out over restartable Ray actors: bounded queues, ordered results.
 
 Ray itself replaces a dead actor and tries its tasks again, so a killed actor costs its own
-batch and nothing else. What a task does must therefore give the same result when done twice;
+batches in flight and nothing else. What a task does must therefore give the same result when done twice;
 here every picture is a function of its seed.
 """
 
@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from darkroom.errors import DarkroomError
 
-_QUEUE_PER_ACTOR = 2
+QUEUE_PER_ACTOR = 2
 """Tasks in flight per actor: one that runs, and one so that the next need not wait for us."""
 
 
@@ -28,11 +28,11 @@ def ordered_results(actors: Sequence[Any], method: str, tasks: Iterable[Any]) ->
     """
     upcoming = enumerate(tasks)
     in_flight: dict[ray.ObjectRef[Any], tuple[int, Any]] = {}
-    idle = [actor for _ in range(_QUEUE_PER_ACTOR) for actor in actors]
+    idle = [actor for _ in range(QUEUE_PER_ACTOR) for actor in actors]
     waiting: dict[int, Any] = {}
     next_index = 0
     while True:
-        while idle and len(waiting) <= len(actors) * _QUEUE_PER_ACTOR:
+        while idle and len(waiting) <= len(actors) * QUEUE_PER_ACTOR:
             index, task = next(upcoming, (-1, None))
             if index < 0:
                 break
