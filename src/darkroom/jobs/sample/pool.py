@@ -1,8 +1,8 @@
 """Work shared out over restartable Ray actors: bounded queues, ordered results.
 
 Ray itself replaces a dead actor and tries its tasks again, so a killed actor costs its own
-batches in flight and nothing else. What a task does must therefore give the same result when done twice;
-here every picture is a function of its seed.
+batches in flight and nothing else. What a task does must therefore give the same result when
+done twice; here every picture is a function of its seed.
 """
 
 from __future__ import annotations
