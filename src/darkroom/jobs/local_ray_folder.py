@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from darkroom.jobs.environment import environment_variable
+
 PREFIX = "darkroom-ray-"
 _LONGEST_PARENT = 20
 """The path of a Unix socket must fit into 107 bytes; Ray needs 64 of them, this folder 22."""
@@ -44,7 +46,7 @@ def local_ray_folder() -> Iterator[Path | None]:
             own = ray_folder if fits else stack.enter_context(own_folder(temporary))
         files = own / "tmp"
         files.mkdir()
-        stack.enter_context(_temporary_files_in(files))
+        stack.enter_context(environment_variable("TMPDIR", str(files)))
         yield ray_folder
 
 
@@ -97,16 +99,3 @@ def _remove(folder: Path) -> None:
         if not folder.exists():
             return
         time.sleep(_PAUSE_SECONDS)
-
-
-@contextmanager
-def _temporary_files_in(folder: Path) -> Iterator[None]:
-    before = os.environ.get("TMPDIR")
-    os.environ["TMPDIR"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop("TMPDIR", None)
-        else:
-            os.environ["TMPDIR"] = before

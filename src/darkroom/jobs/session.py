@@ -16,12 +16,13 @@ import socket
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 from darkroom.errors import ConfigError, DarkroomError
+from darkroom.jobs.environment import environment_variable
 from darkroom.jobs.local_ray_folder import local_ray_folder
 
 MIN_NUM_CPUS = 4
@@ -201,17 +202,9 @@ def _set_local_auth() -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-@contextmanager
-def _workers_import_this_package() -> Iterator[None]:
+def _workers_import_this_package() -> AbstractContextManager[None]:
     """Let worker processes import the same darkroom, installed or not."""
     root = str(Path(__file__).resolve().parents[2])
     before = os.environ.get("PYTHONPATH")
     parts = [root, *(before.split(os.pathsep) if before else [])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(parts))
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop("PYTHONPATH", None)
-        else:
-            os.environ["PYTHONPATH"] = before
+    return environment_variable("PYTHONPATH", os.pathsep.join(dict.fromkeys(parts)))
