@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.classify_jobs import SMALL_SETTINGS, Job
-from benchmarks.interleaved import Ratio, Report, measure
+from benchmarks.interleaved import Report, measure
 from benchmarks.photographs import photographs
 
 from darkroom.classifiers.names import describe_classifier
@@ -103,15 +103,10 @@ def resumed(root: Path, report: Report, *, num_rounds: int, count: int) -> None:
         return _seconds(config)
 
     timings = measure({"start-up": nothing, "whole": whole, "rest": rest}, num_rounds=num_rounds)
-    ratios = [
-        (rest_s - start_s) / max(share * (whole_s - start_s), 1e-9)
-        for start_s, whole_s, rest_s in zip(
-            timings.seconds["start-up"], timings.seconds["whole"], timings.seconds["rest"],
-            strict=True,
-        )
-    ]  # fmt: skip
+    work = timings.beyond(whole="start-up", rest="start-up")
+    ideal = work.scaled("whole", [share] * num_rounds)
     report.details["resumed"] = {"seconds": timings.seconds, "pictures": count, "share": share}
-    report.add("resumed: time / ideal, beyond start-up", Ratio.of(ratios), at_most=1.3)
+    report.add("resumed: time / ideal, beyond start-up", ideal.ratio("rest", "whole"), at_most=1.3)
 
 
 def _seconds(config: ClassifyConfig) -> float:

@@ -44,6 +44,20 @@ class Timings:
         pairs = zip(self.seconds[numerator], self.seconds[denominator], strict=True)
         return Ratio.of([above / below for above, below in pairs])
 
+    def beyond(self, **start_up: str) -> Timings:
+        """These arms' seconds beyond those of the arm named for each as its start-up."""
+        return Timings(
+            {
+                name: [s - t for s, t in zip(self.seconds[name], self.seconds[begin], strict=True)]
+                for name, begin in start_up.items()
+            }
+        )
+
+    def scaled(self, name: str, factors: Sequence[float]) -> Timings:
+        """One arm's seconds times a factor of each round."""
+        scaled = [s * factor for s, factor in zip(self.seconds[name], factors, strict=True)]
+        return Timings({**self.seconds, name: scaled})
+
     @classmethod
     def joined(cls, parts: Sequence[Timings]) -> Timings:
         """The rounds of several measurements of the same arms, one after the other."""

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.decode_loop import DecodeLoop, decode_files
-from benchmarks.interleaved import Ratio, Report, arguments, measure
+from benchmarks.interleaved import Report, Timings, arguments, measure
 from benchmarks.photographs import photographs
 
 from darkroom.config import build_config
@@ -146,11 +146,9 @@ def main() -> None:
         "seconds": timings.seconds,
         "processor_milliseconds_for_a_picture": split,
     }
-    beyond = [
-        decoding / (whole - start_up)
-        for decoding, whole, start_up in zip(*timings.seconds.values(), strict=True)
-    ]
-    report.add("prepare: pictures a second / decoding's", Ratio.of(beyond), at_least=AT_LEAST)
+    work = Timings({**timings.seconds, **timings.beyond(prepare="start-up").seconds})
+    ratio = work.ratio("decoding", "prepare")
+    report.add("prepare: pictures a second / decoding's", ratio, at_least=AT_LEAST)
     report.add("the same, each job's start-up left in", timings.ratio("decoding", "prepare"))
     print(report.write())
 

@@ -16,9 +16,10 @@ steps on both sides.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from benchmarks.digits_run import Digits, prepared_digits
-from benchmarks.interleaved import Ratio, Report, arguments, measure
+from benchmarks.interleaved import Ratio, Report, Timings, arguments, measure
 from tests.helpers.training import pointer_of, started, wait_for_step
 
 from darkroom.jobs.train.config import TrainConfig
@@ -28,9 +29,10 @@ NUM_STEPS, QUICK_STEPS = 800, 100
 CHECKPOINTS = 8
 
 
-def ratio_to_ideal(*, resumed: float, whole: float, start_up: float, share: float) -> float:
+def ratio_to_ideal(timings: Timings, shares: Sequence[float]) -> Ratio:
     """Seconds beyond start-up over what the remaining share of a whole run takes."""
-    return (resumed - start_up) / (share * (whole - start_up))
+    work = timings.beyond(whole="start-up", resumed="start-up")
+    return work.scaled("whole", shares).ratio("resumed", "whole")
 
 
 class Runs:
@@ -86,16 +88,10 @@ def main() -> None:
         timings = measure(arms, num_rounds=given.rounds, num_warmups=0)
     # A round's two turns: forward and backward.
     shares = [(a + b) / 2 for a, b in zip(runs.shares[::2], runs.shares[1::2], strict=True)]
-    ratios = [
-        ratio_to_ideal(resumed=resumed, whole=whole, start_up=start_up, share=share)
-        for resumed, whole, start_up, share in zip(
-            *(timings.seconds[name] for name in ("resumed", "whole", "start-up")),
-            shares,
-            strict=True,
-        )
-    ]
     report.details = {"steps": num_steps, "seconds": timings.seconds, "remaining_shares": shares}
-    report.add("train: resumed / ideal, beyond start-up", Ratio.of(ratios), at_most=AT_MOST)
+    report.add(
+        "train: resumed / ideal, beyond start-up", ratio_to_ideal(timings, shares), at_most=AT_MOST
+    )
     print(report.write())
 
 

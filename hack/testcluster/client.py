@@ -150,3 +150,9 @@ def rayjob_end(namespace: Kubectl, name: str, *, seconds: float) -> dict[str, An
         f"end of RayJob {name}", end, seconds=seconds, explain=namespace.explain
     )
     return ended
+
+
+def rayjob_succeeds(namespace: Kubectl, name: str, *, seconds: float) -> None:
+    """Waits until a RayJob is over; fails with what its namespace shows unless it succeeded."""
+    status = rayjob_end(namespace, name, seconds=seconds)
+    assert status["jobStatus"] == "SUCCEEDED", f"{name}: {status}\n{namespace.explain()}"

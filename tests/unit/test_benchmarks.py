@@ -61,8 +61,11 @@ def test_the_log_s_rates_become_seconds_of_a_step() -> None:
 
 
 def test_an_ideal_resume_has_the_ratio_one() -> None:
-    assert ratio_to_ideal(resumed=25, whole=35, start_up=15, share=0.5) == 1
-    assert ratio_to_ideal(resumed=27, whole=35, start_up=15, share=0.5) == pytest.approx(1.2)
+    runs = {"whole": [35.0, 45.0], "start-up": [15.0, 25.0]}
+    ideal = Timings({**runs, "resumed": [25.0, 30.0]})
+    assert ratio_to_ideal(ideal, [0.5, 0.25]).median == 1
+    slower = Timings({**runs, "resumed": [27.0, 31.0]})
+    assert ratio_to_ideal(slower, [0.5, 0.25]).median == pytest.approx(1.2)
 
 
 @pytest.mark.parametrize(
