@@ -46,7 +46,7 @@ format: setup ## Rewrite the code in the project's format
 	$(BIN)/ruff format
 
 # make bench BENCHMARKS=storage ARGS=--quick; docs/benchmarks.md tells of each.
-BENCHMARKS ?= train resume storage publishing prepare classify generate_overlap
+BENCHMARKS ?= train resume ingest storage publishing prepare classify generate_overlap
 bench: setup ## Measure ratios on this machine, interleaved (JSON in build/benchmarks/, and tables)
 	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name $(ARGS); done
 

@@ -1,36 +1,31 @@
 """Where `data.ingest: ray_data` begins to pay: both ingests on the same JPEGs, by their size.
 
-    python benchmarks/ingest.py --output ingest.json
+    python -m benchmarks.ingest [--rounds 7] [--quick]
 
 The exact stream decodes in one thread beside each trainer, so a worker that trains on more
 images per second than one core decodes must wait. Ray Data decodes on any number of cores, but
 every image costs more: it passes through the object store and is shuffled in a buffer. Both are
-measured in CPU time per image, which other load on the machine changes little, in turns (exact,
-ray, ray, exact), in one process and one Ray.
+measured in CPU time per image, which other load on the machine changes little, in one process and
+one Ray. The details hold the images that one core decodes in a second: where waiting begins.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
-import os
 import statistics
 import tempfile
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+from benchmarks.interleaved import Report, arguments, measure
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from darkroom.config import JobConfig
-from darkroom.jobs.capacity import most_cpus
 from darkroom.jobs.session import ray_session
 from darkroom.jobs.training.config import WorkersConfig
 from darkroom.jobs.training.ledger import Stopwatch
@@ -43,7 +38,7 @@ from darkroom.storage import Artifact, open_output
 BATCH = 32
 ROW_GROUP = 64
 NUM_IMAGES = {32: 4096, 128: 1536, 256: 768}
-TURNS = ("exact", "ray_data", "ray_data", "exact")
+QUICK_SHARE = 4
 
 
 def publish_photographs(uri: Path, size: int, count: int) -> Artifact:
@@ -83,72 +78,63 @@ def cpu_seconds() -> float:
     return total
 
 
-def drain(batches: Iterable[Batch]) -> dict[str, float]:
-    """Take everything; images, CPU seconds and wall seconds."""
-    cpu, wall = cpu_seconds(), time.perf_counter()
-    images = sum(len(batch["image"]) for batch in batches)
-    return {
-        "images": images,
-        "cpu_seconds": cpu_seconds() - cpu,
-        "wall_seconds": time.perf_counter() - wall,
-    }
+def per_image(batches: Iterable[Batch]) -> float:
+    """CPU seconds for an image when everything is taken."""
+    before = cpu_seconds()
+    count = sum(len(batch["image"]) for batch in batches)
+    return (cpu_seconds() - before) / count
 
 
-def exact(dataset: Artifact, shape: ImageShape, count: int) -> BatchStream:
+def exact_epochs(dataset: Artifact, shape: ImageShape, count: int) -> Callable[[], BatchStream]:
+    """Epochs of the exact stream, decoded anew each time."""
     groups = row_groups(dataset, "train")
     plan = DataPlan(groups, seed=0, shuffle_window=16, batching=Batching(BATCH))
     rows = ImageRows(dataset, plan, shape, cache_bytes=0)
-    return BatchStream(rows, plan, num_micro_steps=count // BATCH)
+    return lambda: BatchStream(rows, plan, num_micro_steps=count // BATCH)
 
 
-def measure(size: int, folder: Path, rounds: int) -> dict[str, Any]:
-    """Both ingests at one image size."""
-    count = NUM_IMAGES[size]
-    dataset = publish_photographs(folder / str(size), size, count)
-    shape = ImageShape(size, size, 3)
+def ray_data_epochs(
+    dataset: Artifact, shape: ImageShape, count: int
+) -> Callable[[], RayDataStream]:
+    """Epochs through Ray Data, decoded anew each time."""
     decoded = decoded_dataset(dataset, shape, limit=None, workers=WorkersConfig())
     (shard,) = decoded.streaming_split(1, equal=True)
+    return lambda: RayDataStream(
+        shard, seed=0, batch_size=BATCH, batches_per_epoch=count // BATCH,
+        num_micro_steps=count // BATCH, stopwatch=Stopwatch(),
+    )  # fmt: skip
 
-    def epoch() -> RayDataStream:
-        return RayDataStream(
-            shard, seed=0, batch_size=BATCH, batches_per_epoch=count // BATCH,
-            num_micro_steps=count // BATCH, stopwatch=Stopwatch(),
-        )  # fmt: skip
 
-    drain(epoch())  # starts Ray's processes
-    found: dict[str, list[dict[str, float]]] = {"exact": [], "ray_data": []}
-    for name in TURNS * rounds:
-        found[name].append(drain(exact(dataset, shape, count) if name == "exact" else epoch()))
-    result: dict[str, Any] = {"size": size, "images": count, "runs": found}
-    for name, runs in found.items():
-        per_image = [run["cpu_seconds"] / run["images"] for run in runs]
-        result[name] = {
-            "cpu_ms_per_image": 1000 * statistics.median(per_image),
-            "cpu_ms_range": [1000 * min(per_image), 1000 * max(per_image)],
-            "images_per_core_second": 1 / statistics.median(per_image),
-            "images_per_second": statistics.median(
-                [run["images"] / run["wall_seconds"] for run in runs]
-            ),
-        }
-    return result
+def compare(size: int, count: int, folder: Path, report: Report, *, num_rounds: int) -> None:
+    """Both ingests at one image size, into the report."""
+    dataset = publish_photographs(folder / str(size), size, count)
+    shape = ImageShape(size, size, 3)
+    exact = exact_epochs(dataset, shape, count)
+    ray_data = ray_data_epochs(dataset, shape, count)
+    timings = measure(
+        {"exact": lambda: per_image(exact()), "ray_data": lambda: per_image(ray_data())},
+        num_rounds=num_rounds,
+    )
+    report.add(
+        f"CPU time of an image, {size} px: ray_data / exact", timings.ratio("ray_data", "exact")
+    )
+    report.details[f"{size} px"] = {
+        "images": count,
+        "cpu_seconds": timings.seconds,
+        "images_per_core_second": {
+            name: 1 / statistics.median(seconds) for name, seconds in timings.seconds.items()
+        },
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=2, help="turns of four runs per size")
-    parser.add_argument("--output", type=Path, help="where the JSON goes")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, ray_session():
-        results = [measure(size, Path(folder), arguments.rounds) for size in NUM_IMAGES]
-        cpus = most_cpus()
-    report = {"cores": os.cpu_count(), "ray_cpus": cpus, "load": os.getloadavg(), "sizes": results}
-    if arguments.output:
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
-    print("| JPEG | exact, images/s of one core | Ray Data, images/s per core | cost |")
-    print("|---|--:|--:|--:|")
-    for result in results:
-        one, other = (result[name]["images_per_core_second"] for name in ("exact", "ray_data"))
-        print(f"| {result['size']} | {one:,.0f} | {other:,.0f} | {one / other:.2f} |")
+    given = arguments(__doc__).parse_args()
+    report = Report("ingest")
+    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder, ray_session():
+        for size, count in NUM_IMAGES.items():
+            taken = count // QUICK_SHARE if given.quick else count
+            compare(size, taken, Path(folder), report, num_rounds=given.rounds)
+    print(report.write())
 
 
 if __name__ == "__main__":

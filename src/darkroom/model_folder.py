@@ -7,7 +7,6 @@ verified file by file. A hub is asked only for an id that is no path, and pinned
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from darkroom.errors import ConfigError, DarkroomError, ObjectNotFoundError
 from darkroom.storage import Parent, Uri, open_artifact, open_store, parse_uri
 from darkroom.storage.artifact import digest_of
 from darkroom.storage.store import ObjectInfo, for_each
+from darkroom.temporary import temporary_folder
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 _WEIGHTS = (".safetensors", ".gguf", ".bin")
@@ -78,9 +78,9 @@ class ModelFolder:
         elif self.uri.scheme == "file" and not self.published:
             yield str(self.uri.path), {"local_files_only": True}
         else:
-            with tempfile.TemporaryDirectory(prefix="darkroom-model-") as folder:
-                self._download(self.uri, Path(folder))
-                yield folder, {"local_files_only": True}
+            with temporary_folder("darkroom-model-") as folder:
+                self._download(self.uri, folder)
+                yield str(folder), {"local_files_only": True}
 
     def _download(self, uri: Uri, folder: Path) -> None:
         if self.published:

@@ -6,7 +6,6 @@ schedule and sampler go with it is the caller's business: only the plain values 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 
 from darkroom.errors import DataError
 from darkroom.storage import Artifact
+from darkroom.temporary import temporary_folder
 
 UNET_FOLDER = "model/unet/"
 
@@ -78,7 +78,7 @@ def load_unet(artifact: Artifact, device: torch.device | str = "cpu") -> UNet2DM
 
     Errors: DataError where the weights do not load, or hold NaN or infinite values.
     """
-    with tempfile.TemporaryDirectory(prefix="darkroom-model-") as folder:
+    with temporary_folder("darkroom-model-") as folder:
         artifact.download(folder, prefix=UNET_FOLDER)
         try:
             unet = UNet2DModel.from_pretrained(

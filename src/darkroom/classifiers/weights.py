@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from darkroom.classifiers.names import Classifier
 from darkroom.errors import ConfigError, DataError, IntegrityError, ObjectNotFoundError
 from darkroom.storage import ObjectStore, Uri, open_store, parse_uri
 from darkroom.storage.artifact import digest_of
+from darkroom.temporary import temporary_folder
 
 RANDOM = "random"
 HUB = "hub"
@@ -164,8 +164,8 @@ def _file(source: str) -> tuple[ObjectStore, str]:
 
 def _read_state(weights: Weights) -> Mapping[str, Any]:
     store, key = _file(weights.source)
-    with tempfile.TemporaryDirectory(prefix="darkroom-weights-") as folder:
-        path = Path(folder, "weights")
+    with temporary_folder("darkroom-weights-") as folder:
+        path = folder / "weights"
         found = store.download(key, path)
         if found != weights.digest:
             raise IntegrityError(f"{weights.source} has changed since the job began; run it again")

@@ -7,10 +7,8 @@ Parquet pages carry checksums, which ranged readers verify.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
@@ -21,6 +19,7 @@ from darkroom.jobs.prepare.config import Split
 from darkroom.jobs.prepare.rows import DATASET_SCHEMA, DEAD_SCHEMA
 from darkroom.jobs.prepare.source import DeadLetter
 from darkroom.storage import FileEntry, PartWriter
+from darkroom.temporary import temporary_folder
 
 MB = 1_000_000
 
@@ -131,8 +130,8 @@ def write_parquet(
     metadata: dict[str, Any] | None = None,
 ) -> FileEntry:
     """Upload `table` as the Parquet file `name` with the given row groups."""
-    with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
-        path = Path(folder, "part.parquet")
+    with temporary_folder() as folder:
+        path = folder / "part.parquet"
         with pq.ParquetWriter(path, table.schema, **_options(table.schema)) as parquet:
             start = 0
             for count in row_groups:

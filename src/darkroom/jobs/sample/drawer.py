@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -32,6 +30,7 @@ from darkroom.jobs.sample.plan import PlannedImage
 from darkroom.models import ModelInfo, load_unet, read_model_info
 from darkroom.report.sheet import as_picture, grey_levels, png_bytes
 from darkroom.storage import FileEntry, PartWriter, open_artifact
+from darkroom.temporary import temporary_folder
 
 
 @dataclass(frozen=True)
@@ -144,12 +143,12 @@ class Drawer:
 
     def _write(self, images: Sequence[PlannedImage], pngs: Sequence[bytes]) -> dict[str, FileEntry]:
         """Upload all at once; file entries by logical name."""
-        with TemporaryDirectory(prefix="darkroom-sample-") as folder:
+        with temporary_folder("darkroom-sample-") as folder:
             for image, png in zip(images, pngs, strict=True):
-                path = Path(folder) / image.file_name
+                path = folder / image.file_name
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(png)
-            return {entry.name: entry for entry in self._writer.write_tree(Path(folder))}
+            return {entry.name: entry for entry in self._writer.write_tree(folder)}
 
 
 def choose_device(config: SampleConfig) -> torch.device:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
@@ -26,6 +24,7 @@ from darkroom.jobs.sample.table import SampleTable
 from darkroom.jobs.session import ray_session
 from darkroom.models import ModelInfo, read_model_info
 from darkroom.storage import Artifact, FileEntry, Output, open_artifact, open_output
+from darkroom.temporary import temporary_folder
 
 
 def run(config: SampleConfig) -> dict[str, Any]:
@@ -76,8 +75,8 @@ def _draw(
     started = time.monotonic()
     files: list[FileEntry] = []
     album = Album()
-    with TemporaryDirectory(prefix="darkroom-samples-") as folder:
-        path = Path(folder) / "samples.parquet"
+    with temporary_folder("darkroom-samples-") as folder:
+        path = folder / "samples.parquet"
         with SampleTable(path, config) as table, progress(len(plan), "sample", "img") as bar:
             for images in _drawn(config, info, plan, output):
                 table.add(images)

@@ -7,7 +7,6 @@ off ends without starting Ray again. The weights are the EMA's.
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from darkroom.jobs.training.checkpoint import STATE_FILE
 from darkroom.jobs.training.ledger import Ledger
 from darkroom.jobs.training.metrics_log import METRICS_FILE, MetricsLog
 from darkroom.storage import Artifact, Output
+from darkroom.temporary import temporary_folder
 
 MODEL_PREFIX = "model"
 _PIPELINE = {
@@ -48,8 +48,7 @@ def export_model(
 
     The ledger is closed here: its last second is the one in which the manifest is made.
     """
-    with tempfile.TemporaryDirectory(prefix="darkroom-export-") as name:
-        directory = Path(name)
+    with temporary_folder("darkroom-export-") as directory:
         checkpoint.download(directory / "checkpoint")
         state = torch.load(
             directory / "checkpoint" / STATE_FILE, map_location="cpu", weights_only=True

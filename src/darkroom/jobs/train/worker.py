@@ -7,7 +7,6 @@ none (docs/decisions/0005). Rank 0 decides which one it is and tells the others.
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -34,7 +33,6 @@ from darkroom.jobs.training.checkpoint import (
     RunAddress,
     resolve_checkpoint,
 )
-from darkroom.jobs.training.full_disk import naming_a_full_disk
 from darkroom.jobs.training.ledger import Stopwatch
 from darkroom.jobs.training.metrics_log import METRICS_FILE, MetricsLog
 from darkroom.jobs.training.monitor import Heartbeat
@@ -44,6 +42,7 @@ from darkroom.jobs.training.stream import BatchStream, ImageRows, row_groups
 from darkroom.jobs.training.training_stream import TrainingStream
 from darkroom.jobs.training.validation import Validation
 from darkroom.storage import Artifact, open_artifact
+from darkroom.temporary import temporary_folder
 
 _MEGABYTE = 1024**2
 # find_unused_parameters keeps DDP from rebuilding its gradient buckets after the first
@@ -69,8 +68,7 @@ def train_worker(settings: dict[str, WorkerSettings]) -> dict[str, Any]:
     _prepare_torch(config)
     with ExitStack() as stack:
         heartbeat = stack.enter_context(Heartbeat(worker.monitor, context.get_world_rank()))
-        stack.enter_context(naming_a_full_disk())
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="darkroom-")))
+        directory = stack.enter_context(temporary_folder())
         return asdict(_fit(config, worker.address, heartbeat, directory))
 
 

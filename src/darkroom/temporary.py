@@ -1,0 +1,42 @@
+"""Folders for what is on its way to or from a store, and a clear line when their disk is full.
+
+Python, torch and TensorBoard each have words of their own for a full disk; here they become one.
+"""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from darkroom.errors import StorageError
+
+_TORCH_COULD_NOT_WRITE = "PytorchStreamWriter failed writing"
+
+
+@contextmanager
+def temporary_folder(prefix: str = "darkroom-") -> Iterator[Path]:
+    """A new folder in the temporary folder, removed at the end.
+
+    Errors: StorageError that names the temporary folder and the remedy when its disk is full.
+    """
+    temporary = Path(tempfile.gettempdir())
+    try:
+        with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+            yield Path(folder)
+    except (OSError, RuntimeError) as error:
+        if not _is_of_a_full_disk(error, temporary):
+            raise
+        raise StorageError(
+            f"{temporary}: no space is left for temporary files; free some there, or set TMPDIR to"
+            " a larger folder"
+        ) from error
+
+
+def _is_of_a_full_disk(error: OSError | RuntimeError, temporary: Path) -> bool:
+    if not isinstance(error, OSError):
+        return _TORCH_COULD_NOT_WRITE in str(error)
+    elsewhere = isinstance(error.filename, str) and temporary not in Path(error.filename).parents
+    return error.errno == errno.ENOSPC and not elsewhere
