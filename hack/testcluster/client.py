@@ -139,10 +139,13 @@ def run_pod(namespace: Kubectl, name: str, spec: dict[str, Any], *, seconds: flo
     return log
 
 
-def rayjob_end(namespace: Kubectl, name: str, *, seconds: float) -> dict[str, Any]:
-    """Waits until a RayJob is over and returns its status."""
+def rayjob_end(
+    namespace: Kubectl, name: str, *, seconds: float, meanwhile: Callable[[], object] = lambda: None
+) -> dict[str, Any]:
+    """Waits until a RayJob is over and returns its status; between looks it does `meanwhile`."""
 
     def end() -> dict[str, Any] | None:
+        meanwhile()
         status: dict[str, Any] = namespace.get("rayjob", name).get("status", {})
         return status if status.get("jobDeploymentStatus") in {"Complete", "Failed"} else None
 
@@ -152,7 +155,9 @@ def rayjob_end(namespace: Kubectl, name: str, *, seconds: float) -> dict[str, An
     return ended
 
 
-def rayjob_succeeds(namespace: Kubectl, name: str, *, seconds: float) -> None:
-    """Waits until a RayJob is over; fails with what its namespace shows unless it succeeded."""
-    status = rayjob_end(namespace, name, seconds=seconds)
+def rayjob_succeeds(
+    namespace: Kubectl, name: str, *, seconds: float, meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    """`rayjob_end` that fails with what the namespace shows unless the job succeeded."""
+    status = rayjob_end(namespace, name, seconds=seconds, meanwhile=meanwhile)
     assert status["jobStatus"] == "SUCCEEDED", f"{name}: {status}\n{namespace.explain()}"

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 import yaml
-from testcluster.client import Kubectl, rayjob_succeeds, wait_for
+from testcluster.client import Kubectl, rayjob_succeeds
 from tests.helpers.release import CHART, NAME, Release
 from tests.helpers.training import weights_digest
 from tests.helpers.training_job import FOLDER, STEPS, Training
@@ -30,6 +32,8 @@ for url in sys.argv[1:]:
     except OSError as error:
         print("#", url, error)
 """
+SCRAPE_SECONDS = 4
+OPERATOR = "app.kubernetes.io/component=kuberay-operator"
 METRIC = re.compile(r"\b(?:ray|kuberay)_\w+")
 
 
@@ -42,19 +46,34 @@ def reachable_s3(release: Release) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a run left that nothing befell."""
+
+    weights: str
+    """Their digest."""
+    metrics: set[str]
+    """The names of all that Prometheus would have scraped while it ran."""
+
+
 @pytest.fixture(scope="module")
-def training(release: Release, reachable_s3: None) -> Training:
-    """A training run that nothing disturbs, begun; what it trains on is prepared before."""
+def undisturbed(cluster: Kubectl, release: Release, reachable_s3: None) -> Undisturbed:
+    """The run that the others are compared with; what they all train on is prepared before."""
     settings = ["verb=prepare", "recipe=digits_smoke", f"output={FOLDER}/data"]
     release.kubectl.apply_text(release.rayjob("prepare", *settings))
     rayjob_succeeds(release.kubectl, "prepare", seconds=300)
-    return Training(release, "undisturbed")
+    operators = cluster.within("kuberay-system").list("pods", OPERATOR)
+    seen: set[str] = set()
 
+    def scrape() -> None:
+        pods = [*release.pods("worker"), *operators]
+        places = [("127.0.0.1", port) for port in PORTS]
+        places += [(pod["status"]["podIP"], 8080) for pod in pods]
+        seen.update(_scraped(release, places))
+        time.sleep(SCRAPE_SECONDS)
 
-@pytest.fixture(scope="module")
-def undisturbed(training: Training) -> str:
-    """The digest of the weights that it ends with."""
-    return weights_digest(training.end())
+    model = Training(release, "undisturbed").end(meanwhile=scrape)
+    return Undisturbed(weights_digest(model), seen)
 
 
 @pytest.fixture(scope="module")
@@ -67,27 +86,12 @@ def named(release: Release) -> set[str]:
     return found - {"ray_io_cluster"}  # a label
 
 
-# The first of all: the operator tells how long a cluster took to come only of those that came in
-# its own life, and a later test takes it away.
 def test_every_metric_that_is_shown_is_scraped(
-    own_cluster: Kubectl, release: Release, named: set[str], training: Training
+    own_cluster: Kubectl, named: set[str], undisturbed: Undisturbed
 ) -> None:
     """Every metric that dashboard and alerts name is in what Prometheus would scrape."""
     assert len(named) >= 10
-    system = own_cluster.within("kuberay-system")
-    (operator,) = system.list("pods", "app.kubernetes.io/component=kuberay-operator")
-    seen: set[str] = set()
-
-    def missing() -> set[str]:
-        workers = [pod["status"]["podIP"] for pod in release.pods("worker")]
-        places = [("127.0.0.1", port) for port in PORTS]
-        places += [(address, 8080) for address in (*workers, operator["status"]["podIP"])]
-        seen.update(_scraped(release, places))
-        return named - seen
-
-    wait_for(
-        "every metric", lambda: not missing(), seconds=240, explain=lambda: str(sorted(missing()))
-    )
+    assert sorted(named - undisturbed.metrics) == []
 
 
 def _scraped(release: Release, places: list[tuple[str, int]]) -> set[str]:
@@ -97,8 +101,8 @@ def _scraped(release: Release, places: list[tuple[str, int]]) -> set[str]:
     return set(re.findall(r"^(\w+)[{ ]", text, re.MULTILINE))
 
 
-def _assert_as_if_nothing_had_happened(model: Artifact, undisturbed: str) -> None:
-    assert weights_digest(model) == undisturbed
+def _assert_as_if_nothing_had_happened(model: Artifact, undisturbed: Undisturbed) -> None:
+    assert weights_digest(model) == undisturbed.weights
     steps = model.read_table("metrics.parquet").to_pydict()["step"]
     assert steps == list(range(10, STEPS + 1, 10)), "a step is missing, or was kept twice"
     attempts = {item.key.split("/")[1] for item in model.store.list("attempts/")}
@@ -110,7 +114,7 @@ def _delete_pod(kubectl: Kubectl, pod: str) -> None:
 
 
 @pytest.mark.parametrize("node_type", ["head", "worker"])
-def test_a_lost_pod(node_type: str, release: Release, undisturbed: str) -> None:
+def test_a_lost_pod(node_type: str, release: Release, undisturbed: Undisturbed) -> None:
     run = Training(release, f"lost-{node_type}")
     run.wait_for_checkpoint()
     for pod in release.pods(node_type):
@@ -124,7 +128,7 @@ def test_a_lost_pod(node_type: str, release: Release, undisturbed: str) -> None:
     assert resumed[-1] >= saved
 
 
-def test_a_lost_operator(own_cluster: Kubectl, release: Release, undisturbed: str) -> None:
+def test_a_lost_operator(own_cluster: Kubectl, release: Release, undisturbed: Undisturbed) -> None:
     run = Training(release, "lost-operator")
     run.wait_for_checkpoint()
     system = own_cluster.within("kuberay-system")
@@ -135,7 +139,7 @@ def test_a_lost_operator(own_cluster: Kubectl, release: Release, undisturbed: st
 
 
 def test_s3_out_of_reach_for_a_minute(
-    release: Release, undisturbed: str, cut_s3: Callable[[float], None]
+    release: Release, undisturbed: Undisturbed, cut_s3: Callable[[float], None]
 ) -> None:
     run = Training(release, "lost-s3")
     run.wait_for_checkpoint()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from testcluster.client import rayjob_succeeds, wait_for
 from tests.helpers.release import BUCKET, Release
 
@@ -45,9 +47,9 @@ class Training:
         assert step < STEPS - INTERVAL, f"too late to disturb it: step {step}"
         return step
 
-    def end(self) -> Artifact:
-        """Blocks until the job has succeeded; its model."""
-        rayjob_succeeds(self.release.kubectl, self.name, seconds=400)
+    def end(self, meanwhile: Callable[[], object] = lambda: None) -> Artifact:
+        """Blocks until the job has succeeded, doing `meanwhile` again and again; its model."""
+        rayjob_succeeds(self.release.kubectl, self.name, seconds=400, meanwhile=meanwhile)
         return open_artifact(self.uri)
 
     def log(self) -> str:
