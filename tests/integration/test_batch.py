@@ -70,15 +70,20 @@ def dead(artifact: Artifact) -> list[tuple[str, str, str]]:
     return [(row["id"], row["stage"], row["reason"]) for row in table.to_pylist()]
 
 
-def interrupted(settings: SumConfig, row_id: str = "r018") -> None:
-    """A run that ends with an error at `row_id`'s piece, after others were committed."""
+def interrupted(settings: SumConfig, row_id: str = "r018") -> list[int]:
+    """A run that ends with an error at `row_id`'s piece; which others were committed before."""
     with (
         open_batch(settings, kind="sums", rows=rows(NUM_ROWS), parents=[]) as batch,
         pytest.raises(DarkroomError, match="sum failed on the 4 rows from 'r016' on"),
     ):
-        run(batch, stages(actor_trouble=Trouble("raise", row_id)))
+        # Slow, so that what went before has time to be committed.
+        run(batch, stages(actor_trouble=Trouble("raise", row_id, seconds=0.1)))
     with pytest.raises(FileNotFoundError):
         open_artifact(settings.output)
+    keys = [Path(info.key) for info in open_store(settings.output).list("attempts/")]
+    committed = [int(key.stem) for key in keys if key.parent.name == "ledger"]
+    assert committed
+    return committed
 
 
 @pytest.fixture(scope="module")
@@ -168,12 +173,12 @@ def test_ray_kills_an_actor_for_its_memory(
 
 def test_a_rerun_does_only_what_is_missing(undisturbed: Artifact, bucket_uri: str) -> None:
     settings = config(bucket_uri)
-    interrupted(settings)
+    committed = interrupted(settings)
     with open_batch(settings, kind="sums", rows=rows(NUM_ROWS), parents=[]) as batch:
-        # Without a worker for the first row: it must not be asked for again.
-        run(batch, stages(task_trouble=Trouble("raise", "r000")))
+        # A committed row must not be asked for again: it would end the run.
+        run(batch, stages(task_trouble=Trouble("raise", f"r{committed[0] * PIECE_ROWS:03d}")))
         assert batch.figures is not None
-        assert batch.figures.num_resumed >= PIECE_ROWS
+        assert batch.figures.num_resumed == len(committed) * PIECE_ROWS
         artifact = batch.publish()
     assert [e.sha256 for e in parts(artifact)] == [e.sha256 for e in parts(undisturbed)]
     assert read(artifact) == UNDISTURBED
