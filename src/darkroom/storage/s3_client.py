@@ -12,6 +12,7 @@ import os
 import random
 import threading
 import time
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -130,6 +131,17 @@ def _is_private(host: str) -> bool:
         return "." not in host or host.endswith(inside)
 
 
+def _time(value: Any) -> datetime:
+    """A time in an answer: ISO 8601 in bodies, other forms in headers."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        from botocore.utils import parse_timestamp
+
+        parsed: datetime = parse_timestamp(value)
+        return parsed
+
+
 class _ClientFactory:
     """Builds clients that differ in their patience only. Errors: StorageAccessError."""
 
@@ -141,6 +153,9 @@ class _ClientFactory:
         self._anonymous = anonymous
         self._endpoint = custom_endpoint()
         self._chain = botocore.session.Session()
+        # dateutil, which it would take, needs longer for a listing's times than all else of it.
+        parsers: Any = self._chain.get_component("response_parser_factory")
+        parsers.set_parser_defaults(timestamp_parser=_time)
         try:
             self._session = boto3.session.Session(botocore_session=self._chain)
             region = os.environ.get("AWS_REGION") or self._session.region_name

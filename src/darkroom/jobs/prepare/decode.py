@@ -53,6 +53,7 @@ NUM_KEPT_BLOCKS = 4
 _FORMATS: dict[str, ImageFormat] = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}
 _OPENERS = ("JPEG", "PNG", "WEBP")
 
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _FOREIGN = {
     b"GIF8": "GIF",
     b"BM": "BMP",
@@ -157,8 +158,11 @@ def _open(data: bytes) -> Image.Image:
     if image.format == "PNG":
         with Image.open(io.BytesIO(data), formats=_OPENERS) as again:
             again.verify()
-        if len(data) < data.rfind(b"IEND") + 8:  # verify() does not read the last checksum
+        # verify() does not read the last checksum.
+        if len(data) < data.rfind(b"IEND") + 8:
             raise _Dead("truncated", "the last chunk is cut off")
+        if _PNG_END not in data:
+            raise _Dead("corrupt", "the last chunk's checksum is wrong")
     return image
 
 
