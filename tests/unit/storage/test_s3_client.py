@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from botocore.utils import parse_timestamp
@@ -19,6 +20,6 @@ from darkroom.storage.s3_client import _time
         1700000000,
     ],
 )
-def test_a_time_is_read_as_botocore_reads_it(text: object) -> None:
+def test_a_time_is_read_as_botocore_reads_it(text: Any) -> None:
     assert _time(text) == parse_timestamp(text)
     assert _time(text).utcoffset() == datetime.now(UTC).utcoffset()
