@@ -45,16 +45,15 @@ class Timings:
         return Ratio.of([above / below for above, below in pairs])
 
     def beyond(self, **start_up: str) -> Timings:
-        """These arms' seconds beyond those of the arm named for each as its start-up."""
-        return Timings(
-            {
-                name: [s - t for s, t in zip(self.seconds[name], self.seconds[begin], strict=True)]
-                for name, begin in start_up.items()
-            }
-        )
+        """With these arms' seconds beyond those of the arm named for each as its start-up."""
+        beyond = {
+            name: [s - t for s, t in zip(self.seconds[name], self.seconds[begin], strict=True)]
+            for name, begin in start_up.items()
+        }
+        return Timings({**self.seconds, **beyond})
 
     def scaled(self, name: str, factors: Sequence[float]) -> Timings:
-        """One arm's seconds times a factor of each round."""
+        """With one arm's seconds times a factor of each round."""
         scaled = [s * factor for s, factor in zip(self.seconds[name], factors, strict=True)]
         return Timings({**self.seconds, name: scaled})
 

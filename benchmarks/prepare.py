@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.decode_loop import DecodeLoop, decode_files
-from benchmarks.interleaved import Report, Timings, arguments, measure
+from benchmarks.interleaved import Report, arguments, measure
 from benchmarks.photographs import photographs
 
 from darkroom.config import build_config
@@ -146,8 +146,7 @@ def main() -> None:
         "seconds": timings.seconds,
         "processor_milliseconds_for_a_picture": split,
     }
-    work = Timings({**timings.seconds, **timings.beyond(prepare="start-up").seconds})
-    ratio = work.ratio("decoding", "prepare")
+    ratio = timings.beyond(prepare="start-up").ratio("decoding", "prepare")
     report.add("prepare: pictures a second / decoding's", ratio, at_least=AT_LEAST)
     report.add("the same, each job's start-up left in", timings.ratio("decoding", "prepare"))
     print(report.write())

@@ -14,6 +14,7 @@ import psutil
 import pyarrow as pa
 import pytest
 from tests.helpers.batch_stages import SCHEMA, SumConfig, Trouble, rows, stages
+from tests.helpers.killing import records
 
 from darkroom.errors import (
     ConfigError,
@@ -80,8 +81,7 @@ def interrupted(settings: SumConfig, row_id: str = "r018") -> list[int]:
         run(batch, stages(actor_trouble=Trouble("raise", row_id, seconds=0.1)))
     with pytest.raises(FileNotFoundError):
         open_artifact(settings.output)
-    keys = [Path(info.key) for info in open_store(settings.output).list("attempts/")]
-    committed = [int(key.stem) for key in keys if key.parent.name == "ledger"]
+    committed = [int(Path(key).stem) for key in records(settings.output)]
     assert committed
     return committed
 
