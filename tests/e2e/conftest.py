@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 from testcluster.client import Kubectl
 from testcluster.settings import KUBECONFIG, project_version
-from tests.helpers.release import BUCKET, Release
+from tests.helpers.release import Release
 
 RESTRICTED = {
     f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")
@@ -83,12 +83,10 @@ def release(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
-def s3(release: Release, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def s3(release: Release) -> Iterator[str]:
     """The release's bucket as a URI, reachable from the test and from the commands it starts."""
-    with release.s3_from_here() as environment:
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        yield f"s3://{BUCKET}"
+    with release.s3_from_here() as bucket:
+        yield bucket
 
 
 @pytest.fixture(scope="session")

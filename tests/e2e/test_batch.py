@@ -9,6 +9,7 @@ from testcluster.client import rayjob_succeeds, wait_for
 from tests.helpers.generate_runs import EXAMPLES
 from tests.helpers.imagenet import NAME as LITE0
 from tests.helpers.imagenet import lite0_weights
+from tests.helpers.killing import records
 from tests.helpers.language_models import save_tiny_language_model
 from tests.helpers.pictures import crops, encoded
 from tests.helpers.release import Release
@@ -46,11 +47,6 @@ def _arguments(settings: list[str], *others: str) -> str:
     return f"args={{{listed}}}"
 
 
-def _committed(uri: str) -> list[str]:
-    keys = [info.key for info in open_store(uri).list("attempts/")]
-    return [key for key in keys if "/ledger/" in key and key.endswith(".json")]
-
-
 def _run_and_lose_the_workers(release: Release, name: str, *settings: str, output: str) -> Artifact:
     """The job from its manifests; its pods are deleted once two pieces are committed."""
     kubectl = release.kubectl
@@ -58,10 +54,10 @@ def _run_and_lose_the_workers(release: Release, name: str, *settings: str, outpu
 
     def begun_or_ended() -> bool:
         status = kubectl.get("rayjob", name).get("status", {})
-        return len(_committed(output)) >= 2 or status.get("jobDeploymentStatus") == "Failed"
+        return len(records(output)) >= 2 or status.get("jobDeploymentStatus") == "Failed"
 
     wait_for(f"two pieces of {name}", begun_or_ended, seconds=300, explain=kubectl.explain)
-    assert len(_committed(output)) >= 2, kubectl.explain()
+    assert len(records(output)) >= 2, kubectl.explain()
     workers = [pod["metadata"]["name"] for pod in release.pods("worker")]
     assert workers, "nothing to lose: the job ran on the head"
     kubectl("delete", "pod", *workers, "--grace-period=0", "--force", "--wait=false", timeout=60)

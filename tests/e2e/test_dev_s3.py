@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from testcluster.client import Kubectl
 from testcluster.settings import NODE_NAME
-from tests.helpers.release import BUCKET, Release
+from tests.helpers.release import Release
 
 from darkroom.storage import open_store
 
@@ -43,14 +43,12 @@ def persistent(own_cluster: Kubectl, namespace: Kubectl, tmp_path: Path) -> Iter
     own_cluster("delete", "persistentvolume", namespace.namespace, "--wait=false")
 
 
-def test_objects_outlive_the_release(persistent: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_outlive_the_release(persistent: Release) -> None:
     for content in (b"before the removal", None):
         persistent.upgrade()
         persistent.wait_for_s3()
-        with persistent.s3_from_here() as environment:
-            for name, value in environment.items():
-                monkeypatch.setenv(name, value)
-            store = open_store(f"s3://{BUCKET}")
+        with persistent.s3_from_here() as bucket:
+            store = open_store(bucket)
             if content is not None:
                 store.put(OBJECT, content)
             assert store.get(OBJECT) == b"before the removal"

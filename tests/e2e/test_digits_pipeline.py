@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from testcluster.client import Kubectl, rayjob_succeeds
 from testcluster.settings import LOGS, PROJECT
-from tests.helpers.release import BUCKET, CHART, NAME, Release
+from tests.helpers.release import CHART, NAME, Release
 
 from darkroom.storage import open_artifact
 
@@ -47,16 +47,14 @@ def dev(cluster: Kubectl) -> Iterator[Release]:
     cluster("delete", "namespace", NAMESPACE, timeout=300)
 
 
-def test_every_verb_succeeds_and_publishes(dev: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_verb_succeeds_and_publishes(dev: Release) -> None:
     for verb in VERBS:
         dev.kubectl("apply", "--server-side", "--kustomize", str(OVERLAY / verb))
         rayjob_succeeds(dev.kubectl, f"darkroom-{verb}", seconds=900)
         if verb == "train":
             _record(FIGURES, _phases(dev.kubectl, "darkroom-train"))
-    with dev.s3_from_here() as environment:
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        published = {o: open_artifact(f"s3://{BUCKET}/digits/{o}") for o in VERBS.values()}
+    with dev.s3_from_here() as bucket:
+        published = {o: open_artifact(f"{bucket}/digits/{o}") for o in VERBS.values()}
         for output, artifact in published.items():
             assert artifact.manifest.files, f"{output} is empty"
             artifact.verify()

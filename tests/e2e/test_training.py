@@ -40,9 +40,7 @@ METRIC = re.compile(r"\b(?:ray|kuberay)_\w+")
 @pytest.fixture(scope="module", autouse=True)
 def reachable_s3(release: Release) -> Iterator[None]:
     """Makes the release's bucket reachable for all of the module: its runs follow on each other."""
-    with release.s3_from_here() as environment, pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
+    with release.s3_from_here():
         yield
 
 

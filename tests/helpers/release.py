@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from testcluster.client import Kubectl, wait_for
 from testcluster.settings import PROJECT
 
@@ -105,15 +106,18 @@ class Release:
         return self.kubectl.template(name, JOB_CHART, values, *flags)
 
     @contextmanager
-    def s3_from_here(self) -> Iterator[dict[str, str]]:
-        """The environment in which this machine reaches the release's S3 server."""
+    def s3_from_here(self) -> Iterator[str]:
+        """Makes the release's S3 server that of this process and its children; the bucket's URI."""
         secret = self.kubectl.get("secret", f"{NAME}-s3")["data"]
-        with _forwarded(self.kubectl, f"service/{NAME}-s3", 8333) as port:
-            yield {
-                **{name: base64.b64decode(value).decode() for name, value in secret.items()},
-                "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
-                "AWS_REGION": "us-east-1",
-            }
+        with (
+            _forwarded(self.kubectl, f"service/{NAME}-s3", 8333) as port,
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            for name, value in secret.items():
+                patch.setenv(name, base64.b64decode(value).decode())
+            patch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
+            patch.setenv("AWS_REGION", "us-east-1")
+            yield f"s3://{BUCKET}"
 
 
 @contextmanager
