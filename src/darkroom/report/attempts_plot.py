@@ -40,7 +40,7 @@ def attempts_plot(bars: Sequence[AttemptBar], names: Mapping[str, str]) -> str:
             widths = [bar.seconds.get(part, 0.0) for bar in bars]
             if any(widths):
                 axes.barh(positions, widths, left=left, height=0.62, label=name,
-                          color=_colour(part), linewidth=0)  # fmt: skip
+                          color=_COLOURS.get(part, ORANGE), linewidth=0)  # fmt: skip
             left = [start + width for start, width in zip(left, widths, strict=True)]
         axes.set_yticks(positions, [bar.name for bar in bars])
         axes.invert_yaxis()
@@ -49,7 +49,3 @@ def attempts_plot(bars: Sequence[AttemptBar], names: Mapping[str, str]) -> str:
         axes.grid(visible=False, axis="y")
         figure.legend(loc="outside lower center", ncols=min(7, len(names)))
         return to_svg(figure, "Worker-seconds of each attempt by what they were spent on")
-
-
-def _colour(part: str) -> str:
-    return _COLOURS.get(part, ORANGE)
