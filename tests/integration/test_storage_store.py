@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import resource
 import threading
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from darkroom.errors import (
     ObjectNotFoundError,
     PreconditionFailedError,
     StorageAccessError,
+    StorageError,
     UriError,
 )
 from darkroom.storage import open_store, parse_uri, s3_parts
@@ -206,7 +208,7 @@ def test_a_download_is_of_one_version_and_may_be_given_up(bucket_uri: str, tmp_p
         pieces = store.pieces("object")
         next(pieces)
         next(pieces)
-        pieces.close()  # type: ignore[attr-defined]
+        pieces.close()
     assert store.download("object", tmp_path / "whole") == hashlib.sha256(data).hexdigest()
     pieces = store.pieces("object")
     next(pieces)
@@ -228,6 +230,24 @@ def test_many_large_objects_share_the_memory_and_do_not_block(
     ]
     digests = store.download_many([(key, tmp_path / str(n)) for n, (_, key) in enumerate(items)])
     assert digests == [item.sha256 for item in written]
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("size", [2000, SMALL_PART + 2000, 2 * SMALL_PART + 2000])
+def test_a_disk_that_fills_with_the_last_bytes_is_an_error(
+    bucket_uri: str, tmp_path: Path, size: int
+) -> None:
+    store, target = open_store(bucket_uri), tmp_path / "target"
+    written = store.upload(os.urandom(size), "object")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The kernel's limit on a file's size cuts a write short, then fails it: as a full disk does.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1000, before[1]))
+    try:
+        with pytest.raises(StorageError, match="target: could not write it: File too large"):
+            store.download("object", target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert store.download("object", target) == written.sha256
 
 
 def test_many_small_objects_keep_their_order(store_uri: str, tmp_path: Path) -> None:

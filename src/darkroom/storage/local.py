@@ -27,6 +27,7 @@ from darkroom.storage.failpoint import failpoint
 from darkroom.storage.store import (
     ObjectInfo,
     ObjectStore,
+    Pieces,
     Source,
     Unfinished,
     Written,
@@ -130,7 +131,7 @@ class LocalStore(ObjectStore):
             _sync_folder(target.parent)
         return Written(key, size, digest, digest, digest)
 
-    def pieces(self, key: str) -> Iterator[bytes | memoryview]:
+    def pieces(self, key: str) -> Pieces:
         with _translated(self.root, key), self.path(key).open("rb") as source:
             while chunk := source.read(CHUNK_BYTES):
                 yield chunk

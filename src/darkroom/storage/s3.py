@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from darkroom.errors import PreconditionFailedError, StorageError
 from darkroom.storage import s3_parts
@@ -24,6 +24,7 @@ from darkroom.storage.s3_errors import ConflictError, translate_fault, translate
 from darkroom.storage.store import (
     ObjectInfo,
     ObjectStore,
+    Pieces,
     Source,
     Unfinished,
     Written,
@@ -204,8 +205,11 @@ class S3Store(ObjectStore):
         etag = reply.headers["etag"] if reply else self._put(key, data, {})["ETag"]
         return Written(key, len(data), digest.hexdigest(), etag, checksum)
 
-    def pieces(self, key: str) -> Iterator[bytes | memoryview]:
+    def pieces(self, key: str) -> Pieces:
         return s3_parts.pieces(self, key)
+
+    def _saved(self, key: str, file: BinaryIO) -> Pieces:
+        return s3_parts.pieces(self, key, file)
 
     def unfinished(self) -> Iterator[Unfinished]:
         skip = len(self.full_key(""))

@@ -18,12 +18,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from darkroom.errors import DarkroomError, IntegrityError, StorageError
 from darkroom.storage.failpoint import failpoint
 from darkroom.storage.s3_errors import EmptyRangeError
-from darkroom.storage.store import Source, Written
+from darkroom.storage.store import Pieces, Source, Written
 
 if TYPE_CHECKING:
     from darkroom.storage.s3 import S3Store
@@ -179,15 +179,17 @@ def _part_bytes(size: int) -> int:
     return max(PART_BYTES, -(-size // MAX_NUM_PARTS))
 
 
-def pieces(store: S3Store, key: str) -> Iterator[bytes | memoryview]:
+def pieces(store: S3Store, key: str, file: BinaryIO | None = None) -> Pieces:
     """One version of the object in order, later parts fetched ahead.
 
-    Each piece is valid until the next one is asked for.
+    Each piece is valid until the next one is asked for. `file` gets every piece at its place, by
+    the thread that fetched it: so parts are written while the caller hashes earlier ones.
     """
     first, etag, size = _first_part(store, key)
     length = len(first)
+    _write_at(file, first, 0)
     yield first
-    for data in _later_parts(store, key, etag, size):
+    for data in _later_parts(store, key, etag, size, file):
         length += len(data)
         yield data
     if length != size:
@@ -202,14 +204,19 @@ def _first_part(store: S3Store, key: str) -> tuple[bytes | memoryview, str, int]
         return data, etag, len(data)
 
 
-_Part = tuple[bytes | memoryview, str, int]
-_Fetch = tuple[bytearray, Future[_Part]]
+_Fetch = tuple[bytearray, Future[bytes | memoryview]]
 
 
-def _later_parts(store: S3Store, key: str, etag: str, size: int) -> Iterator[bytes | memoryview]:
+def _later_parts(store: S3Store, key: str, etag: str, size: int, file: BinaryIO | None) -> Pieces:
     transfers = _transfers()
     buffers = transfers.buffers
     waiting: deque[_Fetch] = deque()
+
+    def fetch(start: int, length: int, into: memoryview) -> bytes | memoryview:
+        data, _, _ = store.get_part(key, start, length, etag=etag, into=into)
+        _write_at(file, data, start)
+        return data
+
     try:
         for start in range(PART_BYTES, size, PART_BYTES):
             buffer = buffers.take_now(PART_BYTES)
@@ -218,22 +225,31 @@ def _later_parts(store: S3Store, key: str, etag: str, size: int) -> Iterator[byt
                 buffer = buffers.take_now(PART_BYTES)
             buffer = buffer or buffers.take(PART_BYTES)
             length, into = min(PART_BYTES, size - start), memoryview(buffer)
-            get_part = partial(store.get_part, key, start, length, etag=etag, into=into)
-            waiting.append((buffer, transfers.pool.submit(get_part)))
+            waiting.append((buffer, transfers.pool.submit(fetch, start, length, into)))
         while waiting:
             yield from _hand_on(waiting, buffers)
     finally:
-        for buffer, fetch in waiting:
-            if fetch.cancel():
-                buffers.give_back(buffer)
-            else:
-                fetch.add_done_callback(partial(buffers.give_back, buffer))
+        for _, future in waiting:
+            future.cancel()
+        # The caller closes the file next: nothing may still write there.
+        wait([future for _, future in waiting])
+        for buffer, _ in waiting:
+            buffers.give_back(buffer)
 
 
-def _hand_on(waiting: deque[_Fetch], buffers: _Buffers) -> Iterator[bytes | memoryview]:
+def _write_at(file: BinaryIO | None, data: bytes | memoryview, start: int) -> None:
+    if file is None:
+        return
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(file.fileno(), left, start)
+        left, start = left[written:], start + written
+
+
+def _hand_on(waiting: deque[_Fetch], buffers: _Buffers) -> Pieces:
     """The next part in order; its buffer is free again once the caller comes back."""
-    buffer, fetch = waiting.popleft()
+    buffer, future = waiting.popleft()
     try:
-        yield fetch.result()[0]
+        yield future.result()
     finally:
         buffers.give_back(buffer)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from darkroom.errors import DarkroomError, ObjectNotFoundError, StorageError
 from darkroom.storage.uri import Uri, parse_uri
@@ -23,6 +24,7 @@ NUM_THREADS = 16
 """Requests in flight at once when many objects move."""
 
 Source = bytes | Path
+Pieces = Generator[bytes | memoryview, None, None]
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
@@ -123,18 +125,23 @@ class ObjectStore(ABC):
         """Write the object to `path`, large ones in parallel parts; returns its sha256."""
         digest = hashlib.sha256()
         try:
-            with path.open("wb", buffering=0) as file:
-                for data in self.pieces(key):
+            with path.open("wb") as file, closing(self._saved(key, file)) as pieces:
+                for data in pieces:
                     digest.update(data)
-                    file.write(data)
         except OSError as error:
             if isinstance(error, DarkroomError):
                 raise
             raise StorageError(f"{path}: could not write it: {error.strerror}") from error
         return digest.hexdigest()
 
+    def _saved(self, key: str, file: BinaryIO) -> Pieces:
+        """`pieces`, each of them written to `file` as well."""
+        for data in self.pieces(key):
+            file.write(data)
+            yield data
+
     @abstractmethod
-    def pieces(self, key: str) -> Iterator[bytes | memoryview]:
+    def pieces(self, key: str) -> Pieces:
         """The object in order, in pieces that fit into memory; each is valid until the next."""
 
     @abstractmethod
