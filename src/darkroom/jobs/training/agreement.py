@@ -18,6 +18,8 @@ from darkroom.jobs.training.monitor import Heartbeat
 
 _LOOK_EVERY_SECONDS = 1.0
 _MAX_STEPS_BETWEEN_LOOKS = 1000
+# Ray itself looks for notices every 5 s, and asking it takes every rank through an actor.
+_LOOKS_BETWEEN_NOTICES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Agreement:
         self._checkpoint_seconds = checkpoint_minutes and checkpoint_minutes * 60
         self._last_checkpoint = self._last_look = time.monotonic()
         self._last_step = self._next_step = 0
+        self._num_looks = 0
         self._preemption_deadline: int | None = None
 
     def start(self, step: int) -> None:
@@ -78,6 +81,9 @@ class Agreement:
 
     def _notice_preemption(self) -> bool:
         """True once for each notice; a collective of Ray Train, so every rank asks."""
+        self._num_looks += 1
+        if self._num_looks % _LOOKS_BETWEEN_NOTICES:
+            return False
         info = ray.train.get_preemption_info()
         deadline = None if info is None else info.deadline_ms
         news = deadline is not None and deadline != self._preemption_deadline

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
@@ -24,12 +24,13 @@ from darkroom.jobs.progress import Progress, progress
 from darkroom.jobs.training.config import WorkersConfig
 from darkroom.jobs.training.ledger import Ledger
 from darkroom.jobs.training.ledger_records import LedgerRecords
-from darkroom.jobs.training.monitor import RunMonitor
+from darkroom.jobs.training.monitor import Look, RunMonitor
 
 logger = logging.getLogger(__name__)
 
 _TICK_SECONDS = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_MONITOR_AWAY = (ray.exceptions.RayError, TimeoutError)
 
 
 class StopRequest:
@@ -104,10 +105,11 @@ def run_workers(
     fit = _Fit(trainer)
     fit.start()
     with progress(num_steps, "train", "step") as bar:
-        _attend(
-            fit, monitor, bar, workers, stop, account=lambda: _account(monitor, ledger, records)
-        )
-    _account(monitor, ledger, records)
+        attendant = _Attendant(monitor, bar, ledger, records, workers.hang_timeout_seconds)
+        while fit.is_alive():
+            fit.join(timeout=_TICK_SECONDS)
+            attendant.pass_on(stop)
+            attendant.look()
     return fit.outcome()
 
 
@@ -133,63 +135,75 @@ class _Fit(threading.Thread):
         return outcome
 
 
-def _attend(
-    fit: _Fit,
-    monitor: Any,
-    bar: Progress,
-    workers: WorkersConfig,
-    stop: StopRequest,
-    *,
-    account: Callable[[], None],
-) -> None:
-    told, shown = False, 0
-    while fit.is_alive():
-        fit.join(timeout=_TICK_SECONDS)
-        account()
+class _Attendant:
+    """What the driver does every second while the workers train.
+
+    The monitor restarts by itself, and `fit()` says what is really wrong: a call that fails is
+    made again a second later. The workers' clocks go on meanwhile.
+    """
+
+    def __init__(
+        self,
+        monitor: Any,
+        bar: Progress,
+        ledger: Ledger,
+        records: LedgerRecords,
+        hang_timeout_seconds: float,
+    ) -> None:
+        self._monitor = monitor
+        self._bar = bar
+        self._ledger = ledger
+        self._records = records
+        self._hang_timeout_seconds = hang_timeout_seconds
+        self._stop_told = False
+        self._shown_step = 0
+
+    def pass_on(self, stop: StopRequest) -> None:
+        """Tell the workers of a signal, once."""
+        if not stop.arrived.is_set() or self._stop_told:
+            return
+        logger.warning("%s: saving a checkpoint, then stopping", stop.reason)
+        with suppress(*_MONITOR_AWAY):
+            ray.get(self._monitor.request_stop.remote(stop.reason), timeout=30)
+            self._stop_told = True
+
+    def look(self) -> None:
+        """Bring bar, log, ledger and metrics up to the workers' newest word; end silent ranks."""
         try:
-            if stop.arrived.is_set() and not told:
-                logger.warning("%s: saving a checkpoint, then stopping", stop.reason)
-                ray.get(monitor.request_stop.remote(stop.reason), timeout=30)
-                told = True
-            for text in ray.get(monitor.pop_warnings.remote(), timeout=30):
-                logger.warning(text)
-            for step in ray.get(monitor.pop_starts.remote(), timeout=30):
-                logger.info("resuming from step %d" if step else "started at step %d", step)
-            shown = _show(bar, shown, ray.get(monitor.metrics.remote(), timeout=30))
-            silent = ray.get(monitor.pop_silent.remote(workers.hang_timeout_seconds), timeout=30)
-        except (ray.exceptions.RayError, TimeoutError):
-            continue  # The monitor restarts by itself; fit() says what is really wrong.
-        for address, step, actor in silent:
+            look: Look = ray.get(self._monitor.look.remote(self._hang_timeout_seconds), timeout=30)
+        except _MONITOR_AWAY:
+            return
+        for text in look.warnings:
+            logger.warning(text)
+        for step in look.starts:
+            logger.info("resuming from step %d" if step else "started at step %d", step)
+        self._show(look.metrics)
+        self._account(look)
+        for address, step, actor in look.silent:
             logger.error(
                 "%s has not answered for %.0f s since step %d: ending it, the run resumes "
                 "from the newest checkpoint",
                 address,
-                workers.hang_timeout_seconds,
+                self._hang_timeout_seconds,
                 step,
             )
             ray.kill(actor, no_restart=True)
 
+    def _show(self, row: dict[str, Any]) -> None:
+        """Move the bar to the row's step. It never goes back."""
+        step = int(row.get("step", 0))
+        if step <= self._shown_step:
+            return
+        names = "loss", "images_per_second"
+        figures = {name: row[name] for name in names if row[name] is not None}
+        self._bar.advance(step - self._shown_step, **figures)
+        self._shown_step = step
 
-def _account(monitor: Any, ledger: Ledger, records: LedgerRecords) -> None:
-    """Bring the ledger up to the workers' newest word, show it and put it on record."""
-    try:
-        times, checkpoint_step = ray.get(monitor.times.remote(), timeout=30)
-    except (ray.exceptions.RayError, TimeoutError):
-        return  # Their clocks go on; the next look sees everything.
-    ledger.take(times)
-    ledger.wait_for_workers(time.time())
-    monitor.show_ledger.remote(ledger.summary()["worker_seconds"])
-    records.write(ledger, checkpoint_step)
-
-
-def _show(bar: Progress, shown: int, row: dict[str, Any]) -> int:
-    """Move the bar to the row's step; returns the step it stands at. It never goes back."""
-    step = row.get("step", 0)
-    if step <= shown:
-        return shown
-    figures = {name: row[name] for name in ("loss", "images_per_second") if row[name] is not None}
-    bar.advance(step - shown, **figures)
-    return int(step)
+    def _account(self, look: Look) -> None:
+        self._ledger.take(look.times)
+        self._ledger.wait_for_workers(time.time())
+        self._monitor.show_ledger.remote(self._ledger.summary()["worker_seconds"])
+        self._records.write(self._ledger, look.checkpoint_step)
 
 
 def _translate(error: BaseException) -> TrainingError:

@@ -44,6 +44,24 @@ class _Beat:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the monitor tells the driver at one look."""
+
+    times: list[WorkerTimes]
+    """The newest account of every worker process that has lived."""
+    checkpoint_step: int
+    """The newest checkpoint that can be resumed from."""
+    metrics: dict[str, Any]
+    """The newest metrics row; empty before the first."""
+    starts: list[int]
+    """The steps that worker groups have begun at since the last look."""
+    warnings: list[str]
+    """Lines for the driver's log since the last look."""
+    silent: list[tuple[WorkerAddress, int, Any]]
+    """Ranks newly silent for longer than the limit: address, last step, actor."""
+
+
 @ray.remote(num_cpus=0, max_restarts=-1)
 class RunMonitor:
     """Keeps the newest beat and account of each rank, the newest metrics, the wish to stop.
@@ -80,10 +98,6 @@ class RunMonitor:
         self._highest_step = max(self._highest_step, times.step)
         self._gauges.show_step(times.step, rank=times.rank)
 
-    def times(self) -> tuple[list[WorkerTimes], int]:
-        """The newest account of every worker process that has lived; the newest checkpoint."""
-        return list(self._times.values()), self._checkpoint_step
-
     def highest_step(self) -> int:
         """The last step that any attempt is known to have done."""
         return self._highest_step
@@ -110,31 +124,26 @@ class RunMonitor:
         """A worker group begins (again) at this step."""
         self._starts.append(step)
 
-    def pop_starts(self) -> list[int]:
-        """Starts since the last call."""
-        starts, self._starts = self._starts, []
-        return starts
-
     def post_warning(self, text: str) -> None:
         """Take a line for the driver's log."""
         self._warnings.append(text)
 
-    def pop_warnings(self) -> list[str]:
-        """Warnings since the last call."""
-        warnings, self._warnings = self._warnings, []
-        return warnings
-
-    def metrics(self) -> dict[str, Any]:
-        """The newest metrics row; empty before the first."""
-        return self._metrics
-
-    def pop_silent(self, timeout_seconds: float) -> list[tuple[WorkerAddress, int, Any]]:
-        """Ranks silent for longer than the limit, with their last step; each is told once."""
-        limit = time.monotonic() - timeout_seconds
+    def look(self, silent_after_seconds: float) -> Look:
+        """What the driver wants to know; what is news is told once."""
+        limit = time.monotonic() - silent_after_seconds
         silent = [beat for beat in self._beats.values() if beat.at < limit]
         for beat in silent:
             del self._beats[beat.address.rank]
-        return [(beat.address, beat.step, beat.actor) for beat in silent]
+        starts, self._starts = self._starts, []
+        warnings, self._warnings = self._warnings, []
+        return Look(
+            times=list(self._times.values()),
+            checkpoint_step=self._checkpoint_step,
+            metrics=self._metrics,
+            starts=starts,
+            warnings=warnings,
+            silent=[(beat.address, beat.step, beat.actor) for beat in silent],
+        )
 
 
 class Heartbeat:
