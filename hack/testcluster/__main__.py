@@ -47,8 +47,7 @@ def make_images() -> None:
     """Builds every image and, when the cluster runs, loads it there."""
     images.build()
     if machine.running():
-        for name in images.IMAGES:
-            transfer.load(name)
+        _load_images()
 
 
 def e2e(pytest_arguments: list[str]) -> int:
@@ -63,7 +62,7 @@ def e2e(pytest_arguments: list[str]) -> int:
             binaries.build([*binaries.CLUSTER, "helm"])
             up()
             built.result()
-        make_images()
+        _load_images()
         return _pytest(pytest_arguments, {**environment, "KUBECONFIG": str(KUBECONFIG)})
     finally:
         if not was_running and not environment.get("KEEP"):
@@ -82,15 +81,17 @@ def _pytest(arguments: list[str], environment: dict[str, str]) -> int:
     return subprocess.run(command, cwd=PROJECT, env=environment).returncode
 
 
+def _load_images() -> None:
+    for name in images.IMAGES:
+        transfer.load(name)
+
+
 def _wait_for_api() -> None:
     end = time.monotonic() + node.START_SECONDS
     while machine.running() and time.monotonic() < end:
-        try:
-            kuberay.kubectl("get", "serviceaccount", "default")
-        except subprocess.CalledProcessError:
-            time.sleep(0.3)
-        else:
+        if kuberay.exists("serviceaccount", "default"):
             return
+        time.sleep(0.3)
     raise SystemExit("the API server does not answer")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 
 from testcluster import archive
 from testcluster.binaries import module_directory
@@ -34,10 +35,19 @@ def wait_until_ready(seconds: int = 300) -> None:
 
 def kubectl(*arguments: str) -> str:
     """Runs kubectl on this cluster, whatever KUBECONFIG says; returns what it printed."""
-    command = ["kubectl", f"--kubeconfig={KUBECONFIG}", *arguments]
     return subprocess.run(
-        command, env=path_with_binaries(), check=True, stdout=subprocess.PIPE, text=True
+        _command(arguments), env=path_with_binaries(), check=True, stdout=subprocess.PIPE, text=True
     ).stdout
+
+
+def exists(kind: str, name: str) -> bool:
+    """Whether the API server answers, and has the object."""
+    command = _command(["get", kind, name])
+    return subprocess.run(command, env=path_with_binaries(), capture_output=True).returncode == 0
+
+
+def _command(arguments: Sequence[str]) -> list[str]:
+    return ["kubectl", f"--kubeconfig={KUBECONFIG}", *arguments]
 
 
 def _kustomization() -> str:
