@@ -1,8 +1,8 @@
 """Which processes of a running command take the cores: what explains a slow step.
 
 Counts processor seconds of the command's whole process tree from the line of its log that says
-that the work has begun, by what the processes are called, and divides them by the time that
-passed. Looks once a second; what a process used after its last look is lost.
+that the work has begun until it is done, by what the processes are called, and divides them by
+the time that passed. Looks once a second; what a process used after its last look is lost.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import re
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
 import psutil
@@ -20,13 +20,13 @@ from tests.helpers.training import Run, wait_until
 LOOK_EVERY_SECONDS = 1.0
 
 
-def cpu_split(run: Run, line: str) -> dict[str, float]:
-    """Cores by process name, the busiest first, once the log holds `line`; waits for the end."""
+def cpu_split(run: Run, line: str, done: Callable[[], bool]) -> dict[str, float]:
+    """Cores by process name, the busiest first, from `line` in the log until `done`."""
     wait_until(lambda: True if line in run.log.read_text() else None, line, run)
     begun = time.monotonic()
     first = _looks(run)
     last = dict(first)
-    while run.process.poll() is None:
+    while run.process.poll() is None and not done():
         time.sleep(LOOK_EVERY_SECONDS)
         last |= _looks(run)
     passed = time.monotonic() - begun

@@ -31,7 +31,7 @@ from typing import Any
 from benchmarks.cpu_split import cpu_split
 from benchmarks.digits_run import Digits, prepared_digits
 from benchmarks.interleaved import Report, arguments, measure
-from tests.helpers.training import complete, started
+from tests.helpers.training import complete, pointer_of, started
 
 from darkroom.jobs.train.config import TrainConfig
 
@@ -61,6 +61,7 @@ class Comparison:
         self._digits, self._num_workers, self._num_steps = digits, num_workers, num_steps
         self._deterministic = deterministic
         self.data_wait_shares: list[float] = []
+        self.bare_processor_seconds: list[float] = []
 
     def config(self) -> TrainConfig:
         """One run's."""
@@ -88,7 +89,9 @@ class Comparison:
         torchrun = ["-m", "torch.distributed.run", "--standalone"]
         torchrun.append(f"--nproc-per-node={self._num_workers}")
         launcher = torchrun if self._num_workers > 1 else []
-        return steady(self._program("benchmarks.bare_loop", launcher))
+        found = self._program("benchmarks.bare_loop", launcher)
+        self.bare_processor_seconds.append(steady(found["processor_seconds"]))
+        return steady(found["seconds"])
 
     def profile(self) -> dict[str, Any]:
         """What a step of either side consists of (`train_profile.py`)."""
@@ -109,9 +112,15 @@ class Comparison:
         return json.loads(result_file.read_text())
 
     def cores(self) -> dict[str, float]:
-        """Which processes of one more run of ours take how many cores, once it trains."""
-        with started(self.config(), self._digits.folder) as run:
-            return cpu_split(run, "started at step")
+        """Which processes of one more run of ours take how many cores while it trains."""
+        config = self.config()
+
+        def trained() -> bool:
+            state = pointer_of(config.output)
+            return state is not None and state.step == config.max_steps
+
+        with started(config, self._digits.folder) as run:
+            return cpu_split(run, "started at step", trained)
 
 
 def compare(digits: Digits, report: Report, *, num_workers: int, rounds: int, steps: int) -> None:
@@ -123,10 +132,15 @@ def compare(digits: Digits, report: Report, *, num_workers: int, rounds: int, st
     )
     ratio = timings.ratio("darkroom", "bare")
     met = report.add(f"train: step / step of {other}", ratio, at_most=AT_MOST)
+    cores, seconds = ours.cores(), statistics.median(timings.seconds["darkroom"])
     report.details[other] = {
         "step_seconds": timings.seconds,
+        "processor_seconds_of_a_worker": {
+            "bare": statistics.median(ours.bare_processor_seconds),
+            "darkroom": cores["ray::RayTrainWorker"] / num_workers * seconds,
+        },
         "data_wait_share": statistics.median(ours.data_wait_shares),
-        "cores_by_process": ours.cores(),
+        "cores_by_process": cores,
     }
     if not met and num_workers == 1:
         report.details[other]["profile"] = ours.profile()

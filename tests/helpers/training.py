@@ -123,7 +123,12 @@ def _listening_ports(process: psutil.Process) -> list[int]:
 
 
 @contextlib.contextmanager
-def running(verb: str, values: Mapping[str, Any], directory: Path) -> Iterator[Run]:
+def running(
+    verb: str,
+    values: Mapping[str, Any],
+    directory: Path,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Run]:
     """The command with these settings; whatever is left of it at the end is killed."""
     directory.mkdir(parents=True, exist_ok=True)
     stamp = time.monotonic_ns()
@@ -135,11 +140,7 @@ def running(verb: str, values: Mapping[str, Any], directory: Path) -> Iterator[R
             [sys.executable, "-m", "darkroom", verb, "--config", str(file), "--json"],
             stdout=sink,
             stderr=subprocess.STDOUT,
-            env={
-                **os.environ,
-                "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-                "RAY_metrics_report_interval_ms": "500",  # Ray's own 10 s outlast these runs
-            },
+            env={**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", **(environment or {})},
             text=True,
         )
     run = Run(process, log, began_at)
@@ -150,9 +151,11 @@ def running(verb: str, values: Mapping[str, Any], directory: Path) -> Iterator[R
             run.kill_everything()
 
 
-def started(config: TrainConfig, directory: Path) -> contextlib.AbstractContextManager[Run]:
+def started(
+    config: TrainConfig, directory: Path, environment: Mapping[str, str] | None = None
+) -> contextlib.AbstractContextManager[Run]:
     """`running`, for a training run."""
-    return running("train", config.to_dict(), directory)
+    return running("train", config.to_dict(), directory, environment)
 
 
 def complete(config: TrainConfig, directory: Path) -> Artifact:

@@ -33,6 +33,8 @@ from darkroom.jobs.training.telemetry import METRICS
 from darkroom.storage import Artifact, open_artifact, open_store
 
 STEPS = 200
+METRICS_OFTEN = {"RAY_metrics_report_interval_ms": "500"}
+"""Ray's own 10 s outlast a run."""
 
 
 def step_now(output: str) -> int:
@@ -92,7 +94,7 @@ def test_kills_and_sigterm_leave_no_trace_in_the_weights(bucket_uri: str, tmp_pa
     publish_digits(data)
     two_workers = {"max_steps": STEPS, "workers": {"num_workers": 2}}
     quiet = train_config(data, f"{bucket_uri}/undisturbed", **two_workers)
-    with started(quiet, tmp_path / "undisturbed") as run:
+    with started(quiet, tmp_path / "undisturbed", METRICS_OFTEN) as run:
         shown = scraped_until_its_end(run)
         assert run.wait() == 0, run.log.read_text()
     undisturbed = open_artifact(quiet.output, kind="model")
