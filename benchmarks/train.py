@@ -4,6 +4,8 @@
 
 1. One worker, over a bare torch loop in one process. Target: at most 1.05.
 2. Two workers, over the same loop under torchrun with DistributedDataParallel on gloo. The same.
+   Both also over the same loop beside a local Ray that does nothing, without a target: that
+   takes off what Ray's own processes cost by sharing the cores.
 3. The bare loop with `compute.deterministic` over the same without it, in one process. No target.
 
 Both sides train the recipe `digits` on the same real data with the same network, batch, AdamW,
@@ -25,6 +27,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +36,7 @@ from benchmarks.digits_run import Digits, prepared_digits
 from benchmarks.interleaved import Report, arguments, measure
 from tests.helpers.training import complete, pointer_of, started
 
+from darkroom.jobs.session import ray_session
 from darkroom.jobs.train.config import TrainConfig
 
 AT_MOST = 1.05
@@ -40,6 +44,7 @@ LOG_EVERY = 20
 WARM_UP_STEPS = 40
 MEASURED_STEPS, QUICK_STEPS = 160, 60
 RUN_SECONDS = 480
+BARE, BESIDE_RAY = "bare", "bare beside Ray"
 
 
 def steady(interval_seconds: Sequence[float]) -> float:
@@ -61,7 +66,8 @@ class Comparison:
         self._digits, self._num_workers, self._num_steps = digits, num_workers, num_steps
         self._deterministic = deterministic
         self.data_wait_shares: list[float] = []
-        self.bare_processor_seconds: list[float] = []
+        self.processor_seconds: defaultdict[str, list[float]] = defaultdict(list)
+        """Of a step of a bare loop's first rank, by arm."""
 
     def config(self) -> TrainConfig:
         """One run's."""
@@ -84,14 +90,19 @@ class Comparison:
         self.data_wait_shares.append(steady(waits))
         return steady(logged_seconds(log["images_per_second"].to_pylist(), config.batch_size))
 
-    def bare(self) -> float:
+    def bare(self, arm: str = BARE) -> float:
         """Seconds of the bare loop's step."""
         torchrun = ["-m", "torch.distributed.run", "--standalone"]
         torchrun.append(f"--nproc-per-node={self._num_workers}")
         launcher = torchrun if self._num_workers > 1 else []
         found = self._program("benchmarks.bare_loop", launcher)
-        self.bare_processor_seconds.append(steady(found["processor_seconds"]))
+        self.processor_seconds[arm].append(steady(found["processor_seconds"]))
         return steady(found["seconds"])
+
+    def bare_beside_ray(self) -> float:
+        """The same while a local Ray idles."""
+        with ray_session():
+            return self.bare(BESIDE_RAY)
 
     def profile(self) -> dict[str, Any]:
         """What a step of either side consists of (`train_profile.py`)."""
@@ -127,16 +138,17 @@ def compare(digits: Digits, report: Report, *, num_workers: int, rounds: int, st
     """Measure one comparison into the report."""
     ours = Comparison(digits, num_workers=num_workers, num_steps=steps)
     other = "a bare torch loop" if num_workers == 1 else f"torchrun DDP, {num_workers} workers"
-    timings = measure(
-        {"bare": ours.bare, "darkroom": ours.darkroom}, num_rounds=rounds, num_warmups=0
-    )
-    ratio = timings.ratio("darkroom", "bare")
+    arms = {BARE: ours.bare, BESIDE_RAY: ours.bare_beside_ray, "darkroom": ours.darkroom}
+    timings = measure(arms, num_rounds=rounds, num_warmups=0)
+    ratio = timings.ratio("darkroom", BARE)
     met = report.add(f"train: step / step of {other}", ratio, at_most=AT_MOST)
+    beside_ray = timings.ratio("darkroom", BESIDE_RAY)
+    report.add(f"train: step / step of {other}, beside an idle Ray", beside_ray)
     cores, seconds = ours.cores(), statistics.median(timings.seconds["darkroom"])
     report.details[other] = {
         "step_seconds": timings.seconds,
         "processor_seconds_of_a_worker": {
-            "bare": statistics.median(ours.bare_processor_seconds),
+            **{arm: statistics.median(found) for arm, found in ours.processor_seconds.items()},
             "darkroom": cores["ray::RayTrainWorker"] / num_workers * seconds,
         },
         "data_wait_share": statistics.median(ours.data_wait_shares),

@@ -142,6 +142,7 @@ def _start_once(
             address="local",
             num_cpus=num_cpus,
             object_store_memory=object_store_bytes,
+            include_dashboard=False,  # eleven processes and 900 MB that nobody is told of
             logging_level=logging.ERROR,
             log_to_driver=log_to_driver,
             _temp_dir=str(folder) if folder else None,
