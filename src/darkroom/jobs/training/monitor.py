@@ -13,6 +13,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -168,7 +169,9 @@ class Heartbeat:
     def __exit__(self, *exc: object) -> None:
         self._ended.set()
         self._thread.join(timeout=10 * BEAT_SECONDS)
-        self._monitor.leave.remote(self._address, self._times())
+        # Before this worker's end can be seen, or the driver would close the account without it.
+        with suppress(ray.exceptions.RayError, TimeoutError):
+            ray.get(self._monitor.leave.remote(self._address, self._times()), timeout=30)
 
     def highest_step(self) -> int:
         """The last step that any attempt is known to have done; 0 when the monitor is away."""
