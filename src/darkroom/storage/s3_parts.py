@@ -14,7 +14,7 @@ import io
 import os
 import queue
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import cache, partial
@@ -115,9 +115,7 @@ def _send_parts(
         return [future.result() for future in futures]
     except BaseException:
         # A part that lands after the abort would stay, unseen and paid for.
-        for future in futures:
-            future.cancel()
-        wait(futures)
+        _call_off(futures)
         raise
 
 
@@ -229,12 +227,17 @@ def _later_parts(store: S3Store, key: str, etag: str, size: int, file: BinaryIO 
         while waiting:
             yield from _hand_on(waiting, buffers)
     finally:
-        for _, future in waiting:
-            future.cancel()
         # The caller closes the file next: nothing may still write there.
-        wait([future for _, future in waiting])
+        _call_off([future for _, future in waiting])
         for buffer, _ in waiting:
             buffers.give_back(buffer)
+
+
+def _call_off(futures: Sequence[Future[Any]]) -> None:
+    """Cancel what has not begun, and see the rest end."""
+    for future in futures:
+        future.cancel()
+    wait(futures)
 
 
 def _write_at(file: BinaryIO | None, data: bytes | memoryview, start: int) -> None:

@@ -24,13 +24,12 @@ from darkroom.jobs.progress import Progress, progress
 from darkroom.jobs.training.config import WorkersConfig
 from darkroom.jobs.training.ledger import Ledger
 from darkroom.jobs.training.ledger_records import LedgerRecords
-from darkroom.jobs.training.monitor import Look, RunMonitor
+from darkroom.jobs.training.monitor import MONITOR_AWAY, Look, RunMonitor
 
 logger = logging.getLogger(__name__)
 
 _TICK_SECONDS = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_MONITOR_AWAY = (ray.exceptions.RayError, TimeoutError)
 
 
 class StopRequest:
@@ -163,7 +162,7 @@ class _Attendant:
         if not stop.arrived.is_set() or self._stop_told:
             return
         logger.warning("%s: saving a checkpoint, then stopping", stop.reason)
-        with suppress(*_MONITOR_AWAY):
+        with suppress(*MONITOR_AWAY):
             ray.get(self._monitor.request_stop.remote(stop.reason), timeout=30)
             self._stop_told = True
 
@@ -171,7 +170,7 @@ class _Attendant:
         """Bring bar, log, ledger and metrics up to the workers' newest word; end silent ranks."""
         try:
             look: Look = ray.get(self._monitor.look.remote(self._hang_timeout_seconds), timeout=30)
-        except _MONITOR_AWAY:
+        except MONITOR_AWAY:
             return
         for text in look.warnings:
             logger.warning(text)

@@ -23,6 +23,8 @@ from darkroom.jobs.training.ledger import Seconds, Stopwatch, WorkerTimes
 from darkroom.jobs.training.telemetry import RunGauges
 
 BEAT_SECONDS = 1.0
+MONITOR_AWAY = (ray.exceptions.RayError, TimeoutError)
+"""What a call to the monitor raises while it restarts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +172,14 @@ class Heartbeat:
         self._ended.set()
         self._thread.join(timeout=10 * BEAT_SECONDS)
         # Before this worker's end can be seen, or the driver would close the account without it.
-        with suppress(ray.exceptions.RayError, TimeoutError):
+        with suppress(*MONITOR_AWAY):
             ray.get(self._monitor.leave.remote(self._address, self._times()), timeout=30)
 
     def highest_step(self) -> int:
         """The last step that any attempt is known to have done; 0 when the monitor is away."""
         try:
             return int(ray.get(self._monitor.highest_step.remote(), timeout=30))
-        except (ray.exceptions.RayError, TimeoutError):
+        except MONITOR_AWAY:
             return 0  # Steps that are redone would then be called useful; nothing worse.
 
     def begin_at(self, step: int) -> None:
@@ -205,7 +207,7 @@ class Heartbeat:
             answer = self._monitor.beat.remote(self._address, self.step, self._actor, self._times())
             try:
                 self.stop_reason = ray.get(answer, timeout=30) or self.stop_reason
-            except (ray.exceptions.RayError, TimeoutError):
+            except MONITOR_AWAY:
                 # The monitor restarts by itself; a lost beat is not worth losing the run.
                 continue
 
