@@ -109,8 +109,9 @@ class RunMonitor:
         """Show the driver's totals as metrics."""
         self._gauges.show_ledger(worker_seconds)
 
-    def checkpoint_published(self, step: int) -> None:
-        """A checkpoint of this step can be resumed from."""
+    def checkpoint_published(self, step: int, times: WorkerTimes) -> None:
+        """A checkpoint of this step can be resumed from; the account of the rank that wrote it."""
+        self._take_times(times)
         self._checkpoint_step = step
         self._gauges.show_checkpoint(step)
 
@@ -191,8 +192,11 @@ class Heartbeat:
         self._monitor.post_metrics.remote(row)
 
     def checkpoint_published(self, step: int) -> None:
-        """Tell of a checkpoint that can be resumed from."""
-        self._monitor.checkpoint_published.remote(step)
+        """Tell of a checkpoint that can be resumed from, and of the work up to here.
+
+        A group that dies between two beats has then not worked for nothing in the account.
+        """
+        self._monitor.checkpoint_published.remote(step, self._times())
 
     def report_start(self, step: int) -> None:
         """Tell the driver's log where this start of the workers begins."""
