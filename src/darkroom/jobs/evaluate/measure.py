@@ -124,18 +124,24 @@ class Measurement:
         return right
 
     def _of_pixels(self, distance: Callable[[Rows], Values]) -> Values:
-        return self._of_features(PixelFeatures(), distance)
+        features = PixelFeatures()
+        return _compared(self._rows(features), features, distance)
 
     def _of_classifier(self, distance: Callable[[Rows], Values]) -> Values:
-        return self._of_features(ClassifierFeatures(self._classifier), distance)
+        features = ClassifierFeatures(self._classifier)
+        return _compared(self._classifier_rows, features, distance)
 
-    def _of_features(
-        self, features: FeatureExtractor, distance: Callable[[Rows], Values]
-    ) -> Values:
-        rows = {name: self._features(features, images) for name, images in self._images.items()}
-        dim = rows["generated"].shape[1]
-        with _threads_for(dim):
-            return {**distance(rows), "dimensions": dim, "features": features.digest}
+    @cached_property
+    def _classifier_rows(self) -> Rows:
+        """Two distances compare them; the pixels' own rows are too large to keep."""
+        return self._rows(ClassifierFeatures(self._classifier))
+
+    def _rows(self, features: FeatureExtractor) -> Rows:
+        size = self._config.batch_size
+        return {
+            name: np.concatenate([features(batch) for batch in images.split(size)])
+            for name, images in self._images.items()
+        }
 
     def _kernel(self, rows: Rows) -> Values:
         config = self._config
@@ -168,11 +174,6 @@ class Measurement:
             "ratio": value / floor.value if floor.value else None,
             "biased": is_biased(n, dim),
         }
-
-    def _features(self, features: FeatureExtractor, images: Tensor) -> NDArray[np.float64]:
-        size = self._config.batch_size
-        starts = range(0, len(images), size)
-        return np.concatenate([features(images[start : start + size]) for start in starts])
 
     def _floor(self, floor: Floor) -> Values:
         reach = NormalDist().inv_cdf(0.5 + self._config.confidence / 2) * floor.spread
@@ -257,6 +258,12 @@ class Measurement:
         tail = 50 * (1 - self._config.confidence)
         low, high = np.percentile(ratios, [tail, 100 - tail])
         return Interval(float(low), float(high), self._config.confidence)
+
+
+def _compared(rows: Rows, features: FeatureExtractor, distance: Callable[[Rows], Values]) -> Values:
+    dim = rows["generated"].shape[1]
+    with _threads_for(dim):
+        return {**distance(rows), "dimensions": dim, "features": features.digest}
 
 
 def _threads_for(dim: int) -> AbstractContextManager[object]:
