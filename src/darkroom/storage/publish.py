@@ -119,11 +119,12 @@ class Output:
             code_digest=code_digest(),
             parents=(*self._parents, *made_on_the_way),
         )
+        data = manifest.to_json()
         failpoint("publish.before-manifest")
-        self._commit(store, manifest)
+        self._commit(store, manifest, data)
         failpoint("publish.after-manifest")
         # As a later reader has it, down to the order of the keys.
-        return Artifact(self.uri, parse_manifest(manifest.to_json(), uri=str(self.uri)))
+        return Artifact(self.uri, parse_manifest(data, uri=str(self.uri)))
 
     def _check_files(self, store: ObjectStore, entries: Sequence[FileEntry]) -> None:
         """Every file named once, of this attempt, and there with its size."""
@@ -149,8 +150,7 @@ class Output:
         pairs = [(entry, held.get(entry.key)) for entry in entries]
         return [(entry, size) for entry, size in pairs if size != entry.size]
 
-    def _commit(self, store: ObjectStore, manifest: Manifest) -> None:
-        data = manifest.to_json()
+    def _commit(self, store: ObjectStore, manifest: Manifest, data: bytes) -> None:
         try:
             if self._replaces is None:
                 store.put(MANIFEST_KEY, data, if_none_match=True)
