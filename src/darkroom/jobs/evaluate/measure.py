@@ -139,7 +139,7 @@ class Measurement:
     def _rows(self, features: FeatureExtractor) -> Rows:
         size = self._config.batch_size
         return {
-            name: np.concatenate([features(batch) for batch in images.split(size)])
+            name: np.concatenate([features(batch) for batch in torch.split(images, size)])
             for name, images in self._images.items()
         }
 
