@@ -90,19 +90,20 @@ class ReferenceClassifier:
         """The most likely class of each image: (N,) int64."""
         return self.logits(images).argmax(dim=1)
 
-    def confusion(self, images: Tensor, labels: Tensor) -> NDArray[np.int64]:
-        """(num_classes, num_classes) counts: row the label, column the prediction."""
-        cells = labels.cpu() * self.num_classes + self.predict(images)
-        counts = torch.bincount(cells, minlength=self.num_classes**2)
-        matrix: NDArray[np.int64] = counts.reshape(self.num_classes, -1).numpy()
-        return matrix
-
     @torch.inference_mode()
     def _run(self, images: Tensor, module: nn.Module) -> Tensor:
         device = next(self.network.parameters()).device
         batches = torch.split(images, INFERENCE_BATCH)
         outputs = [module(_prepare(batch.to(device))).cpu() for batch in batches]
         return torch.cat(outputs)
+
+
+def confusion_matrix(labels: Tensor, predicted: Tensor, num_classes: int) -> NDArray[np.int64]:
+    """(num_classes, num_classes) counts: row the label (N,), column the predicted class (N,)."""
+    cells = labels.cpu() * num_classes + predicted
+    counts = torch.bincount(cells, minlength=num_classes**2)
+    matrix: NDArray[np.int64] = counts.reshape(num_classes, -1).numpy()
+    return matrix
 
 
 def per_class_accuracy(confusion: NDArray[np.int64]) -> list[float | None]:

@@ -24,7 +24,11 @@ from darkroom.errors import DataError
 from darkroom.jobs.evaluate.config import EvaluateConfig, MetricName
 from darkroom.jobs.evaluate.pictures import Pictures, Reference
 from darkroom.metrics.bootstrap import Interval, frechet_interval, proportion_interval
-from darkroom.metrics.classifier import ReferenceClassifier, train_reference_classifier
+from darkroom.metrics.classifier import (
+    ReferenceClassifier,
+    confusion_matrix,
+    train_reference_classifier,
+)
 from darkroom.metrics.features import (
     MAX_PIXEL_DIM,
     ClassifierFeatures,
@@ -125,11 +129,10 @@ class Measurement:
 
     def _of_pixels(self, distance: Callable[[Rows], Values]) -> Values:
         features = PixelFeatures()
-        return _compared(self._rows(features), features, distance)
+        return _compared(self._rows(features), features.digest, distance)
 
     def _of_classifier(self, distance: Callable[[Rows], Values]) -> Values:
-        features = ClassifierFeatures(self._classifier)
-        return _compared(self._classifier_rows, features, distance)
+        return _compared(self._classifier_rows, self._classifier.digest, distance)
 
     @cached_property
     def _classifier_rows(self) -> Rows:
@@ -187,9 +190,9 @@ class Measurement:
 
     def _class_accuracy(self) -> Values:
         asked = _tensor(self._generated.labels)
-        confusion = self._classifier.confusion(self._images["generated"], asked)
         predicted = self._classifier.predict(self._images["generated"])
         right = (predicted == asked).numpy()
+        confusion = confusion_matrix(asked, predicted, self._classifier.num_classes)
         real = self._real_right
         names = self._reference.classes
         share, chance = self._share(right), 1 / len(names)
@@ -260,10 +263,10 @@ class Measurement:
         return Interval(float(low), float(high), self._config.confidence)
 
 
-def _compared(rows: Rows, features: FeatureExtractor, distance: Callable[[Rows], Values]) -> Values:
+def _compared(rows: Rows, digest: str, distance: Callable[[Rows], Values]) -> Values:
     dim = rows["generated"].shape[1]
     with _threads_for(dim):
-        return {**distance(rows), "dimensions": dim, "features": features.digest}
+        return {**distance(rows), "dimensions": dim, "features": digest}
 
 
 def _threads_for(dim: int) -> AbstractContextManager[object]:
