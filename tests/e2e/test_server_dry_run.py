@@ -66,7 +66,7 @@ def test_kustomizations_are_taken(namespace: Kubectl) -> None:
         done = namespace.run("kustomize", str(folder))
         assert done.returncode == 0, f"{folder}: {done.stderr}"
         objects += _served(done.stdout)
-    # All at once: a dry run creates nothing, so names may occur twice. kubectl names the refused.
+    # All at once, and so in seconds: a dry run creates nothing, so names may occur twice.
     _dry_run(namespace, objects)
 
 
