@@ -11,7 +11,7 @@ from pydantic import Field
 
 from darkroom.config import Config, operational
 from darkroom.jobs.batch.config import BatchConfig
-from darkroom.jobs.prepare.config import LimitsConfig
+from darkroom.jobs.pictures.config import LimitsConfig
 
 
 class ModelConfig(Config):

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from darkroom.classifiers.names import Classifier, describe_classifier, with_labels
 from darkroom.classifiers.weights import RANDOM, Weights, find_weights
 from darkroom.errors import DataError, ObjectNotFoundError
+from darkroom.jobs.apart import check_apart
 from darkroom.jobs.batch.job import Batch, open_batch
 from darkroom.jobs.batch.part import parquet_bytes
 from darkroom.jobs.batch.stage import ID
@@ -24,7 +25,6 @@ from darkroom.jobs.classify.page import render_predictions
 from darkroom.jobs.classify.score import Score, map_classes
 from darkroom.jobs.classify.source import Pictures, find_pictures
 from darkroom.jobs.classify.stages import reading_and_decoding
-from darkroom.jobs.prepare.job import check_apart
 from darkroom.storage import Artifact, FileEntry, Parent, open_store, parse_uri
 from darkroom.storage.artifact import digest_of
 

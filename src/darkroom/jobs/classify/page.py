@@ -17,8 +17,8 @@ from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.score import OTHER
 from darkroom.jobs.classify.source import open_reader
-from darkroom.jobs.prepare.decode import Picture as DecodedPicture
-from darkroom.jobs.prepare.decode import decode
+from darkroom.jobs.pictures.decode import Picture as DecodedPicture
+from darkroom.jobs.pictures.decode import decode
 from darkroom.report.page import (
     Block,
     KeyFigure,

@@ -21,8 +21,8 @@ from darkroom.errors import DataError, ObjectNotFoundError, UriError
 from darkroom.jobs.batch.reject import Reject, Rejects, plain_text
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
-from darkroom.jobs.prepare.picture_files import fingerprint, skipped_as
-from darkroom.jobs.prepare.seeding import rank_key
+from darkroom.jobs.pictures.files import fingerprint, skipped_as
+from darkroom.jobs.seeding import rank_key
 from darkroom.storage import Artifact, Parent, Uri, open_artifact, open_store, parse_uri
 
 ROW_SCHEMA = pa.schema(

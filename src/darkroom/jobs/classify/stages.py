@@ -22,7 +22,7 @@ from darkroom.jobs.batch.stage import ID, Stage
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import PictureReader, open_reader
 from darkroom.jobs.classify.transform import transform
-from darkroom.jobs.prepare.decode import DeadImage, decode, keep_memory
+from darkroom.jobs.pictures.decode import DeadImage, decode, keep_memory
 
 Pixels = NDArray[np.uint8]
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from darkroom.jobs.prepare.config import AugmentConfig, ColorJitterConfig, RandomCropConfig
-from darkroom.jobs.prepare.seeding import generator
+from darkroom.jobs.seeding import generator
 
 
 def augment(

@@ -19,15 +19,16 @@ from dataclasses import dataclass
 from typing import Any, Never
 
 from darkroom.errors import DataError
-from darkroom.jobs.prepare.config import CaptionsSource, Split
-from darkroom.jobs.prepare.picture_files import (
+from darkroom.jobs.pictures.files import (
     bad_name,
     fingerprint,
     no_pictures,
     read_files,
     skipped_as,
 )
-from darkroom.jobs.prepare.source import DeadLetter, Item, Listing
+from darkroom.jobs.pictures.rejects import DeadLetter
+from darkroom.jobs.prepare.config import CaptionsSource, Split
+from darkroom.jobs.prepare.source import Item, Listing
 from darkroom.storage import ObjectInfo, Parent, open_store, parse_uri
 
 CAPTIONS_FILE = "captions.json"

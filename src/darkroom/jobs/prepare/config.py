@@ -12,12 +12,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from darkroom.config import Config, Fraction, JobConfig, PositiveInt, operational
+from darkroom.jobs.pictures.config import LimitsConfig, Side
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-ImageFormat = Literal["jpeg", "png", "webp"]
-Side = Annotated[int, Field(ge=1, le=16_384)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -151,17 +150,6 @@ class AugmentConfig(Config):
         if not self.copies and not self.is_identity:
             raise ValueError("transformations without copies do nothing; set copies to 1 or more")
         return self
-
-
-class LimitsConfig(Config):
-    """Bounds on one input file; a file beyond them becomes a dead letter, undecoded."""
-
-    max_bytes: PositiveInt = 64 * 1024 * 1024
-    """Most encoded bytes."""
-    max_pixels: PositiveInt = 50_000_000
-    """Most pixels (width x height) by the header: the guard against decompression bombs."""
-    min_side: Side = 1
-    """Least width and height in pixels."""
 
 
 class PrepareConfig(JobConfig):

@@ -10,7 +10,8 @@ from typing import Literal
 
 from PIL import Image, ImageOps
 
-from darkroom.jobs.prepare.config import EncodingConfig, ImageFormat
+from darkroom.jobs.pictures.config import ImageFormat
+from darkroom.jobs.prepare.config import EncodingConfig
 
 Fit = Literal["crop", "pad", "stretch"]
 

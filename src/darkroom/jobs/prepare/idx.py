@@ -24,10 +24,10 @@ from PIL import Image
 
 from darkroom.config import json_digest
 from darkroom.errors import DataError, ObjectNotFoundError
+from darkroom.jobs.pictures.files import changed
 from darkroom.jobs.prepare.config import IdxSource, Split
-from darkroom.jobs.prepare.picture_files import changed
-from darkroom.jobs.prepare.seeding import rank_key
 from darkroom.jobs.prepare.source import Item, Listing
+from darkroom.jobs.seeding import rank_key
 from darkroom.storage import Parent, open_store, parse_uri
 
 _SPLITS: dict[str, Split] = {

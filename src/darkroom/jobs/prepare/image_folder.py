@@ -14,15 +14,16 @@ from collections import Counter
 from collections.abc import Sequence
 
 from darkroom.errors import DataError
-from darkroom.jobs.prepare.config import ImageFolderSource
-from darkroom.jobs.prepare.picture_files import (
+from darkroom.jobs.pictures.files import (
     bad_name,
     fingerprint,
     no_pictures,
     read_files,
     skipped_as,
 )
-from darkroom.jobs.prepare.source import DeadLetter, Item, Listing
+from darkroom.jobs.pictures.rejects import DeadLetter
+from darkroom.jobs.prepare.config import ImageFolderSource
+from darkroom.jobs.prepare.source import Item, Listing
 from darkroom.storage import ObjectInfo, Parent, open_store, parse_uri
 
 _SPLIT_NAMES = frozenset({"train", "val", "valid", "validation", "test"})

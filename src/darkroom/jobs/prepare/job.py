@@ -16,15 +16,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from darkroom.errors import DarkroomError, DataError, UriError
+from darkroom.errors import DarkroomError, DataError
+from darkroom.jobs.apart import check_apart
+from darkroom.jobs.pictures.rejects import DeadLetter
 from darkroom.jobs.prepare.config import SPLITS, PrepareConfig
 from darkroom.jobs.prepare.parts import WrittenPart, write_parquet
 from darkroom.jobs.prepare.plan import Chunk, plan_chunks
 from darkroom.jobs.prepare.rows import DEAD_SCHEMA
-from darkroom.jobs.prepare.source import DeadLetter, Listing, open_source
+from darkroom.jobs.prepare.source import Listing, open_source
 from darkroom.jobs.progress import progress
 from darkroom.jobs.session import ray_session
-from darkroom.storage import Artifact, FileEntry, Output, PartWriter, Uri, open_output, parse_uri
+from darkroom.storage import Artifact, FileEntry, Output, PartWriter, open_output
 
 KIND = "dataset"
 DEAD_LETTERS_NAME = "dead_letters/part-00000.parquet"
@@ -49,30 +51,6 @@ def run(config: PrepareConfig) -> dict[str, Any]:
         with ray_session(num_cpus=num_cpus):
             parts = _write_parts(chunks, listing, config, output)
         return _result(_publish(parts, listing, config, output))
-
-
-def check_apart(output: str, source: str, *, field: str) -> None:
-    """Input and output must not lie in each other: outputs would be listed as inputs.
-
-    Errors: UriError.
-    """
-    target = parse_uri(output, field="output")
-    origin = parse_uri(source, field=field)
-    if target == origin:
-        problem = "is the input itself"
-    elif _contains(origin, target):
-        problem = f"lies inside the input {source}"
-    elif _contains(target, origin):
-        problem = f"holds the input {source}"
-    else:
-        return
-    raise UriError("output", output, problem, "publish beside the input")
-
-
-def _contains(outer: Uri, inner: Uri) -> bool:
-    if (outer.scheme, outer.bucket) != (inner.scheme, inner.bucket):
-        return False
-    return inner.key == outer.key or not outer.key or inner.key.startswith(outer.key + "/")
 
 
 def _write_parts(

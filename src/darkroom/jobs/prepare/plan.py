@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from darkroom.errors import DataError
 from darkroom.jobs.prepare.config import SPLITS, PrepareConfig, Split, SplitConfig
-from darkroom.jobs.prepare.seeding import generator, rank_key
 from darkroom.jobs.prepare.source import Item
+from darkroom.jobs.seeding import generator, rank_key
 
 CHUNK_ITEMS = 1024
 CHUNK_BYTES = 16 * 1024 * 1024

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
 
+from darkroom.jobs.pictures.rejects import DeadLetter
 from darkroom.jobs.prepare.config import (
     CaptionsSource,
     DigitsSource,
@@ -19,7 +20,6 @@ from darkroom.jobs.prepare.config import (
     SourceConfig,
     Split,
 )
-from darkroom.jobs.prepare.decode import Reason
 from darkroom.storage import Parent
 
 
@@ -42,15 +42,6 @@ class Item:
     """The version listed, where the store tells; read again, it must be the same."""
     data: bytes | None = None
     """The encoded bytes of sources too small to be worth reading in the tasks."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A file that was not used, and why."""
-
-    path: str
-    reason: Reason
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from darkroom.errors import DataError
 from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import find_pictures, open_reader
-from darkroom.jobs.prepare.config import LimitsConfig
+from darkroom.jobs.pictures.config import LimitsConfig
 
 JPEG = encoded(thumbnail())
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from tests.helpers import pictures as files
 
+from darkroom.jobs.pictures.decode import sniff
 from darkroom.jobs.prepare.config import EncodingConfig
-from darkroom.jobs.prepare.decode import sniff
 from darkroom.jobs.prepare.encode import Fit, encode, resize
 
 

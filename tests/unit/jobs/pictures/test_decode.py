@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.helpers import pictures as files
 
-from darkroom.jobs.prepare.config import LimitsConfig
-from darkroom.jobs.prepare.decode import DeadImage, Picture, decode
+from darkroom.jobs.pictures.config import LimitsConfig
+from darkroom.jobs.pictures.decode import DeadImage, Picture, decode
 
 WHITE, BLACK = 255, 0
 

@@ -1,4 +1,4 @@
-"""Everything random in `prepare` as a pure function of (seed, purpose, picture id).
+"""Random choices among named things as a pure function of (seed, purpose, name).
 
 So a redone row, another number of CPUs or another machine gives the same bytes, and one picture's
 draws do not depend on which others are there.

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
+from typing import Protocol
 
 from darkroom.config import json_digest
 from darkroom.errors import DataError, ObjectNotFoundError, UriError
-from darkroom.jobs.prepare.source import DeadLetter, Item
+from darkroom.jobs.pictures.rejects import DeadLetter
 from darkroom.storage import ObjectInfo, ObjectStore, Uri
 
 READ_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
@@ -22,6 +23,22 @@ FOREIGN_SUFFIXES = frozenset(
 """Pictures all the same: their contents decide, and mostly make them dead letters."""
 
 _SHOWN = 3
+
+
+class Listed(Protocol):
+    """A file as it was listed."""
+
+    @property
+    def path(self) -> str:
+        """Key below the root."""
+
+    @property
+    def size(self) -> int:
+        """Encoded bytes."""
+
+    @property
+    def etag(self) -> str | None:
+        """The version listed, where the store tells."""
 
 
 def skipped_as(key: str) -> str | None:
@@ -73,11 +90,11 @@ def fingerprint(files: Iterable[ObjectInfo]) -> str:
 
 
 def read_files(
-    root: Uri, store: ObjectStore, items: Sequence[Item], *, concurrency: int
+    root: Uri, store: ObjectStore, items: Sequence[Listed], *, concurrency: int
 ) -> list[bytes]:
     """The items' bytes, in order. Errors: DataError when one has changed since it was listed."""
 
-    def read_one(item: Item) -> bytes:
+    def read_one(item: Listed) -> bytes:
         try:
             data, etag = store.get_with_etag(item.path)
         except ObjectNotFoundError:

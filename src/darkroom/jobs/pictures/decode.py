@@ -3,7 +3,7 @@
 Assumes nothing about the bytes. They are looked at in this order, cheapest and safest first:
 size, content (never the file's name), the header's dimensions, frames, then the pixels, which
 must be complete. What can be converted soundly is converted; the rest comes back as a `DeadImage`
-with a reason code, never as an exception. Resizing and encoding are `encode.py`'s business.
+with a reason code, never as an exception. Resizing and encoding are the verbs' business.
 
 | file | becomes |
 |---|---|
@@ -27,25 +27,9 @@ from typing import Literal
 
 from PIL import Image, UnidentifiedImageError, _imaging
 
-from darkroom.jobs.prepare.config import ImageFormat, LimitsConfig
-from darkroom.jobs.prepare.convert import to_plain
-
-Reason = Literal[
-    "empty",
-    "too_many_bytes",
-    "not_an_image",
-    "unsupported_format",
-    "too_many_pixels",
-    "too_small",
-    "animated",
-    "truncated",
-    "corrupt",
-    "no_class",
-    "bad_name",
-    "no_caption",
-    "missing",
-]
-"""Why a file became a dead letter; docs/verbs/prepare.md explains each."""
+from darkroom.jobs.pictures.config import ImageFormat, LimitsConfig
+from darkroom.jobs.pictures.convert import to_plain
+from darkroom.jobs.pictures.rejects import Reason
 
 NUM_KEPT_BLOCKS = 4
 """Blocks of memory, of at most 16 MiB each, that Pillow keeps from one picture for the next."""

@@ -1,0 +1,1 @@
+"""Untrusted picture files, the same for every verb: listing, reading, decoding, rejecting."""

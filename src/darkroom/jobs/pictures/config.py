@@ -1,0 +1,23 @@
+"""Bounds on one input picture. Imports neither ray nor torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from darkroom.config import Config, PositiveInt
+
+ImageFormat = Literal["jpeg", "png", "webp"]
+Side = Annotated[int, Field(ge=1, le=16_384)]
+
+
+class LimitsConfig(Config):
+    """Bounds on one input file; a file beyond them becomes a dead letter, undecoded."""
+
+    max_bytes: PositiveInt = 64 * 1024 * 1024
+    """Most encoded bytes."""
+    max_pixels: PositiveInt = 50_000_000
+    """Most pixels (width x height) by the header: the guard against decompression bombs."""
+    min_side: Side = 1
+    """Least width and height in pixels."""
