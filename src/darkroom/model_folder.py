@@ -14,7 +14,7 @@ from pathlib import Path
 
 from darkroom.config import json_digest
 from darkroom.errors import ConfigError, DarkroomError, ObjectNotFoundError
-from darkroom.storage import Parent, Uri, open_artifact, open_store, parse_uri
+from darkroom.storage import Parent, Uri, list_source, open_artifact, open_store, parse_uri
 from darkroom.storage.artifact import digest_of
 from darkroom.storage.store import ObjectInfo, for_each
 from darkroom.temporary import temporary_folder
@@ -90,7 +90,7 @@ class ModelFolder:
             artifact.download(folder, prefix=ARTIFACT_PREFIX)
             return
         store = open_store(uri)
-        pairs = [(info.key, folder / info.key) for info in store.list()]
+        pairs = [(info.key, folder / info.key) for info in list_source(store).files]
         for parent in {target.parent for _, target in pairs}:
             parent.mkdir(parents=True, exist_ok=True)
         store.download_many(pairs)
@@ -118,8 +118,14 @@ def find_model(name: str, *, field: str) -> ModelFolder:
 
 def _in_folder(name: str, uri: Uri, field: str) -> ModelFolder:
     store = open_store(uri)
-    listed = (info for info in store.list() if "__pycache__/" not in info.key)
-    files = sorted(listed, key=lambda info: info.key)
+    found = list_source(store)
+    files = found.files
+    if found.unreadable:
+        first = found.unreadable[0]
+        raise ConfigError(
+            field, name, f"its file {first.key} cannot be read ({first.problem})",
+            "fetch the model again",
+        )  # fmt: skip
     if not files:
         raise ConfigError(
             field, name, "no model lies there", "give a folder, an s3:// URI or a hub id"

@@ -98,3 +98,15 @@ def test_what_is_nowhere_is_named(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ConfigError, match=rf"draw\.model.*{message}"):
         find_model(name, field="draw.model")
+
+
+def test_linked_parts_are_read_and_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "blobs/unet").mkdir(parents=True)
+    (tmp_path / "blobs/unet/model.safetensors").write_bytes(b"weights")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "unet").symlink_to("../blobs/unet")  # as hub caches and people do
+    assert find_model(str(folder), field="model").weights == (("unet/model.safetensors", 7),)
+    (folder / "config.json").symlink_to("../blobs/gone")
+    with pytest.raises(ConfigError, match=r"config\.json cannot be read .*not there"):
+        find_model(str(folder), field="model")

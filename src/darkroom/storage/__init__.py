@@ -15,6 +15,7 @@ from darkroom.storage.pointer import RunPointer, SkippedCheckpoint, ValidCheckpo
 from darkroom.storage.pointer_state import BestCheckpoint, KeptCheckpoint, PointerState
 from darkroom.storage.publish import Output, open_output
 from darkroom.storage.server import EmbeddedServer
+from darkroom.storage.source import SourceFiles, Unreadable, list_source
 from darkroom.storage.store import ObjectInfo, ObjectStore, open_store
 from darkroom.storage.uri import Uri, parse_uri
 from darkroom.storage.writer import PartWriter
@@ -42,12 +43,15 @@ __all__ = [
     "Probe",
     "RunPointer",
     "SkippedCheckpoint",
+    "SourceFiles",
+    "Unreadable",
     "Uri",
     "ValidCheckpoint",
     "check",
     "gc",
     "get",
     "lineage",
+    "list_source",
     "ls",
     "open_artifact",
     "open_output",

@@ -24,6 +24,7 @@ from darkroom.errors import (
     StorageError,
 )
 from darkroom.storage.failpoint import failpoint
+from darkroom.storage.source import hidden_part
 from darkroom.storage.store import (
     ObjectInfo,
     ObjectStore,
@@ -108,10 +109,12 @@ class LocalStore(ObjectStore):
             paths = sorted(folder.iterdir()) if folder.is_dir() else []
         for path in paths:
             if path.is_dir():
-                if any(not _is_hidden(file) for file in _files(path)):
+                if _holds_anything(path):
                     yield path.name + "/", None
             elif not _is_hidden(path):
-                yield path.name, path.stat().st_size
+                with _translated(self.root, prefix + path.name):
+                    # Of a link to nothing, the link's own size.
+                    yield path.name, path.stat(follow_symlinks=path.exists()).st_size
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -161,9 +164,23 @@ class LocalStore(ObjectStore):
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
+    """Our own files: links are not followed, for they may lead to what is not ours to delete."""
+
+    def fail(error: OSError) -> None:
+        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if not gone and hidden_part(os.path.basename(error.filename)) is None:  # noqa: PTH119
+            raise error
+
+    for parent, _, names in os.walk(folder, onerror=fail):
         for name in names:
             yield Path(parent, name)
+
+
+def _holds_anything(folder: Path) -> bool:
+    try:
+        return any(not _is_hidden(file) for file in _files(folder))
+    except PermissionError:
+        return True  # whoever looks there is told
 
 
 def _is_hidden(path: Path) -> bool:
