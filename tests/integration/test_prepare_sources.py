@@ -15,7 +15,8 @@ from tests.helpers.pictures import decoded
 from tests.helpers.training import train_config
 
 from darkroom.config import build_config
-from darkroom.jobs.prepare.config import SPLITS, PrepareConfig
+from darkroom.jobs.pictures.config import SPLITS
+from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.job import run as prepare
 from darkroom.jobs.sample.config import SampleConfig
 from darkroom.jobs.sample.job import run as sample

@@ -1,4 +1,7 @@
-"""Bounds on one input picture. Imports neither ray nor torch."""
+"""Words for pictures that configs use, and the bounds on one input file.
+
+Imports neither ray nor torch.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from darkroom.config import Config, PositiveInt
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 ImageFormat = Literal["jpeg", "png", "webp"]
 Side = Annotated[int, Field(ge=1, le=16_384)]

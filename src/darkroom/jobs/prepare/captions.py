@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Never
 
 from darkroom.errors import DataError
+from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.pictures.files import (
     bad_name,
     fingerprint,
@@ -26,9 +27,9 @@ from darkroom.jobs.pictures.files import (
     read_files,
     skipped_as,
 )
+from darkroom.jobs.pictures.listing import Item, Listing
 from darkroom.jobs.pictures.rejects import DeadLetter
-from darkroom.jobs.prepare.config import CaptionsSource, Split
-from darkroom.jobs.prepare.source import Item, Listing
+from darkroom.jobs.prepare.config import CaptionsSource
 from darkroom.storage import ObjectInfo, Parent, open_store, parse_uri
 
 CAPTIONS_FILE = "captions.json"

@@ -14,9 +14,6 @@ from pydantic import Field, model_validator
 from darkroom.config import Config, Fraction, JobConfig, PositiveInt, operational
 from darkroom.jobs.pictures.config import LimitsConfig, Side
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 

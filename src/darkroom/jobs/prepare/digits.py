@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from darkroom.jobs.prepare.source import Item, Listing
+from darkroom.jobs.pictures.listing import Item, Listing
 from darkroom.storage import Parent
 
 URI = "builtin:digits"

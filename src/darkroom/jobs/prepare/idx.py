@@ -24,9 +24,10 @@ from PIL import Image
 
 from darkroom.config import json_digest
 from darkroom.errors import DataError, ObjectNotFoundError
+from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.pictures.files import changed
-from darkroom.jobs.prepare.config import IdxSource, Split
-from darkroom.jobs.prepare.source import Item, Listing
+from darkroom.jobs.pictures.listing import Item, Listing
+from darkroom.jobs.prepare.config import IdxSource
 from darkroom.jobs.seeding import rank_key
 from darkroom.storage import Parent, open_store, parse_uri
 

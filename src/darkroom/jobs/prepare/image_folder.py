@@ -21,9 +21,9 @@ from darkroom.jobs.pictures.files import (
     read_files,
     skipped_as,
 )
+from darkroom.jobs.pictures.listing import Item, Listing
 from darkroom.jobs.pictures.rejects import DeadLetter
 from darkroom.jobs.prepare.config import ImageFolderSource
-from darkroom.jobs.prepare.source import Item, Listing
 from darkroom.storage import ObjectInfo, Parent, open_store, parse_uri
 
 _SPLIT_NAMES = frozenset({"train", "val", "valid", "validation", "test"})

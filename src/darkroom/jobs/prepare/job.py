@@ -18,12 +18,14 @@ import pyarrow as pa
 
 from darkroom.errors import DarkroomError, DataError
 from darkroom.jobs.apart import check_apart
+from darkroom.jobs.pictures.config import SPLITS
+from darkroom.jobs.pictures.listing import Listing
 from darkroom.jobs.pictures.rejects import DeadLetter
-from darkroom.jobs.prepare.config import SPLITS, PrepareConfig
+from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.parts import WrittenPart, write_parquet
 from darkroom.jobs.prepare.plan import Chunk, plan_chunks
 from darkroom.jobs.prepare.rows import DEAD_SCHEMA
-from darkroom.jobs.prepare.source import Listing, open_source
+from darkroom.jobs.prepare.source import open_source
 from darkroom.jobs.progress import progress
 from darkroom.jobs.session import ray_session
 from darkroom.storage import Artifact, FileEntry, Output, PartWriter, open_output

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.pictures.rejects import DeadLetter
-from darkroom.jobs.prepare.config import Split
 from darkroom.jobs.prepare.rows import DATASET_SCHEMA, DEAD_SCHEMA
 from darkroom.storage import FileEntry, PartWriter
 from darkroom.temporary import temporary_folder

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from darkroom.errors import DataError
-from darkroom.jobs.prepare.config import SPLITS, PrepareConfig, Split, SplitConfig
-from darkroom.jobs.prepare.source import Item
+from darkroom.jobs.pictures.config import SPLITS, Split
+from darkroom.jobs.pictures.listing import Item
+from darkroom.jobs.prepare.config import PrepareConfig, SplitConfig
 from darkroom.jobs.seeding import generator, rank_key
 
 CHUNK_ITEMS = 1024

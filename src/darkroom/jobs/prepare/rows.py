@@ -13,12 +13,14 @@ from typing import Any
 import pyarrow as pa
 
 from darkroom.config import build_config
+from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.pictures.decode import DeadImage, Picture, decode, keep_memory
+from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.prepare.augment import augment
-from darkroom.jobs.prepare.config import PrepareConfig, Split
+from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.encode import encode, resize
 from darkroom.jobs.prepare.plan import Chunk, copy_id
-from darkroom.jobs.prepare.source import Item, item_columns, open_source
+from darkroom.jobs.prepare.source import item_columns, open_source
 from darkroom.jobs.seeding import rank_key
 
 ITEM_SCHEMA = pa.schema(

@@ -8,54 +8,16 @@ and one more case in `open_source`; nothing downstream knows the kinds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
 
-from darkroom.jobs.pictures.rejects import DeadLetter
+from darkroom.jobs.pictures.listing import Item, Listing
 from darkroom.jobs.prepare.config import (
     CaptionsSource,
     DigitsSource,
     IdxSource,
     ImageFolderSource,
     SourceConfig,
-    Split,
 )
-from darkroom.storage import Parent
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One picture file before it is opened."""
-
-    id: str
-    """Unique in the dataset."""
-    path: str
-    """Where the source finds it; named in dead letters."""
-    label: int | None = None
-    """Index into the listing's classes."""
-    caption: str | None = None
-    split: Split | None = None
-    """Set by sources that are split already; otherwise the plan decides."""
-    size: int = 0
-    """Encoded bytes."""
-    etag: str | None = None
-    """The version listed, where the store tells; read again, it must be the same."""
-    data: bytes | None = None
-    """The encoded bytes of sources too small to be worth reading in the tasks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Everything a source holds."""
-
-    items: Sequence[Item]
-    classes: Sequence[str]
-    parent: Parent
-    """The source with the digest of its listing: lineage ends here."""
-    dead_letters: Sequence[DeadLetter] = ()
-    """Files that the listing alone rules out."""
-    num_skipped: dict[str, int] = field(default_factory=dict)
-    """Files that are no pictures by their names, counted by extension."""
 
 
 class Source(Protocol):

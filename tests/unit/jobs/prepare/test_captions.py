@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from darkroom.errors import DataError
+from darkroom.jobs.pictures.listing import Listing
 from darkroom.jobs.prepare.captions import Captions
 from darkroom.jobs.prepare.config import CaptionsSource
-from darkroom.jobs.prepare.source import Listing
 
 
 def listing(folder: Path, captions: dict[str, Any], pictures: list[str]) -> Listing:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from darkroom.errors import DataError
+from darkroom.jobs.pictures.listing import Listing
 from darkroom.jobs.prepare.config import ImageFolderSource
 from darkroom.jobs.prepare.image_folder import ImageFolder
-from darkroom.jobs.prepare.source import Listing
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.jobs.prepare.config import SPLITS
+from darkroom.jobs.pictures.config import SPLITS
 from darkroom.jobs.prepare.parts import Block, cut_row_groups, group_blocks, write_part
 from darkroom.jobs.prepare.rows import DATASET_SCHEMA, ROW_SCHEMA
 from darkroom.storage import PartWriter, parse_uri

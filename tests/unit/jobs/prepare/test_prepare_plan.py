@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from darkroom.config import build_config
 from darkroom.errors import DataError
+from darkroom.jobs.pictures.config import SPLITS
+from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.prepare import plan
-from darkroom.jobs.prepare.config import SPLITS, PrepareConfig, SplitConfig
+from darkroom.jobs.prepare.config import PrepareConfig, SplitConfig
 from darkroom.jobs.prepare.plan import assign_splits, check_ids, plan_chunks
-from darkroom.jobs.prepare.source import Item
 
 
 def items_of(*counts: int, size: int = 100) -> list[Item]:

@@ -12,10 +12,11 @@ from PIL import _imaging
 from tests.helpers import pictures as files
 
 from darkroom.config import build_config
-from darkroom.jobs.prepare.config import PrepareConfig, Split
+from darkroom.jobs.pictures.config import Split
+from darkroom.jobs.pictures.listing import Item
+from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.plan import Chunk
 from darkroom.jobs.prepare.rows import ROW_SCHEMA, chunk_table, process
-from darkroom.jobs.prepare.source import Item
 
 AUGMENT = {"copies": 2, "horizontal_flip": 0.5, "crop": {"min_area": 0.3}}
 
