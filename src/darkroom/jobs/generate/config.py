@@ -26,11 +26,12 @@ from darkroom.jobs.batch.config import BatchConfig
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Side = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
-ColumnName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+ColumnName = Annotated[str, Field(pattern=r"^[^{}\s]([^{}\r\n\t]*[^{}\s])?$")]
+"""Any name that a template can hold: `animal name` as well."""
 Renames = dict[str, ColumnName]
 Choices = dict[ColumnName, Annotated[tuple[str, ...], Field(min_length=1)]]
 
-_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|([{}])")
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{\s*([^{}\s](?:[^{}]*[^{}\s])?)\s*\}|([{}])")
 
 OUTPUT_COLUMNS = frozenset(
     {"id", "prompt", "enhanced_prompt", "num_tokens", "num_tokens_cut", "seed", "image", "sha256"}

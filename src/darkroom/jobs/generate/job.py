@@ -25,7 +25,7 @@ from darkroom.jobs.generate.enhance import Enhancer
 from darkroom.jobs.generate.gallery import FILE_NAME, gallery_page
 from darkroom.jobs.generate.preflight import check_kind, check_memory, resolve_backend
 from darkroom.jobs.generate.prompt import Prompts, build_prompts
-from darkroom.jobs.generate.table import BadRow
+from darkroom.jobs.tables.row import BadRow
 from darkroom.model_folder import ModelFolder, find_model
 from darkroom.storage import Artifact, FileEntry, Parent, open_store
 from darkroom.storage.parquet import VerifiedParquetFile

@@ -10,10 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from darkroom.config import closest
 from darkroom.errors import DataError
 from darkroom.jobs.generate.config import JoinConfig
-from darkroom.jobs.generate.table import BadRow, Row, TextTable
+from darkroom.jobs.tables.row import BadRow, Row
+from darkroom.jobs.tables.table import TextTable, unknown_column
 
 _SHOWN = 3
 
@@ -76,9 +76,8 @@ def _check_columns(subjects: TextTable, details: TextTable, on: Sequence[str]) -
     for table, what in ((subjects, "input"), (details, "join.input")):
         for column in on:
             if column not in table.columns:
-                guess = closest(column, table.columns)
-                hint = f"did you mean {guess!r}?" if guess else f"it has {list(table.columns)}"
-                raise DataError("join.on", column, f"is no column of {what}", hint)
+                problem, remedy = unknown_column(column, table.columns, table.left_out)
+                raise DataError("join.on", column, f"{problem} of {what}", remedy)
     both = set(subjects.columns) & set(details.columns) - set(on)
     if both:
         column = min(both)

@@ -6,12 +6,11 @@ value or whose prompt is too long is a dead letter before a model is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from darkroom.config import closest
 from darkroom.errors import ConfigError, DataError
 from darkroom.jobs.generate.config import (
     OUTPUT_COLUMNS,
@@ -22,7 +21,8 @@ from darkroom.jobs.generate.config import (
 )
 from darkroom.jobs.generate.join import inner_join
 from darkroom.jobs.generate.seeding import choose
-from darkroom.jobs.generate.table import BadRow, Row, read_table
+from darkroom.jobs.tables.row import BadRow, Row
+from darkroom.jobs.tables.table import read_table, unknown_column
 from darkroom.storage import Parent
 
 MAX_ID_CHARS = 200
@@ -45,6 +45,7 @@ def build_prompts(config: GenerateConfig) -> Prompts:
     """
     subjects = read_table(config.input, config.rename, name="input")
     columns, rows, places = subjects.columns, subjects.rows, subjects.places
+    left_out = dict(subjects.left_out)
     bad, parents = list(subjects.bad), [subjects.parent]
     if config.join is not None:
         if config.join.input is None:
@@ -57,7 +58,8 @@ def build_prompts(config: GenerateConfig) -> Prompts:
         bad += [BadRow(f"details {b.where}", b.reason, b.detail, b.stage) for b in details.bad]
         bad += joined.unmatched
         parents.append(details.parent)
-    _check_columns(config, columns)
+        left_out.update(details.left_out)
+    _check_columns(config, columns, left_out)
     carried = [name for name in columns if name not in ("id", "prompt")]
     made: list[Row] = []
     if config.limit is not None:  # a quick look tells of the rows that it looked at
@@ -77,7 +79,9 @@ def build_prompts(config: GenerateConfig) -> Prompts:
     return Prompts(pa.Table.from_pylist(made, schema=schema), bad, parents)
 
 
-def _check_columns(config: GenerateConfig, columns: Sequence[str]) -> None:
+def _check_columns(
+    config: GenerateConfig, columns: Sequence[str], left_out: Mapping[str, str]
+) -> None:
     known = [*columns, *config.choices]
     for column in columns:
         if column in OUTPUT_COLUMNS - {"id", "prompt"}:
@@ -99,11 +103,11 @@ def _check_columns(config: GenerateConfig, columns: Sequence[str]) -> None:
     for field, template, allowed in wanted:
         for name in placeholders(template):
             if name not in allowed:
-                guess = closest(name, allowed)
-                raise DataError(
-                    field, template, f"names {name!r}, which is no column",
-                    f"did you mean {guess!r}?" if guess else f"the rows have {', '.join(allowed)}",
-                )  # fmt: skip
+                problem, remedy = unknown_column(name, allowed, left_out)
+                braces = "; double braces that are part of the text: {{ }}" * (
+                    not name.isidentifier()
+                )
+                raise DataError(field, template, problem, remedy + braces)
 
 
 def _prompt_row(

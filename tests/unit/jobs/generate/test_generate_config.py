@@ -46,7 +46,7 @@ def test_a_model_alone_means_a_text_to_image_pipeline() -> None:
         ({"prompt": "{a"}, "lone '{'"),
         ({"choices": {"season": []}}, "at least 1"),
         ({"choices": {"seed": ["1"]}}, "seed is a column of the output"),
-        ({"choices": {"a b": ["1"]}}, "match pattern"),
+        ({"choices": {"{a}": ["1"]}}, "match pattern"),
         ({"id": "{season}", "choices": {"season": ["x"]}}, "which is drawn by the id"),
         ({"draw": {"kind": "class_conditional", "model": "m", "eta": 0.5, "sampler": "ddpm"}},
          "eta belongs to ddim"),

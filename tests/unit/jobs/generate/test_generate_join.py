@@ -12,7 +12,8 @@ from darkroom.config import build_config
 from darkroom.errors import DataError
 from darkroom.jobs.generate.config import JoinConfig
 from darkroom.jobs.generate.join import inner_join
-from darkroom.jobs.generate.table import Row, TextTable
+from darkroom.jobs.tables.row import Row
+from darkroom.jobs.tables.table import TextTable
 from darkroom.storage import Parent
 
 

@@ -39,10 +39,34 @@ def test_no_value_is_ever_read_as_a_template(one: str, other: str) -> None:
     assert fill("<{one}|{other}>", {"one": one, "other": other}) == f"<{one}|{other}>"
 
 
-@pytest.mark.parametrize("template", ["{", "a } b", "{a b}", "{a.b}", "{a!r}", "{0}"])
+@pytest.mark.parametrize("template", ["{", "a } b", "{}", "{ }", "{{a}}", "{a{b}}"])
 def test_a_template_that_is_none_is_refused(template: str) -> None:
     with pytest.raises(ConfigError, match=r"lone|names no column"):
         config(prompt=template)
+
+
+@pytest.mark.parametrize("column", ["animal name", "größe", "名前", "a.b", "0", "size (cm)"])
+def test_a_column_of_any_name_has_its_place(tmp_path: Path, column: str) -> None:
+    made = prompts(tmp_path, f"id,{column}\n1,red fox\n", prompt=f"a {{{column}}}, {{ {column} }}")
+    assert made.table["prompt"].to_pylist() == ["a red fox, red fox"]
+    made = prompts(tmp_path, "id,x\n1,fox\n", rename={"x": column}, prompt=f"{{{column}}}")
+    assert made.table[column].to_pylist() == ["fox"]
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{animal name}", r"'animal name', which is no column; did you mean 'animal_name'"),
+        ("{nothing}", "the rows have id, animal_name$"),
+        ('{id} {"a": 1}', r"double braces that are part of the text"),
+        ("{id!r}", r"did you mean 'id'"),
+    ],
+)
+def test_a_name_in_braces_that_is_no_column_is_named(
+    tmp_path: Path, template: str, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        prompts(tmp_path, "id,animal_name\n1,fox\n", prompt=template)
 
 
 def test_the_worked_example_makes_a_prompt_of_every_animal() -> None:

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from tests.helpers.tiny_artifacts import publish_digits
 
-from darkroom.errors import DataError, InputError, ObjectNotFoundError
-from darkroom.jobs.generate.table import TextTable, read_table
+from darkroom.errors import DataError
+from darkroom.jobs.tables.table import TextTable, read_table
 
 
 def read(path: Path, **rename: str) -> TextTable:
@@ -135,7 +135,7 @@ def test_a_damaged_parquet_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_nothing_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ObjectNotFoundError):
+    with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "none.csv")
-    with pytest.raises(InputError, match=r"no \.csv or \.parquet"):
+    with pytest.raises(DataError, match="does not exist"):
         read(tmp_path)

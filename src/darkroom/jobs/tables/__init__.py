@@ -1,0 +1,1 @@
+"""Tables of texts from outside: which files make one, and their rows, whoever wrote them."""
