@@ -1,8 +1,8 @@
 """Which files of a URI make a table: one file, a folder of parts, or what Darkroom published.
 
 A folder is read as Spark, Dask, Ray Data and Hive write one, whatever it is called: names say which
-files belong (`part-0.csv.gz`, `0.part`, `a=1/x.parquet`), markers and what begins with `_` or `.`
-do not, and `column=value` folders are columns. What a file is is decided by its bytes.
+files belong (`part-0.csv.gz`, `0.part`, `a=1/x.parquet`), what begins with `_` does not, and
+`column=value` folders are columns. What a file is is decided by its bytes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,22 @@ import pyarrow.parquet as pq
 from darkroom.config import json_digest
 from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.tables.encoded import MAX_BYTES
-from darkroom.storage import Artifact, ObjectInfo, Parent, Uri, open_artifact, open_store, parse_uri
+from darkroom.storage import (
+    Artifact,
+    ObjectInfo,
+    Parent,
+    SourceFiles,
+    Uri,
+    list_source,
+    open_artifact,
+    open_store,
+    parse_uri,
+)
 
 _PART = re.compile(
     r"(\.(csv|tsv|tab|parquet|parq|pq)|^\d+\.part)(\.(gz|gzip|bz2|zst|zstd|lz4|xz))?$",
     re.IGNORECASE,
 )
-_FOREIGN_FOLDERS = frozenset({"__MACOSX", "@eaDir", "lost+found"})
 _LOGS = {"_delta_log": "a Delta Lake", ".hoodie": "a Hudi"}
 """Folders of tables whose files hold deleted rows too: only their own reader knows which count."""
 _EMPTY_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -82,9 +91,9 @@ def _published(artifact: Artifact, name: str) -> list[TableFile]:
 
 def _of_folder(root: Uri, name: str) -> tuple[list[TableFile], Parent]:
     store = open_store(root)
-    listed = list(store.list())
-    infos = sorted((info for info in listed if _belongs(info.key)), key=_natural)
-    _check_kind(root, listed, infos, name)
+    listed = list_source(store)
+    infos = sorted((info for info in listed.files if _belongs(info.key)), key=_natural)
+    _check_listed(root, listed, infos, name)
     _check_size(sum(info.size for info in infos), root, name)
     files = [
         TableFile(info.key, store.get(info.key), partition=_partition(info.key)) for info in infos
@@ -94,13 +103,10 @@ def _of_folder(root: Uri, name: str) -> tuple[list[TableFile], Parent]:
 
 
 def _belongs(key: str) -> bool:
-    path = PurePosixPath(key)
-    return bool(_PART.search(path.name)) and not any(_is_hidden(part) for part in path.parts)
-
-
-def _is_hidden(part: str) -> bool:
-    """As Hadoop and all after it have it: `_SUCCESS`, `_metadata`, `.part-0.crc`."""
-    return part.startswith(".") or (part[0] == "_" and "=" not in part) or part in _FOREIGN_FOLDERS
+    """By its name, without what Hadoop and all after it hide: `_x`, which is no `_column=value`."""
+    parts = PurePosixPath(key).parts
+    hidden = any(part.startswith("_") and "=" not in part for part in parts)
+    return not hidden and _PART.search(parts[-1]) is not None
 
 
 def _natural(info: ObjectInfo) -> tuple[object, str]:
@@ -116,16 +122,19 @@ def _partition(key: str) -> dict[str, str | None]:
     }
 
 
-def _check_kind(
-    root: Uri, listed: Sequence[ObjectInfo], infos: Sequence[ObjectInfo], name: str
-) -> None:
-    if not listed:
+def _check_listed(root: Uri, listed: SourceFiles, infos: Sequence[ObjectInfo], name: str) -> None:
+    if not (listed.files or listed.unreadable or listed.hidden):
         raise DataError(
             name, str(root), "does not exist", "check its spelling with darkroom storage ls"
         )
-    folders = {part for info in listed for part in PurePosixPath(info.key).parts[:-1]}
+    lost = next((lost for lost in listed.unreadable if _belongs(lost.key)), None)
+    if lost is not None:
+        raise DataError(
+            name, str(root / lost.key), f"cannot be read ({lost.problem})", "mend it or remove it"
+        )
+    folders = {hidden.rpartition("/")[2] for hidden in listed.hidden}
     formats = [kind for folder, kind in _LOGS.items() if folder in folders]
-    if any(info.key.endswith(".metadata.json") for info in listed):
+    if any(info.key.endswith(".metadata.json") for info in listed.files):
         formats.append("an Iceberg")
     if formats:
         raise DataError(
@@ -133,10 +142,12 @@ def _check_kind(
             "write what it holds now as Parquet or CSV",
         )  # fmt: skip
     if not infos:
-        kinds = Counter(PurePosixPath(i.key).suffix.lower() or "no extension" for i in listed)
-        others = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_SHOWN))
+        kinds = Counter(PurePosixPath(i.key).suffix.lower() or "no extension" for i in listed.files)
+        others = (
+            ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_SHOWN)) or "hidden"
+        )
         raise DataError(
-            name, str(root), f"holds no .csv, .tsv or .parquet file, only others ({others})",
+            name, str(root), f"holds no .csv, .tsv or .parquet file, only {others} files",
             "name a table or a folder of its parts; darkroom storage ls shows what is there",
         )  # fmt: skip
 

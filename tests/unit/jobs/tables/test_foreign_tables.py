@@ -26,8 +26,7 @@ def packed(data: bytes, codec: str) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, codec) as stream:
         stream.write(data)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
+    return bytes(sink.getvalue())
 
 
 def parquet(**columns: object) -> bytes:
@@ -215,8 +214,8 @@ def test_what_is_no_table_is_named_as_what_it_is(
         ({"1.csv": CSV, "2.csv": POINTER}, "'2.csv'.*Git LFS"),
         ({"_delta_log/0.json": b"{}", "p.parquet": PARQUET}, "Delta Lake table.*rows that it has"),
         ({"metadata/v1.metadata.json": b"{}", "p.parquet": PARQUET}, "an Iceberg table"),
-        ({"a.jsonl": b"{}", "b.txt": b""}, r"no \.csv.*only others \(1 \.jsonl, 1 \.txt\)"),
-        ({"_SUCCESS": b""}, "only others"),
+        ({"a.jsonl": b"{}", "b.txt": b""}, r"no \.csv.*only 1 \.jsonl, 1 \.txt files"),
+        ({"_SUCCESS": b""}, "only hidden files"),
     ],
 )
 def test_a_folder_that_is_no_table_is_refused(
@@ -224,6 +223,13 @@ def test_a_folder_that_is_no_table_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         read(written(tmp_path / "x.parquet", files))
+
+
+def test_a_part_that_cannot_be_read_is_not_left_out(tmp_path: Path) -> None:
+    written(tmp_path, {"1.csv": CSV})
+    (tmp_path / "2.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(DataError, match=r"2\.csv', cannot be read \(is a link to .*not there"):
+        read(tmp_path)
 
 
 def test_a_row_in_another_encoding_says_which(tmp_path: Path) -> None:
