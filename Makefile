@@ -7,8 +7,10 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# More arguments for pytest: make test-unit ARGS="-k schedule -x"
+# More arguments for pytest: make test-unit ARGS="-k schedule -x"; ARGS=-n0 for one process.
 ARGS ?=
+# Test files over several processes, the longest first (tests/helpers/longest_first.py).
+PYTEST := $(BIN)/pytest -n auto
 
 ##@ Start here
 .PHONY: help setup run
@@ -23,17 +25,17 @@ run: setup ## Train on handwritten digits through Ray and S3, and fetch the repo
 
 ##@ Check
 .PHONY: test test-unit test-integration test-contracts lint format proof bench
-test: setup ## Run the unit, integration and contract tests
-	$(BIN)/pytest $(ARGS)
+test: setup ## Run the unit, integration and contract tests, side by side
+	$(PYTEST) $(ARGS)
 
 test-unit: setup ## Run the tests of single modules (seconds)
-	$(BIN)/pytest tests/unit $(ARGS)
+	$(PYTEST) tests/unit $(ARGS)
 
 test-integration: setup ## Run the tests on a real local Ray and a real S3 server
-	$(BIN)/pytest tests/integration $(ARGS)
+	$(PYTEST) tests/integration $(ARGS)
 
 test-contracts: setup ## Run the tests of what can drift: docs, schemas, versions, locks
-	$(BIN)/pytest tests/contracts $(ARGS)
+	$(PYTEST) tests/contracts $(ARGS)
 
 lint: setup ## Check style, types and the direction of imports
 	$(BIN)/ruff check

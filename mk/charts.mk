@@ -8,11 +8,11 @@ charts-tools: setup ## Build what the charts' tests run; what cannot be built sk
 	@$(TOOLS) $(CHARTS_PROGRAMS)
 
 test-charts: setup charts-tools ## Run the tests of charts, manifests and KubeRay's rules (minutes)
-	$(BIN)/pytest tests/charts $(ARGS)
+	$(PYTEST) tests/charts $(ARGS)
 
 test-charts-full: setup ## Run all tests of charts and rules, Helm 3 included
 	$(TOOLS) --strict $(CHARTS_PROGRAMS) helm3
-	$(BIN)/pytest tests/charts $(ARGS)
+	$(PYTEST) tests/charts $(ARGS)
 
 .PHONY: charts-docs
 charts-docs: setup ## Write README.md and values.schema.json of the charts from their values.yaml

@@ -11,10 +11,12 @@ import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from tests.helpers.fault_proxy import FaultProxy
+from tests.helpers.file_clock import FileClock, num_processes
 
 from darkroom.storage import EmbeddedServer
 
@@ -29,6 +31,30 @@ READER = "reader"
 # A shell starts background commands with SIGINT ignored, and whatever a test starts inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Defines `--record-seconds`."""
+    parser.addoption("--record-seconds", action="store_true", help="write tests/seconds.json anew")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Takes the time of every test file."""
+    config.pluginmanager.register(FileClock())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means here."""
+    return num_processes()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """With `-n`, files are handed out by how long they take."""
+    from tests.helpers.longest_first import LongestFirst
+
+    return LongestFirst(config, log)
 
 
 @pytest.fixture(scope="session")

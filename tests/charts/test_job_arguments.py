@@ -109,7 +109,7 @@ def run_shell(programs: Path, shell: list[str], line: str) -> list[str]:
         "HOME": "/nowhere",
         "LC_ALL": "C.UTF-8",
     }
-    subprocess.run([*shell, line], env=environment, check=True, capture_output=True, timeout=20)
+    subprocess.run([*shell, line], env=environment, check=True, capture_output=True, timeout=120)
     return record.read_bytes().decode().split("\0")[:-1]
 
 

@@ -91,7 +91,7 @@ class Run:
             for port in _listening_ports(process):
                 with contextlib.suppress(OSError, http.client.HTTPException):
                     url = f"http://127.0.0.1:{port}/metrics"
-                    with urllib.request.urlopen(url, timeout=5) as answer:
+                    with urllib.request.urlopen(url, timeout=30) as answer:
                         text = answer.read().decode()
                     if "# TYPE ray_" in text:
                         return str(text)
@@ -103,8 +103,8 @@ class Run:
         for process in tree:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
-        psutil.wait_procs(tree, timeout=30)
-        self.process.wait(timeout=30)
+        psutil.wait_procs(tree, timeout=120)
+        self.process.wait(timeout=120)
 
 
 def _command(process: psutil.Process) -> list[str]:

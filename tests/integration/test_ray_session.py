@@ -69,7 +69,7 @@ def test_nothing_stays_in_the_temporary_folder(temporary_folder: Path) -> None:
     third, _ = started_in(temporary_folder)
     assert Path(other).is_dir()  # but it leaves the living alone
     for process in (alive, third):
-        process.communicate("\n", timeout=60)
+        process.communicate("\n", timeout=240)
         assert process.returncode == 0
     assert not list(temporary_folder.iterdir())
 
@@ -95,7 +95,7 @@ def test_session_starts_serves_is_shared_and_stops(
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
+            timeout=240,
         )
         assert other.stdout.strip() == address
         assert ray.get(ray.remote(where_darkroom_is).remote())  # and the cluster goes on

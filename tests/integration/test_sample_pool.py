@@ -24,7 +24,7 @@ def pool(folder: Path, num_actors: int, *, max_restarts: int = 2) -> list[Any]:
         def work(self, task: int) -> int:
             with (folder / f"{task}.log").open("a") as log:
                 log.write("x")
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 120
             while (folder / f"hold-{task}").exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
             if (folder / f"kill-{task}").exists():

@@ -142,7 +142,7 @@ def test_serve_without_a_command_says_how_to_reach_it_until_it_is_stopped(tmp_pa
         env={**os.environ, **variables}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     server.send_signal(signal.SIGTERM)
-    _, err = server.communicate(timeout=30)
+    _, err = server.communicate(timeout=120)
     assert client.returncode == 0, client.stdout + client.stderr
     assert server.returncode == 143
     assert err.startswith("darkroom: stopped by SIGTERM")

@@ -16,7 +16,7 @@ import darkroom
 from darkroom.errors import StorageAccessError
 from darkroom.storage import EmbeddedServer, open_store
 
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 120
 
 
 def _is_alive(pid: int) -> bool:

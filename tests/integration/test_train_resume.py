@@ -46,7 +46,7 @@ def step_now(output: str) -> int:
 def kill_a_worker(run: Run) -> None:
     victim = run.workers()[-1]
     victim.send_signal(signal.SIGKILL)
-    psutil.wait_procs([victim], timeout=30)
+    psutil.wait_procs([victim], timeout=120)
 
 
 def scraped_until_its_end(run: Run) -> str:
