@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from diffusers import UNet2DModel
 from safetensors import SafetensorError
 
 from darkroom.errors import DataError
 from darkroom.storage import Artifact
 from darkroom.temporary import temporary_folder
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import UNet2DModel
 
 UNET_FOLDER = "model/unet/"
 
@@ -78,6 +80,10 @@ def load_unet(artifact: Artifact, device: torch.device | str = "cpu") -> UNet2DM
 
     Errors: DataError where the weights do not load, or hold NaN or infinite values.
     """
+    # Seconds to import, for a driver that only reads what the manifest says.
+    import torch
+    from diffusers import UNet2DModel
+
     with temporary_folder("darkroom-model-") as folder:
         artifact.download(folder, prefix=UNET_FOLDER)
         try:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from diffusers import UNet2DModel
-from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
+from typing import TYPE_CHECKING, Any
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.train.config import TrainConfig, UNetConfig
 from darkroom.jobs.training.stream import ImageShape
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
 
 
 def unet_arguments(
@@ -48,6 +48,10 @@ def unet_arguments(
 
 def build_unet(config: TrainConfig, shape: ImageShape, num_classes: int | None) -> UNet2DModel:
     """A freshly initialised U-Net; the caller seeds torch first."""
+    # Seconds to import, for a driver that only checks the arguments.
+    from diffusers import UNet2DModel
+    from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
+
     unet = UNet2DModel(**unet_arguments(config.unet, shape, num_classes))
     for module in unet.modules():
         if isinstance(module, Attention):
