@@ -17,6 +17,7 @@ from kubernetes.config.config_exception import ConfigException
 from kubernetes.dynamic.exceptions import DynamicApiError, ResourceNotFoundError
 from kubernetes.stream import stream
 
+from darkroom.cluster.rules import label
 from darkroom.errors import DarkroomError, InputError
 
 FIELD_MANAGER = "darkroom-submit"
@@ -56,21 +57,26 @@ class Cluster:
         self._dynamic: Any = None
 
     def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
-        """Server-side apply. Errors: RefusedError, ClusterError."""
+        """Server-side apply; creation where the server is to choose the name (generateName).
+
+        Returns the object as the server has it. Errors: RefusedError, ClusterError.
+        """
         resource = self._resource(manifest)
         arguments: dict[str, Any] = {"field_manager": FIELD_MANAGER, "_request_timeout": 60}
         if dry_run:
             arguments["dry_run"] = "All"
-        namespace = manifest["metadata"].get("namespace") or self.namespace
+        metadata = manifest["metadata"]
+        if resource.namespaced:
+            arguments["namespace"] = metadata.get("namespace") or self.namespace
         try:
-            applied = resource.server_side_apply(
-                body=manifest,
-                name=manifest["metadata"]["name"],
-                namespace=namespace if resource.namespaced else None,
-                **arguments,
-            )
+            if metadata.get("name"):
+                applied = resource.server_side_apply(
+                    body=manifest, name=metadata["name"], **arguments
+                )
+            else:
+                applied = resource.create(body=manifest, **arguments)
         except DynamicApiError as error:
-            raise _translate(error, _identity(manifest)) from None
+            raise _translate(error, label(manifest)) from None
         except urllib3.exceptions.HTTPError as error:
             raise ClusterError(f"the API server does not answer: {error}") from None
         return dict(applied.to_dict())
@@ -210,10 +216,6 @@ def _current_namespace(context: str | None) -> str:
         return "default"
     chosen = next((c for c in contexts if c["name"] == context), active)
     return str(chosen["context"].get("namespace") or "default")
-
-
-def _identity(manifest: Object) -> str:
-    return f"{manifest['kind']}/{manifest['metadata']['name']}"
 
 
 def _translate(error: Any, subject: str) -> DarkroomError:

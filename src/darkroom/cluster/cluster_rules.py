@@ -95,7 +95,7 @@ def _check_worker_group(spec: Object, group: Object, path: str) -> Iterator[Find
     if not containers(group):
         yield Finding("no-containers", path, f"group {name!r} has no container")
         return
-    yield from _check_replicas(spec, group, path)
+    yield from _check_replicas(group, path)
     yield from _check_group(name, group, path)
     yield from _check_idle_timeout(spec, group, path)
     if group.get("suspend") is True and autoscales(spec):
@@ -103,11 +103,9 @@ def _check_worker_group(spec: Object, group: Object, path: str) -> Iterator[Find
         yield Finding("suspend-autoscaling", f"{path}.suspend", problem)
 
 
-def _check_replicas(spec: Object, group: Object, path: str) -> Iterator[Finding]:
+def _check_replicas(group: Object, path: str) -> Iterator[Finding]:
+    # What is left out has the CRD's defaults, 0 and no bound, before the operator sees it.
     low, high = integer(group.get("minReplicas")), integer(group.get("maxReplicas"))
-    if not autoscales(spec) and (low is None or high is None):
-        problem = "minReplicas and maxReplicas must both be set while autoscaling is off"
-        yield Finding("replicas-missing", path, problem)
     for key, value in (("minReplicas", low), ("maxReplicas", high)):
         if value is not None and value < 0:
             yield Finding("replicas-negative", f"{path}.{key}", f"{value} is negative")

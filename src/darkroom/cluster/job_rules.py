@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
-from darkroom.cluster import cluster_rules
+from darkroom.cluster import cluster_rules, kubernetes_yaml
 from darkroom.cluster.rules import (
     CLUSTER_SELECTOR_KEY,
     Finding,
@@ -20,6 +17,7 @@ from darkroom.cluster.rules import (
     mapping,
     sequence,
 )
+from darkroom.errors import InputError
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 MAX_QUEUED_GROUPS = 17
@@ -211,11 +209,11 @@ def _check_runtime_env(spec: Object) -> Iterator[Finding]:
     if not text:
         return
     try:
-        parsed = YAML(typ="safe").load(str(text))
-    except YAMLError:
-        yield Finding("runtime-env-yaml", "spec.runtimeEnvYAML", "is not YAML")
+        documents = kubernetes_yaml.load_all(str(text), "runtimeEnvYAML")
+    except InputError as error:
+        yield Finding("runtime-env-yaml", "spec.runtimeEnvYAML", error.problem)
         return
-    if parsed is not None and not isinstance(parsed, dict):
+    if documents and not isinstance(documents[0], dict):
         yield Finding("runtime-env-yaml", "spec.runtimeEnvYAML", "is not a YAML mapping")
     elif spec.get("submissionMode", "K8sJobMode") != "HTTPMode" and _has_shell_syntax(str(text)):
         problem = "`$` and backticks in it are run by the submitter's shell"

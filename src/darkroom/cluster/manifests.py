@@ -12,10 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
-from darkroom.cluster.rules import Finding, check_manifest
+from darkroom.cluster import kubernetes_yaml
+from darkroom.cluster.rules import Finding, check_manifest, label
 from darkroom.errors import InputError
 
 Object = dict[str, Any]
@@ -43,24 +41,21 @@ def read_manifests(sources: Sequence[str]) -> list[Object]:
 
 def _read(source: str) -> list[Object]:
     if source == "-":
-        return parse("standard input", sys.stdin.read())
+        return parse("standard input", sys.stdin.buffer.read())
     path = Path(source)
     if path.is_dir():
         return parse(source, _kustomize(path))
     try:
-        return parse(source, path.read_text())
+        return parse(source, path.read_bytes())
     except OSError as error:
         raise InputError("manifest", source, f"cannot be read: {error.strerror}") from None
 
 
-def parse(source: str, text: str) -> list[Object]:
-    """The documents of a YAML text; lists of objects are taken apart."""
-    try:
-        documents = [document for document in YAML(typ="safe").load_all(text) if document]
-    except YAMLError as error:
-        raise InputError("manifest", source, f"is not YAML: {_first_line(error)}") from None
+def parse(source: str, data: bytes) -> list[Object]:
+    """The documents of a YAML or JSON text; lists of objects are taken apart."""
+    text = kubernetes_yaml.decode(data, source)
     objects: list[Object] = []
-    for document in documents:
+    for document in kubernetes_yaml.load_all(text, source):
         items = document.get("items") if isinstance(document, dict) else None
         objects += items if isinstance(items, list) else [document]
     for item in objects:
@@ -71,21 +66,24 @@ def parse(source: str, text: str) -> list[Object]:
 def _check_shape(source: str, item: Any) -> None:
     if not isinstance(item, dict) or not item.get("apiVersion") or not item.get("kind"):
         raise InputError("manifest", source, "holds something without apiVersion and kind")
-    if not isinstance(item.get("metadata"), dict) or not item["metadata"].get("name"):
-        remedy = "give it metadata.name"
+    metadata = item.get("metadata")
+    if not isinstance(metadata, dict) or not (metadata.get("name") or metadata.get("generateName")):
+        remedy = "give it metadata.name, or metadata.generateName"
         raise InputError("manifest", source, f"holds a {item['kind']} without a name", remedy)
+    for key in ("name", "generateName", "namespace"):
+        if not isinstance(metadata.get(key, ""), str):
+            problem = f"holds a {item['kind']} whose metadata.{key} is no text: {metadata[key]!r}"
+            raise InputError("manifest", source, problem, "quote it")
 
 
-def _kustomize(path: Path) -> str:
+def _kustomize(path: Path) -> bytes:
     try:
-        done = subprocess.run(
-            ["kubectl", "kustomize", str(path)], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(["kubectl", "kustomize", str(path)], capture_output=True, check=False)
     except FileNotFoundError:
         remedy = "install kubectl, or pipe the rendered YAML into `darkroom submit -f -`"
         raise InputError("manifest", str(path), "needs kubectl to be rendered", remedy) from None
     if done.returncode:
-        raise InputError("manifest", str(path), f"does not render: {done.stderr.strip()}")
+        raise InputError("manifest", str(path), f"does not render: {_last_line(done.stderr)}")
     return done.stdout
 
 
@@ -96,9 +94,7 @@ def check_rules(objects: Iterable[Object]) -> list[Finding]:
     """
     found = [(item, finding) for item in objects for finding in check_manifest(item)]
     refused = [
-        f"{item['kind']}/{item['metadata']['name']} {finding}"
-        for item, finding in found
-        if finding.source != "darkroom"
+        f"{label(item)} {finding}" for item, finding in found if finding.source != "darkroom"
     ]
     if refused:
         problem = "KubeRay would refuse it:\n  " + "\n  ".join(refused)
@@ -117,5 +113,6 @@ def in_order(objects: Iterable[Object]) -> list[Object]:
     return sorted(objects, key=lambda item: item["kind"] == "RayJob")
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+def _last_line(data: bytes) -> str:
+    lines = data.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "kubectl says nothing"

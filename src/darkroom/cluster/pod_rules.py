@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from darkroom.cluster.rules import Finding, Object, mapping, sequence
@@ -24,8 +25,10 @@ CREDENTIALS = frozenset(
     }
 )
 
-_QUANTITY = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
-_WHOLE = re.compile(r"\d+k?")
+_QUANTITY = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+))([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
+_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
+_MAX_EXPONENT = 100
 _NATIVE = ("cpu", "memory", "ephemeral-storage")
 
 
@@ -37,7 +40,20 @@ def check(manifest: Object) -> Iterator[Finding]:
 
 def is_quantity(value: Any) -> bool:
     """Kubernetes reads the value as a quantity: `500m`, `2`, `8Gi`, not `8GB` or `4 cores`."""
-    return not isinstance(value, bool) and bool(_QUANTITY.fullmatch(str(value)))
+    return quantity(value) is not None
+
+
+def quantity(value: Any) -> Decimal | None:
+    """A Kubernetes quantity as a number, exactly; None where it is none."""
+    matched = None if isinstance(value, bool) else _QUANTITY.fullmatch(str(value))
+    if matched is None:
+        return None
+    number, suffix = Decimal(matched[1]), matched[2] or ""
+    if suffix in _BINARY:
+        return number * 1024 ** _BINARY[suffix]
+    exponent = _DECIMAL[suffix] if suffix in _DECIMAL else int(suffix[1:])
+    # No Kubernetes quantity is as large, and Decimal would try.
+    return number.scaleb(exponent) if abs(exponent) < _MAX_EXPONENT else None
 
 
 def _pods(node: Any, path: str) -> Iterator[tuple[str, Object]]:
@@ -97,9 +113,10 @@ def _check_resources(path: str, resources: Object) -> Iterator[Finding]:
     for kind in ("requests", "limits"):
         for name, value in mapping(resources.get(kind)).items():
             where = f"{path}.{kind}.{name}"
-            if not is_quantity(value):
+            amount = quantity(value)
+            if amount is None:
                 problem = f"{value!r} is no quantity; write 500m, 2, 8Gi or 8G"
                 yield Finding("quantity", where, problem, "api")
-            elif name not in _NATIVE and "/" in name and not _WHOLE.fullmatch(str(value)):
+            elif name not in _NATIVE and "/" in str(name) and amount != amount.to_integral_value():
                 problem = f"{value!r} is a share; Kubernetes hands out whole devices"
                 yield Finding("fractional-gpu", where, problem, "api")

@@ -82,6 +82,14 @@ def sequence(value: Any) -> Sequence[Any]:
     return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
+def label(manifest: Object) -> str:
+    """`RayJob/train`; a name that the server is still to choose ends in `*`."""
+    metadata = manifest["metadata"]
+    return f"{manifest['kind']}/{metadata.get('name') or metadata['generateName'] + '*'}"
+
+
 def integer(value: Any) -> int | None:
-    """The value if it is an integer (a boolean is none), else None."""
+    """The value if it is a whole number, as Helm's `1.2096e+06` is too; a boolean is none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -43,10 +43,10 @@ def submit(
     check_dry_run(cluster, objects)
     jobs: list[str] = []
     for item in in_order(objects):
-        cluster.apply(item)
-        say(f"applied {item['kind']}/{item['metadata']['name']} in {cluster.namespace}")
+        name = cluster.apply(item)["metadata"]["name"]
+        say(f"applied {item['kind']}/{name} in {cluster.namespace}")
         if item["kind"] == "RayJob":
-            jobs.append(item["metadata"]["name"])
+            jobs.append(name)
             if follow and (code := follow_job(cluster, jobs[-1], logs, open_store)):
                 return code
     if not follow:

@@ -27,7 +27,7 @@ def test_a_file_with_several_documents(tmp_path: Path) -> None:
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(JOB))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(JOB.encode())))
     assert read_manifests(["-"])[0]["metadata"]["name"] == "train"
 
 
@@ -44,7 +44,7 @@ def test_a_folder_without_kustomization_is_refused(tmp_path: Path) -> None:
 
 def test_a_list_is_taken_apart() -> None:
     text = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: A, metadata: {name: b}}\n"
-    assert [item["kind"] for item in parse("x", text)] == ["A"]
+    assert [item["kind"] for item in parse("x", text.encode())] == ["A"]
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_a_missing_file_is_refused() -> None:
 
 
 def test_what_the_operator_would_refuse_names_object_and_rule() -> None:
-    (job,) = parse("x", JOB)
+    (job,) = parse("x", JOB.encode())
     job["spec"]["backoffLimit"] = 3
     with pytest.raises(InputError, match=r"RayJob/train \[cluster-selector-backoff\]"):
         check_rules([job])
 
 
 def test_our_own_policy_only_warns() -> None:
-    (job,) = parse("x", JOB)
+    (job,) = parse("x", JOB.encode())
     container = {"name": "s", "image": "darkroom:latest"}
     job["spec"]["submitterPodTemplate"] = {"spec": {"containers": [container]}}
     assert [warning.rule for warning in check_rules([job])] == ["image-tag-latest"]
