@@ -1,4 +1,4 @@
-"""Manifests mean what they mean to kubectl; tests/charts asks kubectl itself about the same table."""
+"""Manifests mean what they mean to kubectl; tests/charts asks kubectl itself about the words."""
 
 from __future__ import annotations
 
