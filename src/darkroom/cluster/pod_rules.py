@@ -50,7 +50,7 @@ def quantity(value: Any) -> Decimal | None:
         return None
     number, suffix = Decimal(matched[1]), matched[2] or ""
     if suffix in _BINARY:
-        return number * 1024 ** _BINARY[suffix]
+        return number * Decimal(1024) ** _BINARY[suffix]
     exponent = _DECIMAL[suffix] if suffix in _DECIMAL else int(suffix[1:])
     # No Kubernetes quantity is as large, and Decimal would try.
     return number.scaleb(exponent) if abs(exponent) < _MAX_EXPONENT else None

@@ -16,6 +16,18 @@ from tqdm import tqdm
 
 LINE_INTERVAL_SECONDS = 10.0
 
+_moved = time.monotonic()
+
+
+def seconds_since_progress() -> float:
+    """Since a bar of this process began or moved; since its start where none has."""
+    return time.monotonic() - _moved
+
+
+def _move() -> None:
+    global _moved  # noqa: PLW0603 - a process has one job and one bar
+    _moved = time.monotonic()
+
 
 class Progress(Protocol):
     """What the caller of `progress` gets."""
@@ -32,6 +44,7 @@ def progress(
     stream = sys.stderr if stream is None else stream
     shown = _Bar if stream.isatty() else _Lines
     bar = shown(total, description, unit, stream)
+    _move()
     try:
         yield bar
     finally:
@@ -45,6 +58,7 @@ class _Bar:
         )
 
     def advance(self, count: float = 1, **figures: object) -> None:
+        _move()
         if figures:
             self._bar.set_postfix({name: _shown(value) for name, value in figures.items()})
         self._bar.update(count)
@@ -63,6 +77,7 @@ class _Lines:
         self._started = self._printed = time.monotonic()
 
     def advance(self, count: float = 1, **figures: object) -> None:
+        _move()
         self._done += count
         self._figures = figures or self._figures
         if time.monotonic() - self._printed >= LINE_INTERVAL_SECONDS:

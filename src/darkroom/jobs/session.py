@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 from darkroom.errors import ConfigError, DarkroomError
+from darkroom.jobs.demand import watched_demands
 from darkroom.jobs.environment import environment_variable
 from darkroom.jobs.local_ray_folder import local_ray_folder
 
@@ -72,10 +73,9 @@ def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> 
             else:
                 folder = stack.enter_context(local_ray_folder())
                 _start(num_cpus or local_num_cpus(), folder, log_to_driver=log_to_driver)
-        try:
-            yield
-        finally:
-            ray.shutdown()
+        stack.callback(ray.shutdown)
+        stack.enter_context(watched_demands())
+        yield
 
 
 @contextmanager

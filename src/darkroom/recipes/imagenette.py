@@ -25,7 +25,6 @@ _CLASSIFY: Settings = {
         "num_readers": 2,
         "num_decoders": 12,
         "num_models": 1,
-        "model_cpus": 1.0,
         "model_gpus": 1.0,
     },
 }

@@ -38,8 +38,8 @@ class WorkersConfig(Config):
     """Pieces decoded at once, one CPU each."""
     num_models: Annotated[int, operational(ge=1, le=1024)] = 1
     """Copies of the model; both ends of the actor pool."""
-    model_cpus: Annotated[float, operational(ge=0, le=256, allow_inf_nan=False)] = 1.0
-    """CPUs that Ray reserves per model."""
+    model_cpus: Annotated[float | None, operational(ge=0, le=256, allow_inf_nan=False)] = None
+    """CPUs that Ray reserves per model; null is 1, or 0 beside a GPU."""
     model_gpus: Annotated[float, operational(ge=0, le=64, allow_inf_nan=False)] = 0.0
     """GPUs per model; a fraction shares one and caps the model's share of its memory."""
     num_threads: Annotated[int, operational(ge=0, le=1024)] = 0

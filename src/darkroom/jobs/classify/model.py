@@ -25,6 +25,7 @@ from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.batch.stage import ID, Stage
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.stages import KEPT, Pixels, column_pixels
+from darkroom.jobs.reservation import reserved_cpus
 
 OUTPUT_SCHEMA = pa.schema(
     [
@@ -51,7 +52,7 @@ def modelling(config: ClassifyConfig, classifier: Classifier, weights: Weights) 
         make=partial(Model, config.to_dict(), classifier, weights),
         num_workers=workers.num_models,
         actor=True,
-        num_cpus=workers.model_cpus,
+        num_cpus=reserved_cpus(workers.model_cpus, workers.model_gpus),
         num_gpus=workers.model_gpus,
     )
 

@@ -71,8 +71,8 @@ class WorkerConfig(Config):
     """Rows that the model takes at once; independent of the other stages and of piece_rows."""
     num_actors: Annotated[PositiveInt, operational()] = 1
     """Ray actors, each with the model in memory."""
-    num_cpus: Annotated[NonNegativeFloat, operational()] = 1.0
-    """CPUs that Ray reserves per actor; whole CPUs are also its threads. 0 reserves none."""
+    num_cpus: Annotated[NonNegativeFloat | None, operational()] = None
+    """CPUs that Ray reserves per actor, and its threads; null is 1, or 0 beside a GPU."""
     num_gpus: Annotated[NonNegativeFloat, operational()] = 0.0
     """GPUs per actor. A fraction shares one: memory is capped at that share."""
     device: Annotated[Device, operational()] = "auto"
@@ -86,7 +86,7 @@ class WorkerConfig(Config):
             raise ValueError("num_gpus above 1 must be whole; use a fraction below 1 to share")
         if self.device == "cuda" and not self.num_gpus:
             raise ValueError("device cuda needs num_gpus above 0, or Ray hides the GPU; set both")
-        if not self.num_gpus and not self.num_cpus:
+        if not self.num_gpus and self.num_cpus == 0:
             raise ValueError("num_cpus and num_gpus are both 0; an actor needs one of them")
         return self
 

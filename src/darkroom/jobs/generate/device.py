@@ -34,7 +34,7 @@ def prepare_device(config: WorkerConfig, folder: ModelFolder, *, field: str) -> 
             "use a cluster with GPUs, or device auto",
         )  # fmt: skip
     if config.device == "cpu" or not has_gpu:
-        torch.set_num_threads(max(1, int(config.num_cpus)))
+        torch.set_num_threads(max(1, int(config.num_cpus or 1)))
         return torch.device("cpu")
     total = torch.cuda.get_device_properties(0).total_memory
     share = gpu_share(config.num_gpus)

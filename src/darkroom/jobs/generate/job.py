@@ -25,6 +25,7 @@ from darkroom.jobs.generate.enhance import Enhancer
 from darkroom.jobs.generate.gallery import FILE_NAME, gallery_page
 from darkroom.jobs.generate.preflight import check_kind, check_memory, resolve_backend
 from darkroom.jobs.generate.prompt import Prompts, build_prompts
+from darkroom.jobs.reservation import reserved_cpus
 from darkroom.jobs.tables.row import BadRow
 from darkroom.model_folder import ModelFolder, find_model
 from darkroom.storage import Artifact, FileEntry, Parent, open_store
@@ -108,7 +109,7 @@ def _actors(name: str, config: WorkerConfig, make: partial[Any]) -> Stage:
         make=make,
         num_workers=config.num_actors,
         actor=True,
-        num_cpus=config.num_cpus,
+        num_cpus=reserved_cpus(config.num_cpus, config.num_gpus),
         num_gpus=config.num_gpus,
     )
 

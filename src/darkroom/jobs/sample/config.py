@@ -14,7 +14,6 @@ from darkroom.config import (
     Fraction,
     JobConfig,
     NonNegativeFloat,
-    PositiveFloat,
     PositiveInt,
     operational,
 )
@@ -61,8 +60,8 @@ class SampleConfig(JobConfig):
     """Pictures drawn at once by one actor; never changes what is drawn."""
     num_actors: Annotated[PositiveInt, operational()] = 2
     """Ray actors that draw; never changes what is drawn."""
-    num_cpus: Annotated[PositiveFloat, operational()] = 1.0
-    """CPUs that Ray reserves per actor; whole CPUs are also the actor's threads."""
+    num_cpus: Annotated[NonNegativeFloat | None, operational()] = None
+    """CPUs that Ray reserves per actor, and its threads; null is 1, or 0 beside a GPU."""
     num_gpus: Annotated[NonNegativeFloat, operational()] = 0.0
     """GPUs per actor; a fraction lets several actors share one."""
     max_restarts: Annotated[int, operational(ge=0)] = 4

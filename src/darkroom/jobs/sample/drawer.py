@@ -51,7 +51,7 @@ class Drawer:
         self._config = build_config(SampleConfig, config)
         self._device = choose_device(self._config)
         if self._device.type == "cpu":
-            torch.set_num_threads(max(1, int(self._config.num_cpus)))
+            torch.set_num_threads(max(1, int(self._config.num_cpus or 1)))
         artifact = open_artifact(self._config.input, kind="model")
         if artifact.digest != model_digest:
             raise ConfigError(

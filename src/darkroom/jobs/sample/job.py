@@ -15,6 +15,7 @@ import ray
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.progress import progress
+from darkroom.jobs.reservation import reserved_cpus
 from darkroom.jobs.sample.album import Album
 from darkroom.jobs.sample.config import SampleConfig
 from darkroom.jobs.sample.drawer import Drawer, DrawnImage, frame_levels, read_schedule
@@ -103,7 +104,7 @@ def _drawn(
     """Batches of drawn pictures, in the order of the plan."""
     work = list(batches(plan, config.batch_size))
     actor = ray.remote(Drawer).options(
-        num_cpus=config.num_cpus,
+        num_cpus=reserved_cpus(config.num_cpus, config.num_gpus),
         num_gpus=config.num_gpus,
         max_restarts=config.max_restarts,
         max_task_retries=config.max_restarts,

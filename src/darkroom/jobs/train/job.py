@@ -135,7 +135,7 @@ def _local_cpus(config: TrainConfig) -> int | None:
     """CPUs that a Ray of our own claims to have: Ray Data waits for ever where none is spare."""
     if config.data.ingest == "exact":
         return None
-    taken = math.ceil(config.workers.num_workers * config.workers.cpus_per_worker)
+    taken = math.ceil(config.workers.all_cpus)
     return local_num_cpus(taken + 2)
 
 

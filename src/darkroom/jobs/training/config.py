@@ -20,6 +20,7 @@ from darkroom.config import (
     PositiveInt,
     operational,
 )
+from darkroom.jobs.reservation import reserved_cpus
 
 
 class OptimizerConfig(Config):
@@ -131,14 +132,32 @@ class WorkersConfig(Config):
     """Data-parallel workers; divides batch_size / accumulation_steps."""
     use_gpu: Annotated[bool, operational()] = False
     """One GPU per worker."""
-    cpus_per_worker: Annotated[PositiveFloat, operational()] = 1.0
-    """Ray's logical CPUs per worker."""
+    cpus_per_worker: Annotated[NonNegativeFloat | None, operational()] = None
+    """Ray's logical CPUs per worker; null is 1, or 0 beside a GPU."""
     max_failures: Annotated[int, operational(ge=-1)] = 8
     """Worker-group restarts before the run gives up; -1 for no limit."""
     hang_timeout_seconds: Annotated[PositiveFloat, operational()] = 120.0
     """A worker silent for so long is named, killed and restarted."""
     collective_timeout_seconds: Annotated[PositiveInt, operational()] = 600
     """No rank waits longer than this for another in a collective operation."""
+
+    @property
+    def all_cpus(self) -> float:
+        """What all workers together reserve."""
+        return self.num_workers * self.resources_per_worker.get("CPU", 0.0)
+
+    @property
+    def resources_per_worker(self) -> dict[str, float]:
+        """What Ray reserves for each worker."""
+        num_gpus = float(self.use_gpu)
+        cpus = reserved_cpus(self.cpus_per_worker, num_gpus)
+        return {name: count for name, count in (("CPU", cpus), ("GPU", num_gpus)) if count}
+
+    @model_validator(mode="after")
+    def _reserves_something(self) -> WorkersConfig:
+        if not self.resources_per_worker:
+            raise ValueError("cpus_per_worker is 0 without a GPU; a worker needs one of them")
+        return self
 
 
 class TrainingConfig(JobConfig):

@@ -20,6 +20,7 @@ import ray.train
 import ray.train.torch
 
 from darkroom.errors import TrainingError, WorkerLostError
+from darkroom.jobs import demand
 from darkroom.jobs.progress import Progress, progress
 from darkroom.jobs.training.config import WorkersConfig
 from darkroom.jobs.training.ledger import Ledger
@@ -82,7 +83,8 @@ def run_workers(
     label: the run's name among metrics. datasets: what Ray Data splits over the workers.
     The ledger is kept up to the workers' last word.
 
-    Errors: TrainingError with the cause that Ray Train names, once restarts are used up.
+    Errors: TrainingError with the cause that Ray Train names, once restarts are used up;
+    UnfilledDemandError.
     """
     monitor: Any = RunMonitor.remote(label, ledger.highest_step)  # type: ignore[attr-defined] # made by ray.remote
     trainer = ray.train.torch.TorchTrainer(
@@ -93,8 +95,7 @@ def run_workers(
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers.num_workers,
             use_gpu=workers.use_gpu,
-            resources_per_worker={"CPU": workers.cpus_per_worker}
-            | ({"GPU": 1} if workers.use_gpu else {}),
+            resources_per_worker=workers.resources_per_worker,
         ),
         run_config=ray.train.RunConfig(
             name=run_name,
@@ -107,6 +108,7 @@ def run_workers(
         attendant = _Attendant(monitor, bar, ledger, records, workers.hang_timeout_seconds)
         while fit.is_alive():
             fit.join(timeout=_TICK_SECONDS)
+            demand.check()
             attendant.pass_on(stop)
             attendant.look()
     return fit.outcome()

@@ -60,7 +60,7 @@ def decoded_dataset(
 
 
 def _require_spare_cpu(workers: WorkersConfig) -> None:
-    taken = workers.num_workers * workers.cpus_per_worker
+    taken = workers.all_cpus
     cpus = most_cpus()
     if cpus < math.floor(taken) + 1:
         raise ConfigError(
