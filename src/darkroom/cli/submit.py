@@ -39,6 +39,14 @@ def submit(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Follow the job to its end.")
     ] = True,
+    pending_timeout: Annotated[
+        float,
+        typer.Option(
+            help="Give up on a job that has not started and whose pods find no node.",
+            metavar="SECONDS",
+            min=1,
+        ),
+    ] = 1800,
     follow: Annotated[
         str | None, typer.Option(help="Follow a job that runs already.", metavar="NAME")
     ] = None,
@@ -69,7 +77,13 @@ def submit(
     if cancel:
         code = job.cancel(Cluster(namespace, context), cancel)
     elif follow:
-        code = job.follow_job(Cluster(namespace, context), follow, logs, open_store)
+        code = job.follow_job(
+            Cluster(namespace, context),
+            follow,
+            logs,
+            open_store,
+            pending_timeout_seconds=pending_timeout,
+        )
     else:
         code = job.submit(
             sources,
@@ -77,6 +91,7 @@ def submit(
             context=context,
             logs=logs,
             follow=wait,
+            pending_timeout_seconds=pending_timeout,
             open_store=open_store,
         )
     raise typer.Exit(code)

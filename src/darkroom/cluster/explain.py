@@ -23,6 +23,8 @@ FATAL_AFTER_SECONDS = {
     "CreateContainerError": 40,
     "RunContainerError": 40,
 }
+UNSCHEDULABLE = "Unschedulable"
+"""No node takes the pod; one may be bought for it."""
 # Events worth a person's eye, of any object that belongs to the job.
 TELLING_EVENTS = frozenset(
     {
@@ -67,8 +69,16 @@ def causes(pods: Iterable[Object], events: Iterable[Object], names: Iterable[str
     return list(dict.fromkeys(found))
 
 
+def _subject(pod: Object) -> str:
+    """The pod, and the pool that it belongs to: the user knows pools, not pods' names."""
+    metadata = pod["metadata"]
+    labels = metadata.get("labels") or {}
+    pool = labels.get("ray.io/group") if labels.get("ray.io/node-type") == "worker" else None
+    return f"pod {metadata['name']}" + (f" of pool {pool}" if pool else "")
+
+
 def _pod_causes(pod: Object) -> Iterator[Cause]:
-    subject = f"pod {pod['metadata']['name']}"
+    subject = _subject(pod)
     status = pod.get("status") or {}
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":

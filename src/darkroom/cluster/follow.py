@@ -15,9 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from darkroom.cluster.client import ClusterError, Object, RefusedError
-from darkroom.cluster.explain import Cause, causes
+from darkroom.cluster.explain import UNSCHEDULABLE, Cause, causes
 
 POLL_SECONDS = 2.0
+PENDING_TIMEOUT_SECONDS = 1800.0
+"""How long a pod may be without a node before the job has started: as long as a job that runs
+waits for resources (darkroom.jobs.demand)."""
 SUBMITTER_CONTAINER = "ray-job-submitter"
 # A Python exception's last line, or the one line in which `darkroom` says what was wrong.
 _EXCEPTION = re.compile(
@@ -96,11 +99,13 @@ class Follower:
         say: Callable[[str], None],
         *,
         give_up: bool = True,
+        pending_timeout_seconds: float = PENDING_TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.cluster, self.name, self.say = cluster, name, say
         self.give_up, self.clock, self.pause = give_up, clock, pause
+        self._pending_timeout_seconds = pending_timeout_seconds
         self.record = Record()
         self._first_seen: dict[Cause, float] = {}
         self._log = LogFollower(cluster, say, self.record.log)
@@ -170,18 +175,25 @@ class Follower:
     def _hopeless(self, current: list[Cause], now: float) -> Verdict | None:
         """A cause that waiting does not mend and that has been seen for long enough."""
         for cause in current:
-            limit = cause.fatal_after_seconds
+            limit: float | None = cause.fatal_after_seconds
+            if cause.reason == UNSCHEDULABLE and not self._has_started():
+                limit = self._pending_timeout_seconds
             seen = self._since(cause, now)
             if limit is not None and now - seen >= limit:
                 return Verdict(1, f"cannot start: {cause}")
         return None
+
+    def _has_started(self) -> bool:
+        """Ray runs the driver; from there on the driver itself says what it waits for."""
+        return (self.record.job.get("status") or {}).get("jobStatus") == "RUNNING"
 
     def _since(self, cause: Cause, now: float) -> float:
         """Pull errors change their reason and words while they stay the same fault."""
         same = [
             seen
             for known, seen in self._first_seen.items()
-            if known.subject == cause.subject and known.fatal_after_seconds is not None
+            if known.subject == cause.subject
+            and (known.fatal_after_seconds is None) == (cause.fatal_after_seconds is None)
         ]
         return min(same, default=now)
 

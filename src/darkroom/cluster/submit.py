@@ -12,7 +12,7 @@ from pathlib import Path
 
 from darkroom.cluster import postmortem
 from darkroom.cluster.client import Cluster, Object
-from darkroom.cluster.follow import Follower, Verdict
+from darkroom.cluster.follow import PENDING_TIMEOUT_SECONDS, Follower, Verdict
 from darkroom.cluster.manifests import check_dry_run, check_rules, in_order, read_manifests
 from darkroom.errors import DarkroomError, InputError
 
@@ -28,6 +28,7 @@ def submit(
     context: str | None = None,
     logs: str | None = None,
     follow: bool = True,
+    pending_timeout_seconds: float = PENDING_TIMEOUT_SECONDS,
     open_store: OpenStore,
 ) -> int:
     """Run the RayJobs of `sources` one after the other; the first that fails ends it.
@@ -47,19 +48,34 @@ def submit(
         say(f"applied {item['kind']}/{name} in {cluster.namespace}")
         if item["kind"] == "RayJob":
             jobs.append(name)
-            if follow and (code := follow_job(cluster, jobs[-1], logs, open_store)):
+            if follow and (
+                code := follow_job(
+                    cluster,
+                    jobs[-1],
+                    logs,
+                    open_store,
+                    pending_timeout_seconds=pending_timeout_seconds,
+                )
+            ):
                 return code
     if not follow:
         say(f"darkroom submit --namespace {cluster.namespace} --follow {jobs[-1]}")
     return 0
 
 
-def follow_job(cluster: Cluster, name: str, logs: str | None, open_store: OpenStore) -> int:
+def follow_job(
+    cluster: Cluster,
+    name: str,
+    logs: str | None,
+    open_store: OpenStore,
+    *,
+    pending_timeout_seconds: float = PENDING_TIMEOUT_SECONDS,
+) -> int:
     """Follow a job that is there. Errors: InputError when there is none."""
     if cluster.get("ray.io/v1", "RayJob", name) is None:
         remedy = f"`kubectl -n {cluster.namespace} get rayjobs` lists them"
         raise InputError("follow", name, f"no such RayJob in {cluster.namespace}", remedy)
-    follower = Follower(cluster, name, say)
+    follower = Follower(cluster, name, say, pending_timeout_seconds=pending_timeout_seconds)
     try:
         verdict = follower.run()
     except Exception:

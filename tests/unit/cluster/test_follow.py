@@ -198,3 +198,48 @@ def test_the_error_line_is_the_last_exception_else_the_operators_first_line() ->
         "darkroom:"
     )
     assert error_line("DeadlineExceeded: too slow\nmore", ["fine"]) == "DeadlineExceeded: too slow"
+
+
+def unschedulable(**labels: str) -> dict[str, Any]:
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
+    }
+    metadata = {"name": "train-gpu-worker-x", "labels": labels}
+    return {"metadata": metadata, "status": {"conditions": [condition]}}
+
+
+GPU_WORKER = unschedulable(**{"ray.io/node-type": "worker", "ray.io/group": "gpu"})
+
+
+def follow_pending(pending_job: dict[str, Any], *, polls: int) -> tuple[Any, list[str]]:
+    """Follow a job with an unschedulable worker; it succeeds after so many polls."""
+    script = [pending_job] * polls + [job("Complete", "SUCCEEDED")]
+    said: list[str] = []
+    clock = iter(range(0, 100_000, 60))
+    follower = Follower(
+        ScriptedCluster(script, [[GPU_WORKER]]), "train", said.append,
+        clock=lambda: float(next(clock)), pause=lambda _: None, pending_timeout_seconds=600,
+    )  # fmt: skip
+    return follower.run(), said
+
+
+def test_a_pod_that_finds_no_node_is_named_with_its_pool_at_once() -> None:
+    _, said = follow_pending(job("Initializing"), polls=1)
+    assert (
+        "-- pod train-gpu-worker-x of pool gpu: Unschedulable: 0/1 nodes are available: "
+        "1 Insufficient nvidia.com/gpu."
+    ) in said
+
+
+def test_a_job_that_has_not_started_waits_for_a_node_so_long_and_no_longer() -> None:
+    found, _ = follow_pending(job("Initializing"), polls=30)
+    assert found.exit_code == 1
+    assert found.summary.startswith("cannot start: pod train-gpu-worker-x of pool gpu:")
+
+
+def test_a_job_that_runs_says_itself_how_long_it_waits() -> None:
+    found, _ = follow_pending(job("Running", "RUNNING"), polls=30)
+    assert found.exit_code == 0
