@@ -1,27 +1,25 @@
 """Where the pictures to classify are: a folder of files, or prepared data.
 
 Both give the driver one table of rows in an order that depends on the input alone, and the tasks
-the encoded bytes of a piece's rows. A folder's classes are its first level of folders; a file
-beside them, or a flat folder, has no class and is classified all the same.
+the encoded bytes of a piece's rows. A folder is listed as `prepare` lists it, but a picture without
+a class is classified all the same.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
 import pyarrow as pa
 
-from darkroom.errors import DataError, ObjectNotFoundError, UriError
+from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.batch.reject import Reject, Rejects, plain_text
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
-from darkroom.jobs.pictures.files import fingerprint, skipped_as
+from darkroom.jobs.pictures.files import read_files
+from darkroom.jobs.pictures.folder import list_folder
 from darkroom.jobs.seeding import rank_key
 from darkroom.storage import Artifact, Parent, Uri, open_artifact, open_store, parse_uri
 
@@ -38,8 +36,6 @@ ROW_SCHEMA = pa.schema(
 )
 """One row of the driver's table. `path` is a file; in prepared data the Parquet file, whose row
 `position` of `row_group` the picture is."""
-
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -114,91 +110,54 @@ def _limited(rows: pa.Table, config: ClassifyConfig) -> pa.Table:
 
 
 def _of_folder(root: Uri) -> Pictures:
-    files = sorted(open_store(root).list(), key=lambda info: info.key)
-    skipped = Counter(name for info in files if (name := skipped_as(info.key)))
-    pictures = [info for info in files if not skipped_as(info.key)]
-    if not pictures:
-        others = ", ".join(f"{count} {name}" for name, count in skipped.most_common(_SHOWN))
-        raise DataError(
-            "input",
-            str(root),
-            "holds no pictures" + (f", only other files ({others})" if others else ""),
-            "name a folder of JPEG, PNG or WebP files, or what `darkroom prepare` published; "
-            "check its spelling with darkroom storage ls",
-        )
-    rejected, rows = [], []
-    for info in pictures:
-        problem = _bad_name(root, info.key)
-        if problem is not None:
-            shown = info.key.encode("utf-8", "backslashreplace").decode()
-            rejected.append(Reject(shown, "read", "bad_name", plain_text(problem)))
-            continue
-        rows.append(
-            {
-                ID: unicodedata.normalize("NFC", info.key),
-                "path": info.key,
-                "expected": info.key.partition("/")[0] if "/" in info.key else None,
-                "size": info.size,
-                "etag": info.etag,
-            }
-        )
-    table = pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
-    parent = Parent("source", str(root), fingerprint(pictures), "image_folder")
-    return Pictures(table, parent, rejected, dict(sorted(skipped.items())))
+    listing = list_folder(root, field="input", classes="optional")
+    rows = [
+        {
+            ID: item.id,
+            "path": item.path,
+            "expected": None if item.label is None else listing.classes[item.label],
+            "size": item.size,
+            "etag": item.etag,
+        }
+        for item in listing.items
+    ]
+    return Pictures(
+        pa.Table.from_pylist(rows, schema=ROW_SCHEMA),
+        listing.parent,
+        [
+            Reject(letter.path, "read", letter.reason, plain_text(letter.detail))
+            for letter in listing.dead_letters
+        ],
+        listing.num_skipped,
+    )
 
 
-def _bad_name(root: Uri, key: str) -> str | None:
-    try:
-        _ = root / key
-        key.encode()
-    except (UriError, UnicodeEncodeError) as error:
-        return str(error)
-    return None
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    path: str
+    size: int
+    etag: str | None
 
 
 class FolderReader:
     """Files of a folder, several at once, each exactly the version that was listed."""
 
     def __init__(self, root: Uri, config: ClassifyConfig) -> None:
-        self._root, self._store = root, open_store(root)
+        self._store = open_store(root)
         self._max_bytes = config.limits.max_bytes
         self._concurrency = config.workers.read_concurrency
 
     def read(self, rows: pa.Table, rejects: Rejects) -> list[bytes | None]:
-        with ThreadPoolExecutor(self._concurrency) as pool:
-            wanted = zip(
-                rows["path"].to_pylist(),
-                rows["size"].to_pylist(),
-                rows["etag"].to_pylist(),
-                strict=True,
-            )
-            found = list(pool.map(lambda row: self._read_one(*row), wanted))
-        for row_id, size, data in zip(
-            rows[ID].to_pylist(), rows["size"].to_pylist(), found, strict=True
-        ):
-            if data is None:
-                detail = f"{size} bytes; at most {self._max_bytes}"
+        columns = ("path", "size", "etag")
+        listed = [_Listed(**row) for row in rows.select(columns).to_pylist()]
+        small = [item for item in listed if item.size <= self._max_bytes]
+        data = read_files(self._store, small, concurrency=self._concurrency, field="input")
+        found = dict(zip((item.path for item in small), data, strict=True))
+        for row_id, item in zip(rows[ID].to_pylist(), listed, strict=True):
+            if item.path not in found:
+                detail = f"{item.size} bytes; at most {self._max_bytes}"
                 rejects.add(row_id, "too_many_bytes", detail)
-        return found
-
-    def _read_one(self, path: str, size: int, etag: str | None) -> bytes | None:
-        if size > self._max_bytes:
-            return None
-        try:
-            data, found = self._store.get_with_etag(path)
-        except ObjectNotFoundError:
-            raise self._changed(path, "has been deleted") from None
-        if len(data) != size or (etag is not None and found != etag):
-            raise self._changed(path, "has changed")
-        return data
-
-    def _changed(self, path: str, what: str) -> DataError:
-        return DataError(
-            "input",
-            str(self._root / path),
-            f"{what} since it was listed",
-            "run again once nothing writes there",
-        )
+        return [found.get(item.path) for item in listed]
 
 
 def _of_dataset(artifact: Artifact, config: ClassifyConfig) -> Pictures:

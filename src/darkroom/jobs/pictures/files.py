@@ -6,15 +6,17 @@ and counted, and what a picture file really holds is decided by its content.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
 from darkroom.config import json_digest
 from darkroom.errors import DataError, ObjectNotFoundError, UriError
 from darkroom.jobs.pictures.rejects import DeadLetter
-from darkroom.storage import ObjectInfo, ObjectStore, Uri
+from darkroom.storage import ObjectInfo, ObjectStore, Uri, list_source
 
 READ_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
 FOREIGN_SUFFIXES = frozenset(
@@ -41,56 +43,63 @@ class Listed(Protocol):
         """The version listed, where the store tells."""
 
 
-def skipped_as(key: str) -> str | None:
-    """The group that a skipped file is counted in; None for pictures."""
-    path = PurePosixPath(key)
-    if any(part.startswith(".") for part in path.parts) or "__MACOSX" in path.parts:
-        return "hidden"
-    suffix = path.suffix.lower()
-    if suffix in READ_SUFFIXES or suffix in FOREIGN_SUFFIXES:
-        return None
-    return suffix or "no extension"
+@dataclass(frozen=True)
+class PictureFiles:
+    """What is below a root, sorted by key."""
+
+    pictures: Sequence[ObjectInfo]
+    others: Sequence[ObjectInfo]
+    """Files that are no pictures by their names."""
+    dead_letters: Sequence[DeadLetter]
+    """Names that cannot be used, and files that cannot be read."""
+    num_hidden: int
+
+    def num_skipped(self, used: Iterable[ObjectInfo] = ()) -> dict[str, int]:
+        """Files that are no pictures, counted by extension; `used` were read all the same."""
+        read = {info.key for info in used}
+        counts = Counter(
+            PurePosixPath(info.key).suffix.lower() or "no extension"
+            for info in self.others
+            if info.key not in read
+        )
+        if self.num_hidden:
+            counts["hidden"] = self.num_hidden
+        return dict(sorted(counts.items()))
 
 
-def bad_name(root: Uri, key: str) -> DeadLetter | None:
-    """The dead letter of a key that is no valid text or no valid key."""
-    try:
-        _ = root / key
-        key.encode()
-    except (UriError, UnicodeEncodeError) as error:
-        shown = key.encode("utf-8", "backslashreplace").decode()
-        return DeadLetter(shown, "bad_name", str(error)[:200])
-    return None
+def list_pictures(store: ObjectStore, *, field: str, remedy: str) -> PictureFiles:
+    """Look at every name below the root.
 
-
-def no_pictures(root: Uri, skipped: dict[str, int], remedy: str) -> DataError:
-    """The error for a root that holds none."""
-    most = sorted(skipped.items(), key=lambda pair: -pair[1])[:_SHOWN]
-    others = ", ".join(f"{count} {name}" for name, count in most)
-    return DataError(
-        "source.uri",
-        str(root),
-        "holds no pictures" + (f", only other files ({others})" if others else ""),
-        f"{remedy}; check its spelling with darkroom storage ls",
-    )
+    Errors: DataError naming `field` when none is a picture's, and those of storage.
+    """
+    root = store.root
+    found = list_source(store)
+    pictures, others, letters = [], [], []
+    for info in found.files:
+        if not _is_picture(info.key):
+            others.append(info)
+        elif problem := _bad_name(root, info.key):
+            letters.append(DeadLetter(_shown(info.key), "bad_name", problem))
+        else:
+            pictures.append(info)
+    letters += [
+        DeadLetter(_shown(item.key), "unreadable", item.problem) for item in found.unreadable
+    ]
+    files = PictureFiles(pictures, others, letters, len(found.hidden))
+    if not pictures:
+        raise _no_pictures(root, files, field=field, remedy=remedy)
+    return files
 
 
 def fingerprint(files: Iterable[ObjectInfo]) -> str:
     """Digest of what a listing tells: names, sizes and versions (times, for local files)."""
     return json_digest(
-        [
-            [
-                info.key.encode("utf-8", "backslashreplace").decode(),
-                info.size,
-                info.etag or info.modified.isoformat(),
-            ]
-            for info in files
-        ]
+        [[_shown(info.key), info.size, info.etag or info.modified.isoformat()] for info in files]
     )
 
 
 def read_files(
-    root: Uri, store: ObjectStore, items: Sequence[Listed], *, concurrency: int
+    store: ObjectStore, items: Sequence[Listed], *, concurrency: int, field: str
 ) -> list[bytes]:
     """The items' bytes, in order. Errors: DataError when one has changed since it was listed."""
 
@@ -98,20 +107,51 @@ def read_files(
         try:
             data, etag = store.get_with_etag(item.path)
         except ObjectNotFoundError:
-            raise changed(root, item.path, "has been deleted") from None
+            raise changed(store.root, item.path, "has been deleted", field=field) from None
         if len(data) != item.size or (item.etag is not None and etag != item.etag):
-            raise changed(root, item.path, "has changed")
+            raise changed(store.root, item.path, "has changed", field=field)
         return data
 
     with ThreadPoolExecutor(concurrency) as pool:
         return list(pool.map(read_one, items))
 
 
-def changed(root: Uri, key: str, what: str) -> DataError:
+def changed(root: Uri, key: str, what: str, *, field: str) -> DataError:
     """The error for a file that is no longer what the listing found."""
     return DataError(
-        "source.uri",
+        field,
         str(root / key),
         f"{what} since it was listed",
         "run again once nothing writes there",
     )
+
+
+def _is_picture(key: str) -> bool:
+    suffix = PurePosixPath(key).suffix.lower()
+    return suffix in READ_SUFFIXES or suffix in FOREIGN_SUFFIXES
+
+
+def _bad_name(root: Uri, key: str) -> str | None:
+    """Why a key is no valid text or no valid key."""
+    try:
+        _ = root / key
+        key.encode()
+    except (UriError, UnicodeEncodeError) as error:
+        return str(error)[:200]
+    return None
+
+
+def _no_pictures(root: Uri, files: PictureFiles, *, field: str, remedy: str) -> DataError:
+    most = sorted(files.num_skipped().items(), key=lambda pair: -pair[1])[:_SHOWN]
+    others = ", ".join(f"{count} {name}" for name, count in most)
+    problem = "holds no pictures" + (f", only other files ({others})" if others else "")
+    if files.dead_letters:
+        first = files.dead_letters[0]
+        problem = f"holds no picture that can be read ({first.path}: {first.detail})"
+    return DataError(
+        field, str(root), problem, f"{remedy}; check its spelling with darkroom storage ls"
+    )
+
+
+def _shown(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

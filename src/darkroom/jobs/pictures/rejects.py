@@ -17,6 +17,7 @@ Reason = Literal[
     "corrupt",
     "no_class",
     "bad_name",
+    "unreadable",
     "no_caption",
     "missing",
 ]

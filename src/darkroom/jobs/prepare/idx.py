@@ -85,7 +85,7 @@ class IdxFiles:
         file = _read_cached(str(self._root), key)
         if item.etag is not None and file.etag != item.etag:
             _read_cached.cache_clear()
-            raise changed(self._root, key, "has changed")
+            raise changed(self._root, key, "has changed", field="source.uri")
         out = io.BytesIO()
         Image.fromarray(file.array[int(index)]).save(out, "PNG")
         return out.getvalue()
@@ -162,7 +162,7 @@ def _read_cached(root: str, key: str) -> IdxFile:
     try:
         data, etag = open_store(uri).get_with_etag(key)
     except ObjectNotFoundError:
-        raise changed(uri, key, "has been deleted") from None
+        raise changed(uri, key, "has been deleted", field="source.uri") from None
     return IdxFile(key, etag, parse_idx(data, where=str(uri / key)))
 
 

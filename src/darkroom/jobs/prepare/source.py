@@ -38,18 +38,14 @@ def open_source(config: SourceConfig) -> Source:
             from darkroom.jobs.prepare.digits import Digits
 
             return Digits()
-        case ImageFolderSource():
-            from darkroom.jobs.prepare.image_folder import ImageFolder
+        case ImageFolderSource() | CaptionsSource():
+            from darkroom.jobs.prepare.folder_source import FolderSource
 
-            return ImageFolder(config)
+            return FolderSource(config)
         case IdxSource():
             from darkroom.jobs.prepare.idx import IdxFiles
 
             return IdxFiles(config)
-        case CaptionsSource():
-            from darkroom.jobs.prepare.captions import Captions
-
-            return Captions(config)
         case _:
             assert_never(config)
 

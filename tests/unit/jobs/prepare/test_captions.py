@@ -10,8 +10,8 @@ import pytest
 
 from darkroom.errors import DataError
 from darkroom.jobs.pictures.listing import Listing
-from darkroom.jobs.prepare.captions import Captions
 from darkroom.jobs.prepare.config import CaptionsSource
+from darkroom.jobs.prepare.folder_source import FolderSource
 
 
 def listing(folder: Path, captions: dict[str, Any], pictures: list[str]) -> Listing:
@@ -23,7 +23,7 @@ def listing(folder: Path, captions: dict[str, Any], pictures: list[str]) -> List
         (folder / split).mkdir(parents=True, exist_ok=True)
         text = values if isinstance(values, str) else json.dumps(values)
         (folder / split / "captions.json").write_text(text)
-    return Captions(CaptionsSource(uri=str(folder))).listing()
+    return FolderSource(CaptionsSource(uri=str(folder))).listing()
 
 
 def test_both_forms_and_every_split(tmp_path: Path) -> None:

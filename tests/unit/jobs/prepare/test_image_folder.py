@@ -10,7 +10,7 @@ import pytest
 from darkroom.errors import DataError
 from darkroom.jobs.pictures.listing import Listing
 from darkroom.jobs.prepare.config import ImageFolderSource
-from darkroom.jobs.prepare.image_folder import ImageFolder
+from darkroom.jobs.prepare.folder_source import FolderSource
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def fill(folder: Path, names: Sequence[str], data: bytes = b"data") -> None:
 
 
 def listing(folder: Path) -> Listing:
-    return ImageFolder(ImageFolderSource(uri=str(folder))).listing()
+    return FolderSource(ImageFolderSource(uri=str(folder))).listing()
 
 
 def test_classes_are_the_sorted_first_folders(folder: Path) -> None:
@@ -76,7 +76,7 @@ def test_name_that_is_no_text_is_a_dead_letter(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["cats/a b.jpg", "cats/100%.jpg", "cats/#1?.jpg", "cats/é.jpg"])
 def test_unusual_names_can_be_read(folder: Path, name: str) -> None:
     fill(folder, [name], b"picture")
-    source = ImageFolder(ImageFolderSource(uri=str(folder)))
+    source = FolderSource(ImageFolderSource(uri=str(folder)))
     items = source.listing().items
     assert source.read(items, concurrency=2) == [b"picture"]
 
@@ -87,7 +87,7 @@ def test_unusual_names_can_be_read(folder: Path, name: str) -> None:
         ([], "holds no pictures.*check its spelling"),
         (["cats/1.txt", "cats/2.txt"], r"only other files \(2 .txt\)"),
         (["1.jpg", "2.jpg"], "no class subfolders.*one subfolder per class"),
-        (["train/cats/1.jpg", "test/cats/2.jpg"], "test, train, which would become the classes"),
+        (["train/1.jpg", "test/2.jpg"], "split folders with pictures, but no class subfolders"),
     ],
     ids=["empty", "no-pictures", "flat", "splits"],
 )
@@ -119,7 +119,7 @@ def test_file_that_changes_after_the_listing_stops_the_job(
     folder: Path, change: str, says: str
 ) -> None:
     fill(folder, ["cats/1.jpg", "cats/2.jpg"])
-    source = ImageFolder(ImageFolderSource(uri=str(folder)))
+    source = FolderSource(ImageFolderSource(uri=str(folder)))
     items = source.listing().items
     if change == "grow":
         fill(folder, ["cats/2.jpg"], b"other data")

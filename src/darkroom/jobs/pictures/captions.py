@@ -1,0 +1,168 @@
+"""What people write beside pictures: `captions.json`, `metadata.jsonl`, `metadata.csv`.
+
+`captions.json` maps a picture's path to its caption, or lists objects; `metadata.*` has one object
+or row per picture, as the Hugging Face hub reads it. A path is below the file's own folder, or
+below `images/` there. Names are compared in Unicode NFC (a file made on macOS spells an accent
+otherwise than the text that names it) and with slashes, whatever Windows wrote.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import posixpath
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Never
+
+from darkroom.errors import DataError
+from darkroom.jobs.pictures.layout import nfc
+from darkroom.jobs.text_file import text_of
+
+CAPTIONS_NAME = "captions.json"
+METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
+IMAGES_FOLDER = "images"
+
+_FILE_KEYS = ("file_name", "image", "file")
+_CAPTION_KEYS = ("caption", "text", "prompt")
+_LABEL_KEY = "label"
+_REMEDY = 'write {"file_name": ..., "caption": ...}, "label" if you like'
+_DELIMITERS = ",;\t"
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """What is written of one picture."""
+
+    text: str | None
+    label: str | None = None
+
+
+def read_captions(name: str, data: bytes, *, where: str, field: str) -> dict[str, Caption]:
+    """Path, as `path_key` writes it, to caption. Errors: DataError naming `where` and the entry."""
+    reader = _Reader(name, where, field)
+    text = text_of(data, where=where, field=field)
+    found: dict[str, Caption] = {}
+    for entry, path, caption in reader.entries(text):
+        key = path_key(path)
+        if key in found:
+            reader.fail(f"{entry} names {path!r} again", "keep one caption of it")
+        found[key] = caption
+    return found
+
+
+def path_key(path: str) -> str:
+    """What two spellings of one path below a folder have in common."""
+    return posixpath.normpath(nfc(path).replace("\\", "/"))
+
+
+def tells_of_files(name: str, data: bytes, *, where: str, field: str) -> bool:
+    """Whether a `metadata` file names files: others of that name are none of our business."""
+    first = text_of(data, where=where, field=field).lstrip().partition("\n")[0]
+    if name.endswith(".csv"):
+        columns = {column.strip().strip('"') for column in first.split(_delimiter(first))}
+        return not columns.isdisjoint(_FILE_KEYS)
+    try:
+        entry = json.loads(first)
+    except (ValueError, RecursionError):
+        return True  # reading it says what is wrong
+    return isinstance(entry, dict) and any(key in entry for key in _FILE_KEYS)
+
+
+def _delimiter(header: str) -> str:
+    return max(_DELIMITERS, key=header.count)
+
+
+class _Reader:
+    def __init__(self, name: str, where: str, field: str) -> None:
+        self._name, self._where, self._field = name, where, field
+        self._is_metadata = name in METADATA_NAMES
+        """The hub's: numbers may be labels, and a label may stand without a caption."""
+
+    def fail(self, problem: str, remedy: str) -> Never:
+        raise DataError(self._field, self._where, problem, remedy) from None
+
+    def entries(self, text: str) -> Iterator[tuple[str, str, Caption]]:
+        """What the entry is called, the path in it, what it says."""
+        if self._name.endswith(".csv"):
+            objects = self._csv(text)
+        elif self._name.endswith(".jsonl"):
+            objects = self._lines(text)
+        else:
+            values = self._json(text)
+            if isinstance(values, dict):
+                yield from self._pairs(values)
+                return
+            if not isinstance(values, list):
+                self.fail(
+                    "is neither an object nor a list", 'write {"<picture>": "<caption>", ...}'
+                )
+            objects = ((f"entry {number}", entry) for number, entry in enumerate(values))
+        for which, entry in objects:
+            yield which, *self._entry(which, entry)
+
+    def _pairs(self, values: dict[str, Any]) -> Iterator[tuple[str, str, Caption]]:
+        for number, (path, caption) in enumerate(values.items()):
+            if not isinstance(caption, str):
+                self.fail(f"{path!r} has {caption!r} as its caption", "write one text")
+            yield f"entry {number}", path, Caption(caption)
+
+    def _entry(self, which: str, entry: Any) -> tuple[str, Caption]:
+        if not isinstance(entry, dict):
+            self.fail(f"{which} is no object", _REMEDY)
+        path = next((entry[key] for key in _FILE_KEYS if key in entry), None)
+        text = next((entry[key] for key in _CAPTION_KEYS if entry.get(key) is not None), None)
+        label = entry.get(_LABEL_KEY)
+        if self._is_metadata and type(label) is int:
+            label = str(label)
+        speaks = isinstance(text, str) or (self._is_metadata and text is None and label is not None)
+        if not isinstance(path, str) or not path or not speaks:
+            self.fail(f"{which} lacks a file name or a caption", _REMEDY)
+        if label is not None and (not isinstance(label, str) or not label):
+            self.fail(f"{which} has the label {label!r}", "write the name of its class")
+        return path, Caption(text, None if label is None else nfc(label))
+
+    def _json(self, text: str) -> Any:
+        try:
+            return json.loads(text, object_pairs_hook=self._unique)
+        except (ValueError, RecursionError) as error:
+            self.fail(f"is no JSON ({error})", "write it as UTF-8 JSON")
+
+    def _lines(self, text: str) -> Iterator[tuple[str, Any]]:
+        # Not splitlines: a JSON text may hold U+2028 and its like.
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                try:
+                    yield f"line {number}", json.loads(line, object_pairs_hook=self._unique)
+                except (ValueError, RecursionError) as error:
+                    self.fail(f"line {number} is no JSON ({error})", "write one object per line")
+
+    def _csv(self, text: str) -> Iterator[tuple[str, dict[str, str | None]]]:
+        delimiter = _delimiter(text.partition("\n")[0])
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        try:
+            names = [name.strip() for name in next(rows)]
+            for row in rows:
+                if len(row) not in (0, len(names)):
+                    self.fail(
+                        f"line {rows.line_num} has {len(row)} fields, its header {len(names)}",
+                        "quote fields that hold a comma",
+                    )
+                if any(row):
+                    values = (value or None for value in row)
+                    yield f"line {rows.line_num}", dict(zip(names, values, strict=True))
+        except csv.Error as error:
+            self.fail(f"line {rows.line_num} is no CSV ({error})", "quote fields as RFC 4180 does")
+
+    def _unique(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            twice = next(name for name, count in _counts(pairs) if count > 1)
+            self.fail(f"names {twice!r} twice", "keep one caption of it")
+        return values
+
+
+def _counts(pairs: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, int]]:
+    return Counter(name for name, _ in pairs).items()
