@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
-
 from darkroom.errors import DataError
+from darkroom.jobs.tables.encoded import decoded, plain_bytes
 
 
 def text_of(data: bytes, *, where: str, field: str) -> str:
-    """The text in `data`: UTF-8, with or without a mark in front, or UTF-16 or 32 as JSON may be.
+    """The text in `data`, whatever it is packed in and whichever mark stands in front.
 
     Errors: DataError naming `field` and `where`.
     """
+    text = decoded(plain_bytes(data, field=field, where=where), field=field, where=where)
     try:
-        return data.decode(json.detect_encoding(data))
-    except UnicodeDecodeError as error:
+        text.encode()
+    except UnicodeEncodeError as error:
+        line = text.count("\n", 0, error.start) + 1
         raise DataError(
-            field,
-            where,
-            f"is not UTF-8 text (byte 0x{data[error.start]:02x} at {error.start})",
-            "save it as UTF-8",
+            field, where, f"is not UTF-8 text (a byte of line {line})", "save it as UTF-8"
         ) from None
+    return text

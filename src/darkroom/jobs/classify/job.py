@@ -7,6 +7,7 @@ Assumes a classifier of torchvision or timm. What commits, resumes and publishes
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +26,7 @@ from darkroom.jobs.classify.page import render_predictions
 from darkroom.jobs.classify.score import Score, map_classes
 from darkroom.jobs.classify.source import Pictures, find_pictures
 from darkroom.jobs.classify.stages import reading_and_decoding
+from darkroom.jobs.text_file import text_of
 from darkroom.storage import Artifact, FileEntry, Parent, open_store, parse_uri
 from darkroom.storage.artifact import digest_of
 
@@ -81,11 +83,13 @@ def _classifier(config: ClassifyConfig) -> tuple[Classifier, list[Parent]]:
     uri = parse_uri(config.model.labels, field="model.labels")
     store = open_store(uri.parent)
     try:
-        lines = store.get(uri.name).decode().splitlines()
-    except (ObjectNotFoundError, UnicodeDecodeError):
+        data = store.get(uri.name)
+    except ObjectNotFoundError:
         raise DataError(
-            "model.labels", str(uri), "is no text file", "name one with one label per line"
+            "model.labels", str(uri), "is no file", "name one with one label per line"
         ) from None
+    # Not splitlines: a label may hold what else Unicode calls the end of a line.
+    lines = re.split(r"\r\n|\r|\n", text_of(data, where=str(uri), field="model.labels"))
     labels = tuple(line.strip() for line in lines if line.strip())
     if len(labels) < 2 or len(set(labels)) < len(labels):
         raise DataError(

@@ -8,8 +8,6 @@ otherwise than the text that names it) and with slashes, whatever Windows wrote.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import posixpath
 from collections import Counter
@@ -19,6 +17,8 @@ from typing import Any, Never
 
 from darkroom.errors import DataError
 from darkroom.jobs.pictures.layout import nfc
+from darkroom.jobs.tables.csv_rows import read_csv
+from darkroom.jobs.tables.row import BadRow
 from darkroom.jobs.text_file import text_of
 
 CAPTIONS_NAME = "captions.json"
@@ -29,7 +29,6 @@ _FILE_KEYS = ("file_name", "image", "file")
 _CAPTION_KEYS = ("caption", "text", "prompt")
 _LABEL_KEY = "label"
 _REMEDY = 'write {"file_name": ..., "caption": ...}, "label" if you like'
-_DELIMITERS = ",;\t"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +42,8 @@ class Caption:
 def read_captions(name: str, data: bytes, *, where: str, field: str) -> dict[str, Caption]:
     """Path, as `path_key` writes it, to caption. Errors: DataError naming `where` and the entry."""
     reader = _Reader(name, where, field)
-    text = text_of(data, where=where, field=field)
     found: dict[str, Caption] = {}
-    for entry, path, caption in reader.entries(text):
+    for entry, path, caption in reader.entries(data):
         key = path_key(path)
         if key in found:
             reader.fail(f"{entry} names {path!r} again", "keep one caption of it")
@@ -60,19 +58,13 @@ def path_key(path: str) -> str:
 
 def tells_of_files(name: str, data: bytes, *, where: str, field: str) -> bool:
     """Whether a `metadata` file names files: others of that name are none of our business."""
-    first = text_of(data, where=where, field=field).lstrip().partition("\n")[0]
     if name.endswith(".csv"):
-        columns = {column.strip().strip('"') for column in first.split(_delimiter(first))}
-        return not columns.isdisjoint(_FILE_KEYS)
+        return not set(_FILE_KEYS).isdisjoint(read_csv(data, file=where, field=field)[0])
     try:
-        entry = json.loads(first)
+        first = json.loads(text_of(data, where=where, field=field).lstrip().partition("\n")[0])
     except (ValueError, RecursionError):
         return True  # reading it says what is wrong
-    return isinstance(entry, dict) and any(key in entry for key in _FILE_KEYS)
-
-
-def _delimiter(header: str) -> str:
-    return max(_DELIMITERS, key=header.count)
+    return isinstance(first, dict) and any(key in first for key in _FILE_KEYS)
 
 
 class _Reader:
@@ -84,14 +76,14 @@ class _Reader:
     def fail(self, problem: str, remedy: str) -> Never:
         raise DataError(self._field, self._where, problem, remedy) from None
 
-    def entries(self, text: str) -> Iterator[tuple[str, str, Caption]]:
+    def entries(self, data: bytes) -> Iterator[tuple[str, str, Caption]]:
         """What the entry is called, the path in it, what it says."""
         if self._name.endswith(".csv"):
-            objects = self._csv(text)
+            objects = self._csv(data)
         elif self._name.endswith(".jsonl"):
-            objects = self._lines(text)
+            objects = self._lines(self._text(data))
         else:
-            values = self._json(text)
+            values = self._json(self._text(data))
             if isinstance(values, dict):
                 yield from self._pairs(values)
                 return
@@ -102,6 +94,9 @@ class _Reader:
             objects = ((f"entry {number}", entry) for number, entry in enumerate(values))
         for which, entry in objects:
             yield which, *self._entry(which, entry)
+
+    def _text(self, data: bytes) -> str:
+        return text_of(data, where=self._where, field=self._field)
 
     def _pairs(self, values: dict[str, Any]) -> Iterator[tuple[str, str, Caption]]:
         for number, (path, caption) in enumerate(values.items()):
@@ -139,22 +134,14 @@ class _Reader:
                 except (ValueError, RecursionError) as error:
                     self.fail(f"line {number} is no JSON ({error})", "write one object per line")
 
-    def _csv(self, text: str) -> Iterator[tuple[str, dict[str, str | None]]]:
-        delimiter = _delimiter(text.partition("\n")[0])
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        try:
-            names = [name.strip() for name in next(rows)]
-            for row in rows:
-                if len(row) not in (0, len(names)):
-                    self.fail(
-                        f"line {rows.line_num} has {len(row)} fields, its header {len(names)}",
-                        "quote fields that hold a comma",
-                    )
-                if any(row):
-                    values = (value or None for value in row)
-                    yield f"line {rows.line_num}", dict(zip(names, values, strict=True))
-        except csv.Error as error:
-            self.fail(f"line {rows.line_num} is no CSV ({error})", "quote fields as RFC 4180 does")
+    def _csv(self, data: bytes) -> Iterator[tuple[str, dict[str, str | None]]]:
+        self._text(data)  # a byte that is none is an error here, and no bad row
+        header, found = read_csv(data, file=self._where, field=self._field)
+        for place, row in found:
+            which = place.removeprefix(f"{self._where} ")
+            if isinstance(row, BadRow):
+                self.fail(f"{which} has {row.detail}", "quote fields that hold a comma")
+            yield which, dict(zip(header, row, strict=True))
 
     def _unique(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(pairs)

@@ -27,6 +27,7 @@ from typing import Literal
 
 from PIL import Image, UnidentifiedImageError, _imaging
 
+from darkroom import contents
 from darkroom.jobs.pictures.config import ImageFormat, LimitsConfig
 from darkroom.jobs.pictures.convert import to_plain
 from darkroom.jobs.pictures.rejects import Reason
@@ -115,7 +116,9 @@ def _check_bytes(data: bytes, limits: LimitsConfig) -> None:
     if sniff(data) is None:
         foreign = _foreign_format(data)
         if foreign is None:
-            raise _Dead("not_an_image", f"begins with {data[:16]!r}")
+            other = contents.foreign(data[: contents.HEAD_BYTES])
+            detail = f"begins with {data[:16]!r}" if other is None else other.what
+            raise _Dead("not_an_image", detail)
         raise _Dead("unsupported_format", f"{foreign}; JPEG, PNG and WebP are read")
 
 

@@ -115,7 +115,7 @@ def test_captions_are_read_without_being_told_so(tmp_path: Path) -> None:
     assert rows(found) == [("train/images/1.png", "train", "a cat", None)]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 @pytest.mark.parametrize(("named", "there"), [(APART, TOGETHER), (TOGETHER, APART)])
 def test_names_and_encodings_of_captions(
     tmp_path: Path, encoding: str, named: str, there: str
@@ -133,7 +133,7 @@ def test_names_and_encodings_of_captions(
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("captions.json", '{"1.png": "é"}'.encode("latin-1"), r"not UTF-8 text \(byte 0xe9 at 11"),
+        ("captions.json", b'{"1.png": "\xe9"}', r"not UTF-8 text \(a byte of line 1\)"),
         ("metadata.csv", "file_name,text\n1.png,é\n".encode("cp1252"), "is not UTF-8 text"),
         ("metadata.jsonl", b'{"file_name": "1.png"', "line 1 is no JSON"),
         (
@@ -141,7 +141,7 @@ def test_names_and_encodings_of_captions(
             b'{"file_name": "1.png", "objects": []}',
             "line 1 lacks a file name or a",
         ),
-        ("metadata.csv", b"file_name,text\n1.png,a,b\n", "line 2 has 3 fields, its header 2"),
+        ("metadata.csv", b"file_name,text\n1.png,a,b\n", "line 2 has 3 fields, the header has 2"),
         ("metadata.csv", b"file_name,text\n1.png,a\n./1.png,b\n", "line 3 names './1.png' again"),
     ],
 )
