@@ -25,7 +25,7 @@ class DigitsSource(Config):
 
 
 class ImageFolderSource(Config):
-    """A folder with one subfolder per class: `<uri>/<class>/**/<picture>.{jpg,jpeg,png,webp}`."""
+    """A folder with one subfolder per class, in split folders or not, or with metadata files."""
 
     kind: Literal["image_folder"] = "image_folder"
     """Names the source."""
@@ -47,12 +47,12 @@ class IdxSource(Config):
 
 
 class CaptionsSource(Config):
-    """Split folders of captioned pictures: `<uri>/<split>/images/` and `captions.json`."""
+    """Captioned pictures, in split folders or not: `images/` and `captions.json`, or metadata."""
 
     kind: Literal["captions"] = "captions"
     """Names the source."""
     uri: Annotated[str, Field(min_length=1)]
-    """URI (s3://bucket/prefix) or path of the folder that holds train, validation and test."""
+    """URI (s3://bucket/prefix) or path of the folder that holds train, validation and test, or pictures."""
 
 
 SourceConfig = Annotated[
