@@ -16,6 +16,8 @@ from darkroom.config import json_digest
 from darkroom.errors import ConfigError, DarkroomError, ObjectNotFoundError
 from darkroom.storage import Parent, Uri, list_source, open_artifact, open_store, parse_uri
 from darkroom.storage.artifact import digest_of
+from darkroom.storage.names import make_files
+from darkroom.storage.references import check_references
 from darkroom.storage.store import ObjectInfo, for_each
 from darkroom.temporary import temporary_folder
 
@@ -76,10 +78,12 @@ class ModelFolder:
         if self.uri is None:
             yield self.name, {"revision": self.digest}
         elif self.uri.scheme == "file" and not self.published:
+            check_references(self.uri.path)
             yield str(self.uri.path), {"local_files_only": True}
         else:
             with temporary_folder("darkroom-model-") as folder:
                 self._download(self.uri, folder)
+                check_references(folder)
                 yield str(folder), {"local_files_only": True}
 
     def _download(self, uri: Uri, folder: Path) -> None:
@@ -90,10 +94,8 @@ class ModelFolder:
             artifact.download(folder, prefix=ARTIFACT_PREFIX)
             return
         store = open_store(uri)
-        pairs = [(info.key, folder / info.key) for info in list_source(store).files]
-        for parent in {target.parent for _, target in pairs}:
-            parent.mkdir(parents=True, exist_ok=True)
-        store.download_many(pairs)
+        keys = [info.key for info in list_source(store).files]
+        store.download_many([*zip(keys, make_files(folder, keys, where=str(uri)), strict=True)])
 
 
 def find_model(name: str, *, field: str) -> ModelFolder:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from darkroom.errors import DataError
 from darkroom.storage import Artifact
+from darkroom.storage.references import check_references
 from darkroom.temporary import temporary_folder
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def load_unet(artifact: Artifact, device: torch.device | str = "cpu") -> UNet2DM
 
     with temporary_folder("darkroom-model-") as folder:
         artifact.download(folder, prefix=UNET_FOLDER)
+        check_references(folder)
         try:
             unet = UNet2DModel.from_pretrained(
                 folder, local_files_only=True, low_cpu_mem_usage=False

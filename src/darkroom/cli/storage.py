@@ -78,7 +78,7 @@ def get(
     directory: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)],
     *,
     only: Annotated[
-        str, typer.Option(help="Only what is below it, and without it.", metavar="PREFIX/")
+        str, typer.Option(help="Only this folder of it, or this file.", metavar="FOLDER/")
     ] = "",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what an earlier get wrote.")

@@ -23,6 +23,7 @@ from darkroom.storage.manifest import (
     parse_manifest,
     read_twice,
 )
+from darkroom.storage.names import make_files
 from darkroom.storage.ranged import RangedReader
 from darkroom.storage.store import ObjectStore, for_each, open_store
 from darkroom.storage.uri import Uri, parse_uri
@@ -52,9 +53,17 @@ class Artifact:
         """The store that holds the files."""
         return open_store(self.uri)
 
-    def entries(self, prefix: str = "") -> list[FileEntry]:
-        """The files whose names begin with `prefix`, in the manifest's order."""
-        return [entry for entry in self.manifest.files if entry.name.startswith(prefix)]
+    def entries(self, below: str = "") -> list[FileEntry]:
+        """The files of the folder `below` (with its slash or without), or that one file.
+
+        In the manifest's order.
+        """
+        folder = below.removesuffix("/") + "/" if below else ""
+        return [
+            entry
+            for entry in self.manifest.files
+            if entry.name.startswith(folder) or entry.name == below
+        ]
 
     def entry(self, name: str) -> FileEntry:
         """One file. Errors: ObjectNotFoundError."""
@@ -98,19 +107,18 @@ class Artifact:
     def download(
         self, directory: str | Path, *, prefix: str = "", strip_prefix: bool = True
     ) -> Path:
-        """Files below `prefix` into `directory`, all verified; returns it.
+        """Files of the folder `prefix` into `directory`, all verified; returns it.
 
-        With `strip_prefix`, "model/unet/config.json" of prefix "model/" becomes
-        "unet/config.json". Errors: IntegrityError, ObjectNotFoundError.
+        With `strip_prefix`, "model/unet/config.json" of prefix "model" becomes
+        "unet/config.json". Errors: IntegrityError, ObjectNotFoundError, DataError for a name that
+        cannot be a file there.
         """
         directory = Path(directory)
         entries = self.entries(prefix)
         if not entries:
             raise ObjectNotFoundError(f"{self.uri} has no files below {prefix!r}")
-        cut = len(prefix) if strip_prefix else 0
-        targets = [directory / entry.name[cut:] for entry in entries]
-        for folder in {directory, *(target.parent for target in targets)}:
-            folder.mkdir(parents=True, exist_ok=True)
+        names = [name_below(entry, prefix) if strip_prefix else entry.name for entry in entries]
+        targets = make_files(directory, names, where=str(self.uri))
         digests = self.store.download_many(
             [(entry.key, target) for entry, target in zip(entries, targets, strict=True)]
         )
@@ -122,7 +130,7 @@ class Artifact:
         """The digest of a second download where the first came damaged."""
         if digest == entry.sha256:
             return digest
-        return self.store.download_many([(entry.key, target)])[0]
+        return self.store.download(entry.key, target)
 
     def verify(self) -> None:
         """Read every file and compare it with the manifest. Errors: as `read_bytes`."""
@@ -148,6 +156,13 @@ class Artifact:
                 f"{where} has sha256 {sha256[:16]}..., the manifest says {entry.sha256[:16]}...;"
                 " its bytes were changed after publishing"
             )
+
+
+def name_below(entry: FileEntry, folder: str) -> str:
+    """The file's name within `folder`, or its last part where `folder` is the file itself."""
+    if entry.name == folder:
+        return entry.name.rpartition("/")[2]
+    return entry.name[len(folder.removesuffix("/")) + 1 :] if folder else entry.name
 
 
 def digest_of(store: ObjectStore, key: str) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from darkroom.errors import IntegrityError, OutputExistsError
-from darkroom.storage.artifact import Artifact, open_artifact
+from darkroom.storage.artifact import Artifact, name_below, open_artifact
 from darkroom.storage.manifest import encode_json
 from darkroom.storage.uri import Uri
 
@@ -37,7 +37,7 @@ class FetchedNote:
 def get(
     uri: Uri | str, directory: str | Path, *, prefix: str = "", overwrite: bool = False
 ) -> Path:
-    """Download the artifact at `uri` (or its files below `prefix`) into `directory`.
+    """Download the artifact at `uri` (or its folder or file `prefix`) into `directory`.
 
     A folder that holds the same files already is left as it is. Errors: OutputExistsError for
     a folder with other contents (with `overwrite`: with files that no `get` wrote),
@@ -45,7 +45,7 @@ def get(
     """
     artifact = open_artifact(uri)
     target = Path(directory).absolute()
-    wanted = {entry.name[len(prefix) :]: entry.sha256 for entry in artifact.entries(prefix)}
+    wanted = {name_below(entry, prefix): entry.sha256 for entry in artifact.entries(prefix)}
     if target.exists() and _files_below(target):
         if _holds(target, wanted):
             return target

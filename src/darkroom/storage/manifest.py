@@ -8,12 +8,13 @@ it names the whole upstream.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from darkroom.errors import DataError, IntegrityError
+from darkroom.storage.names import check_name
 
 T = TypeVar("T")
 
@@ -90,7 +91,8 @@ class Manifest:
 def parse_manifest(data: bytes, *, uri: str) -> Manifest:
     """Read published bytes.
 
-    Errors: IntegrityError when they are no manifest, DataError for another version.
+    Errors: IntegrityError when they are no manifest, DataError for another version or for a file
+    whose name or key leads elsewhere: the seal only tells of accidents, anybody can make one.
     """
     values = decode_json(data, uri=uri, what="manifest")
     try:
@@ -99,11 +101,26 @@ def parse_manifest(data: bytes, *, uri: str) -> Manifest:
             raise unknown_version(uri, version, VERSION)
         check_seal(values, uri=uri)
         known = {item.name: values[item.name] for item in fields(Manifest)}
-        known["files"] = tuple(FileEntry(**entry) for entry in values["files"])
+        known["files"] = parse_files(values["files"], where=uri)
         known["parents"] = tuple(Parent(**parent) for parent in values["parents"])
         return Manifest(**known)
     except (KeyError, TypeError) as error:
         raise IntegrityError(f"{uri} is no manifest of ours ({error}); publish it again") from None
+
+
+def parse_files(entries: Iterable[Mapping[str, Any]], *, where: str) -> tuple[FileEntry, ...]:
+    """Files as JSON holds them, each named once by names that are fit to be files'.
+
+    Errors: DataError, and TypeError for fields that are not ours.
+    """
+    files = tuple(FileEntry(**entry) for entry in entries)
+    names: set[str] = set()
+    for file in files:
+        if check_name(file.name, where=where) in names:
+            raise DataError(where, file.name, "is the name of two files", "publish it again")
+        names.add(file.name)
+        check_name(file.key, where=where)
+    return files
 
 
 def unknown_version(uri: str, found: object, known: int) -> DataError:

@@ -11,9 +11,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from darkroom.errors import IntegrityError
+from darkroom.errors import DataError, IntegrityError
 from darkroom.storage.identity import refuse_other_run, same_run
 from darkroom.storage.manifest import (
+    CHECKPOINTS_PREFIX,
     Parent,
     check_seal,
     decode_json,
@@ -21,6 +22,7 @@ from darkroom.storage.manifest import (
     unknown_version,
     utc_now,
 )
+from darkroom.storage.names import check_name
 from darkroom.storage.uri import Uri
 
 if TYPE_CHECKING:
@@ -93,9 +95,15 @@ def parse_pointer(data: bytes, *, uri: str) -> PointerState:
         known["kept"] = tuple(KeptCheckpoint(**item) for item in values["kept"])
         known["retired"] = tuple(values["retired"])
         known["best"] = as_best(values["best"])
-        return PointerState(**known)
+        state = PointerState(**known)
+        named = state.named()
     except (KeyError, TypeError) as error:
         raise IntegrityError(f"{uri} is no run pointer of ours ({error})") from None
+    # What it no longer keeps is deleted: nothing else than checkpoints may be.
+    for name in named:
+        if not check_name(name, where=uri).startswith(CHECKPOINTS_PREFIX):
+            raise DataError(uri, name, "is no checkpoint of this run", "start again elsewhere")
+    return state
 
 
 def claimed(

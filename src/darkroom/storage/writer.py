@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darkroom.errors import DataError, IntegrityError
+from darkroom.errors import IntegrityError
 from darkroom.storage.failpoint import failpoint
 from darkroom.storage.manifest import ATTEMPTS_PREFIX, FileEntry
+from darkroom.storage.names import check_name
 from darkroom.storage.store import ObjectInfo, Source, Written, open_store
 from darkroom.storage.uri import Uri
 
@@ -91,10 +92,8 @@ class PartWriter:
         )
 
     def _key(self, name: str) -> str:
-        if not name or name.startswith("/") or name.endswith("/"):
-            raise DataError("name", name, "is not a relative file name")
-        key = self.prefix + name
-        _ = self.output / key  # refuses "..", "//" and keys that are too long
+        key = self.prefix + check_name(name, where="name")
+        _ = self.output / key  # refuses keys that are too long
         return key
 
 

@@ -20,10 +20,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from darkroom.errors import IntegrityError, PreconditionFailedError
+from darkroom.errors import DataError, IntegrityError, PreconditionFailedError
 from darkroom.jobs.batch.reject import Reject
 from darkroom.storage import FileEntry, ObjectStore, PartWriter, open_store
-from darkroom.storage.manifest import decode_json, encode_json
+from darkroom.storage.manifest import decode_json, encode_json, parse_files
 from darkroom.storage.store import for_each
 
 LEDGER_PREFIX = "ledger/"
@@ -56,10 +56,10 @@ def parse_record(data: bytes, *, uri: str) -> Record:
     try:
         if values.pop("version") != VERSION:
             raise IntegrityError(f"{uri} has another version than {VERSION}")
-        values["files"] = tuple(FileEntry(**entry) for entry in values["files"])
+        values["files"] = parse_files(values["files"], where=uri)
         values["rejects"] = tuple(Reject(**reject) for reject in values["rejects"])
         return Record(**values)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, DataError) as error:
         raise IntegrityError(f"{uri} is no ledger record of ours ({error})") from None
 
 
