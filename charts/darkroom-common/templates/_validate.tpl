@@ -184,17 +184,15 @@ are the schema's business.
 {{- if lt (int .Values.autoscaler.idleTimeoutSeconds) 0 -}}
 {{- include "darkroom.refuse" (list "idle-timeout-negative" "autoscaler.idleTimeoutSeconds" "is negative" "use 0 or more") -}}
 {{- end -}}
-{{- $count := 0 -}}
+{{- $pools := list -}}
 {{- range $name, $values := .Values.pools -}}
 {{- if not (kindIs "invalid" $values) -}}
 {{- $pool := fromJson (include "darkroom.pool" (dict "root" $root "pool" $values)) -}}
 {{- if $pool.enabled -}}
-{{- $count = add1 $count -}}
+{{- $pools = append $pools $name -}}
 {{- include "darkroom.validate.pool" (dict "root" $root "name" $name "pool" $pool) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- if and .Values.kueue.queueName (gt (int $count) 17) -}}
-{{- include "darkroom.refuse" (list "kueue-worker-groups" "pools" (printf "has %d pools" (int $count)) "Kueue admits at most 17 worker groups") -}}
-{{- end -}}
+{{- include "darkroom.validate.kueue" (dict "root" $root "pools" $pools) -}}
 {{- end -}}

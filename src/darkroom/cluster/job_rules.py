@@ -1,7 +1,7 @@
 """The operator's rules about a RayJob: where it runs, how it is submitted, retried and cleaned up.
 
-Follows ValidateRayJobSpec of KubeRay 1.6.1, the CRD's CEL rules on deletion, and Kueue's demands
-on a queued RayJob. The cluster inside is cluster_rules' business.
+Follows ValidateRayJobSpec of KubeRay 1.6.1 and the CRD's CEL rules on deletion. The cluster inside
+is cluster_rules' business, and a queue queue_rules'.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ from darkroom.cluster.rules import (
 )
 from darkroom.errors import InputError
 
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-MAX_QUEUED_GROUPS = 17
-
 # The order in which parts may go: a part before the whole it belongs to.
 _DELETION_ORDER = ("DeleteWorkers", "DeleteCluster", "DeleteSelf")
 _CLUSTER_POLICIES = ("DeleteWorkers", "DeleteCluster")
@@ -35,7 +32,6 @@ def check(job: Object) -> Iterator[Finding]:
     yield from _check_submission(spec)
     yield from _check_limits(spec)
     yield from _check_deletion(spec)
-    yield from _check_queue(job)
     yield from _check_runtime_env(spec)
     cluster = spec.get("rayClusterSpec")
     if cluster is not None:
@@ -184,24 +180,6 @@ def _check_legacy_deletion(spec: Object, where: str) -> Iterator[Finding]:
         elif policy == "DeleteNone" and spec.get("shutdownAfterJobFinishes") is True:
             problem = "DeleteNone contradicts shutdownAfterJobFinishes"
             yield Finding("delete-none-and-shutdown", path, problem)
-
-
-def _check_queue(job: Object) -> Iterator[Finding]:
-    """Kueue takes quota back only when the cluster goes, and counts pod sets."""
-    spec = mapping(job.get("spec"))
-    if not mapping(mapping(job.get("metadata")).get("labels")).get(QUEUE_LABEL):
-        return
-    if mapping(spec.get("clusterSelector")):
-        problem = "a queued job needs a cluster of its own"
-        yield Finding("kueue-needs-own-cluster", "spec.clusterSelector", problem, "api")
-    elif spec.get("shutdownAfterJobFinishes") is not True:
-        problem = "must be true for a queued job"
-        yield Finding("kueue-needs-shutdown", "spec.shutdownAfterJobFinishes", problem, "api")
-    groups = sequence(mapping(spec.get("rayClusterSpec")).get("workerGroupSpecs"))
-    if len(groups) > MAX_QUEUED_GROUPS:
-        problem = f"has {len(groups)} groups, Kueue admits {MAX_QUEUED_GROUPS}"
-        where = "spec.rayClusterSpec.workerGroupSpecs"
-        yield Finding("kueue-worker-groups", where, problem, "api")
 
 
 def _check_runtime_env(spec: Object) -> Iterator[Finding]:

@@ -42,7 +42,7 @@ class Finding:
 
 def check_manifest(manifest: Object) -> list[Finding]:
     """Findings about one manifest; kinds without rules have none."""
-    from darkroom.cluster import cluster_rules, job_rules, pod_rules
+    from darkroom.cluster import cluster_rules, job_rules, pod_rules, queue_rules
 
     kind = manifest.get("kind")
     spec = mapping(manifest.get("spec"))
@@ -55,6 +55,8 @@ def check_manifest(manifest: Object) -> list[Finding]:
     elif kind == "RayJob":
         findings += check_name(manifest, MAX_JOB_NAME)
         findings += job_rules.check(manifest)
+    if kind in ("RayCluster", "RayJob"):
+        findings += queue_rules.check(manifest)
     findings += pod_rules.check(manifest)
     return findings
 
