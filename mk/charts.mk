@@ -26,5 +26,5 @@ charts-docs-check: setup ## Fail when README.md or values.schema.json of a chart
 PIN_COMPONENT := manifests/overlays/production/pinned-image/kustomization.yaml
 
 .PHONY: pin
-pin: setup ## Pin production to an image: make pin IMAGE=registry/darkroom@sha256:...
+pin: setup ## Pin production, its jobs and releases, to an image: make pin IMAGE=registry/darkroom@sha256:...
 	$(BIN)/python hack/charts/pin.py "$(IMAGE)" $(PIN_COMPONENT)

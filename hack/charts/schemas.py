@@ -99,6 +99,9 @@ def _openapi_kinds(directory: Path) -> Iterator[Kind]:
             whole = {"$ref": f"#/definitions/{name}", "definitions": used}
             # kubeconform takes the first part of apiVersion for the group, also of `v1`.
             yield gvk["group"] or "v1", gvk["kind"], gvk["version"], whole
+            if gvk["kind"].startswith("MutatingAdmissionPolicy") and gvk["version"] == "v1beta1":
+                # In v1 from Kubernetes 1.36 on, with the same fields.
+                yield gvk["group"], gvk["kind"], "v1", whole
 
 
 def _reachable(name: str, definitions: dict[str, Schema]) -> set[str]:

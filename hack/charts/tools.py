@@ -46,7 +46,7 @@ class RenderError(Exception):
 
 @cache
 def tool(name: str) -> Path:
-    """Path of `helm`, `helm3`, `kubeconform` or `kuberay-validate`."""
+    """Path of a program that `hack/testcluster/binaries.py` builds, such as `helm`."""
     if given := os.environ.get(f"DARKROOM_{name.upper().replace('-', '_')}"):
         return Path(given)
     path = BIN / name
@@ -75,9 +75,10 @@ def render(
     files: Iterable[Path] = (),
     helm: str = "helm",
     release: str = "darkroom",
+    namespace: str = "darkroom",
 ) -> list[dict[str, Any]]:
     """Every object that `helm template` makes of a chart. Errors: RenderError."""
-    text = render_text(chart, values, files=files, helm=helm, release=release)
+    text = render_text(chart, values, files=files, helm=helm, release=release, namespace=namespace)
     return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
 
 
@@ -88,10 +89,11 @@ def render_text(
     files: Iterable[Path] = (),
     helm: str = "helm",
     release: str = "darkroom",
+    namespace: str = "darkroom",
 ) -> str:
     """What `helm template` prints. Values go by a file, so every type stays what it is."""
     command = [str(tool(helm)), "template", release, str(ROOT / "charts" / chart)]
-    command += ["--kube-version", KUBE_VERSION, "--namespace", "darkroom", "--values", "-"]
+    command += ["--kube-version", KUBE_VERSION, "--namespace", namespace, "--values", "-"]
     for path in files:
         command += ["--values", str(path)]
     return _run_helm(tuple(command), yaml.dump(values or {}, Dumper=_QuotingDumper))
@@ -125,10 +127,32 @@ def schema_errors(manifests: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def operator_verdicts(manifests: Iterable[Mapping[str, Any]], *flags: str) -> list[dict[str, str]]:
     """What KubeRay's own Validate functions say, one dict with `error` for each manifest."""
+    return _verdicts([str(tool("kuberay-validate")), *flags], manifests)
+
+
+def kueue_verdicts(manifests: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """What Kueue's own webhooks and Workload say, one dict with `error` for each manifest."""
+    return _verdicts([str(tool("kueue-validate"))], manifests)
+
+
+def _verdicts(command: list[str], manifests: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
     text = yaml.dump_all(list(manifests), Dumper=yaml.CSafeDumper)
-    command = [str(tool("kuberay-validate")), *flags]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.split("\n") if line]
+
+
+def answer(program: str, **question: Any) -> Any:
+    """What a program that reads one JSON object and writes one says."""
+    done = subprocess.run(
+        [str(tool(program))],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise AssertionError(f"{program}: {done.stderr}")
+    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ specs cut to what no check reads.
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from schemas import ROOT
-from tools import tool
+from tools import answer
 
 CAPTURED = ROOT / "tests" / "fixtures" / "kuberay_status"
 ARGO = ROOT / "manifests" / "clusters" / "argocd-health.yaml"
@@ -38,24 +37,12 @@ def captured(name: str) -> dict[str, Any]:
     return found
 
 
-def ask(**question: Any) -> Any:
-    done = subprocess.run(
-        [tool("gitops-health")],
-        input=json.dumps(question),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @each_state
 def test_argo_cd(name: str) -> None:
     item = captured(name)
     scripts = yaml.safe_load(ARGO.read_text())["data"]
     script = scripts[f"resource.customizations.health.ray.io_{item['kind']}"]
-    health = ask(object=item, lua=script)
+    health = answer("gitops-health", object=item, lua=script)
     assert health["status"] == EXPECTED[name][0]
     if name == "rayjob-failed":
         assert item["status"]["message"] in health["message"]
@@ -66,7 +53,11 @@ def test_argo_cd(name: str) -> None:
 def test_flux(name: str, environment: str) -> None:
     item = captured(name)
     expressions = flux_expressions(environment)[item["kind"]]
-    holds = {word for word in ("current", "failed") if ask(object=item, cel=expressions[word])}
+    holds = {
+        word
+        for word in ("current", "failed")
+        if answer("gitops-health", object=item, cel=expressions[word])
+    }
     expected = EXPECTED[name][1]
     assert holds == ({expected} if expected else set())
 
