@@ -64,7 +64,7 @@ def _run_without_ledger(config: ClassifyConfig, batch_job: Any) -> None:
 
 
 def _run_to_the_ledger(config: ClassifyConfig, batch_job: Any) -> None:
-    from darkroom.jobs.classify.job import KIND
+    from darkroom.jobs.artifacts import Kind
     from darkroom.jobs.classify.model import OUTPUT_SCHEMA, modelling
     from darkroom.jobs.classify.source import find_pictures
     from darkroom.jobs.classify.stages import reading_and_decoding
@@ -73,7 +73,7 @@ def _run_to_the_ledger(config: ClassifyConfig, batch_job: Any) -> None:
     weights = find_weights(classifier, config.model.weights, seed=config.seed)
     pictures = find_pictures(config)
     with batch_job.open_batch(
-        config, kind=KIND, rows=pictures.rows, parents=[pictures.parent]
+        config, kind=Kind.PREDICTIONS, rows=pictures.rows, parents=[pictures.parent]
     ) as batch:
         stages = [
             *reading_and_decoding(config, classifier.preprocess),

@@ -43,11 +43,8 @@ class ModelFolder:
     """An artifact's kind, "folder", or "hub"."""
     weights: tuple[tuple[str, int], ...] | None
     """Names and sizes of the weight files; None where only the hub knows."""
-
-    @property
-    def published(self) -> bool:
-        """Whether Darkroom published it."""
-        return self.kind not in ("folder", "hub")
+    published: bool = False
+    """Whether Darkroom published it."""
 
     def weights_bytes(self, *, variant: str | None = None, file: str | None = None) -> int | None:
         """Size of the weight files that are loaded: the least that it can be.
@@ -70,7 +67,8 @@ class ModelFolder:
 
     def as_parent(self, role: str) -> Parent:
         """This model as something that an output was made with."""
-        return Parent(role, str(self.uri or f"hub:{self.name}"), self.digest, self.kind)
+        uri = str(self.uri or f"hub:{self.name}")
+        return Parent(role, uri, self.digest, self.kind, published=self.published)
 
     @contextmanager
     def local(self) -> Iterator[tuple[str, dict[str, object]]]:
@@ -115,7 +113,8 @@ def find_model(name: str, *, field: str) -> ModelFolder:
         for entry in artifact.entries(ARTIFACT_PREFIX)
         if entry.name.endswith(_WEIGHTS)
     )
-    return ModelFolder(name, uri, artifact.digest, artifact.manifest.kind, weights)
+    kind = artifact.manifest.kind
+    return ModelFolder(name, uri, artifact.digest, kind, weights, published=True)
 
 
 def _in_folder(name: str, uri: Uri, field: str) -> ModelFolder:

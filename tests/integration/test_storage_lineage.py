@@ -67,8 +67,10 @@ def test_a_picture_is_followed_to_its_source(chain: dict[str, Artifact]) -> None
     text = tree.text()
     for expected in ("images/0.png", str(model.uri), str(checkpoint.uri), "sklearn:digits"):
         assert expected in text
-    assert text.endswith("every digest verified")
-    assert json.loads(json.dumps(tree.to_dict()))["ok"] is True
+    assert text.endswith("of what Darkroom published, every digest verified")
+    assert "not verified: sklearn:digits  (outside Darkroom)" in text
+    values = json.loads(json.dumps(tree.to_dict()))
+    assert (values["ok"], values["not_verified"]) == (True, ["sklearn:digits"])
 
 
 def test_a_picture_may_be_given_in_several_ways(chain: dict[str, Artifact], tmp_path: Path) -> None:
@@ -110,7 +112,10 @@ def test_one_changed_file_is_named(chain: dict[str, Artifact], where: str, how: 
     damaged = {node.uri for node in tree.root.walk() if node.problems}
     assert damaged == {str(artifact.uri)}
     # Without reading the files only the manifests can speak.
-    assert lineage(f"{chain['samples'].uri}#table", verify=False).ok
+    unread = lineage(f"{chain['samples'].uri}#table", verify=False)
+    assert unread.ok
+    assert "verified" not in unread.text()
+    assert not any(ancestor.verified for ancestor in unread.root.walk())
 
 
 def test_a_parent_that_was_published_again_is_named(chain: dict[str, Artifact]) -> None:

@@ -1,9 +1,10 @@
-"""Where a published thing comes from: its parents, theirs, and so on, every digest verified.
+"""Where a published thing comes from: its parents, theirs, and so on, each verified if it can be.
 
 A child records the digest of each parent's manifest; a manifest records the sha256 of each
 file. So one changed byte anywhere upstream shows, and is named with its URI and its file.
-Sources outside Darkroom (a folder of images, a built-in data set) are leaves: their digest is
-shown as it was recorded.
+Whether a parent was published stands in its child's manifest. Sources outside Darkroom (a folder
+of images, a built-in data set) are leaves: their digest is shown as it was recorded, and what is
+not verified is never summed up as verified.
 """
 
 from __future__ import annotations
@@ -14,18 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from darkroom.errors import DataError, IntegrityError, ObjectNotFoundError
+from darkroom.errors import DataError, IntegrityError, ObjectNotFoundError, UriError
 from darkroom.storage.artifact import Artifact, open_artifact
 from darkroom.storage.fetch import read_note
 from darkroom.storage.manifest import FileEntry, Parent
 from darkroom.storage.store import for_each
 from darkroom.storage.uri import Uri, parse_uri
 
-ARTIFACT_KINDS = frozenset(
-    {"dataset", "checkpoint", "model", "samples", "evaluation", "report", "pictures"}
-)
-
-_DAMAGE = (IntegrityError, ObjectNotFoundError, DataError)
+_DAMAGE = (IntegrityError, ObjectNotFoundError, DataError, UriError)
 
 
 @dataclass(slots=True)
@@ -36,9 +33,11 @@ class Ancestor:
     uri: str
     kind: str
     digest: str
+    published: bool | None
+    """None when the child's manifest, of an older Darkroom, does not say."""
     created_at: str | None = None
     verified: bool = False
-    """Its manifest has this digest and, if files were read, every file its sha256."""
+    """Its manifest has this digest and every file, each of which was read, its sha256."""
     problems: list[str] = field(default_factory=list)
     parents: list[Ancestor] = field(default_factory=list)
 
@@ -55,6 +54,8 @@ class Lineage:
 
     root: Ancestor
     file: FileEntry | None = None
+    files_read: bool = True
+    """False when the manifests were trusted."""
 
     @property
     def problems(self) -> list[str]:
@@ -64,8 +65,14 @@ class Lineage:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether nothing is wrong with what was looked at."""
         return not self.problems
+
+    @property
+    def not_verified(self) -> list[Ancestor]:
+        """What was not read and found right, each once."""
+        found = (ancestor for ancestor in self.root.walk() if not ancestor.verified)
+        return list({(ancestor.uri, ancestor.digest): ancestor for ancestor in found}.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -75,6 +82,7 @@ class Lineage:
             "file": file,
             "root": _plain(self.root),
             "problems": self.problems,
+            "not_verified": [ancestor.uri for ancestor in self.not_verified],
         }
 
     def text(self) -> str:
@@ -83,8 +91,23 @@ class Lineage:
         if self.file is not None:
             lines.append(f"{self.file.name}  sha256 {self.file.sha256[:12]}")
         lines += _draw(self.root, "", "", set())
-        verdict = "every digest verified" if self.ok else "NOT intact:"
-        return "\n".join([*lines, verdict, *(f"  {problem}" for problem in self.problems)])
+        return "\n".join([*lines, *self._verdict()])
+
+    def _verdict(self) -> Iterator[str]:
+        if not self.ok:
+            yield "NOT intact:"
+            yield from (f"  {problem}" for problem in self.problems)
+        elif not self.files_read:
+            yield "the manifests agree; no file was read"
+        else:
+            left = self.not_verified
+            yield from (f"not verified: {ancestor.uri}{_unverified(ancestor)}" for ancestor in left)
+            if any(ancestor.published is None for ancestor in left):
+                yield "NOT everything could be verified; give `lineage` the URIs that are named"
+            elif left:
+                yield "of what Darkroom published, every digest verified"
+            else:
+                yield "every digest verified"
 
 
 def lineage(uri: Uri | str | Path, *, verify: bool = True) -> Lineage:
@@ -96,10 +119,11 @@ def lineage(uri: Uri | str | Path, *, verify: bool = True) -> Lineage:
     """
     artifact, name, extra = _locate(str(uri))
     file = artifact.entry(name) if name is not None else None
-    tree = _Tree(verify=verify)
-    root = tree.ancestor(Parent("", str(artifact.uri), artifact.digest, artifact.manifest.kind))
-    root.problems.extend(extra)
-    return Lineage(root, file)
+    root = _Tree(verify=verify).ancestor(artifact.as_parent(""))
+    if extra:
+        root.problems.extend(extra)
+        root.verified = False
+    return Lineage(root, file, verify)
 
 
 class _Tree:
@@ -110,8 +134,8 @@ class _Tree:
         self._known: dict[tuple[str, str], Ancestor] = {}
 
     def ancestor(self, parent: Parent) -> Ancestor:
-        found = Ancestor(parent.role, parent.uri, parent.kind, parent.digest)
-        if parent.kind not in ARTIFACT_KINDS:
+        found = Ancestor(parent.role, parent.uri, parent.kind, parent.digest, parent.published)
+        if parent.published is not True:
             return found
         known = self._known.get((parent.uri, parent.digest))
         if known is not None:
@@ -136,7 +160,7 @@ class _Tree:
             )
         if self._verify:
             found.problems.extend(_damaged_files(artifact))
-        found.verified = not found.problems
+        found.verified = self._verify and not found.problems
         found.parents = [self.ancestor(parent) for parent in artifact.manifest.parents]
 
 
@@ -210,6 +234,7 @@ def _plain(ancestor: Ancestor) -> dict[str, Any]:
         "uri": ancestor.uri,
         "kind": ancestor.kind,
         "digest": ancestor.digest,
+        "published": ancestor.published,
         "created_at": ancestor.created_at,
         "verified": ancestor.verified,
         "problems": ancestor.problems,
@@ -217,14 +242,17 @@ def _plain(ancestor: Ancestor) -> dict[str, Any]:
     }
 
 
+def _unverified(ancestor: Ancestor) -> str:
+    if ancestor.published is True:
+        return ""
+    if ancestor.published is None:
+        return "  (not said whether Darkroom published it)"
+    return "  (outside Darkroom)"
+
+
 def _draw(ancestor: Ancestor, first: str, rest: str, seen: set[str]) -> Iterator[str]:
     role = f"{ancestor.role}: " if ancestor.role else ""
-    if ancestor.problems:
-        state = "  DAMAGED"
-    elif ancestor.kind not in ARTIFACT_KINDS:
-        state = "  (outside Darkroom: not verified)"
-    else:
-        state = ""
+    state = "  DAMAGED" if ancestor.problems else _unverified(ancestor)
     yield f"{first}{role}{ancestor.kind}  {ancestor.uri}  {ancestor.digest[:12]}{state}"
     if ancestor.uri in seen and ancestor.parents:
         yield f"{rest}└─ (as above)"

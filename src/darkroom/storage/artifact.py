@@ -142,7 +142,7 @@ class Artifact:
 
     def as_parent(self, role: str) -> Parent:
         """This artifact as something that another one was made from."""
-        return Parent(role, str(self.uri), self.digest, self.manifest.kind)
+        return Parent(role, str(self.uri), self.digest, self.manifest.kind, published=True)
 
     def _where(self, entry: FileEntry) -> str:
         return f"{self.uri}: {entry.name} ({entry.key})"

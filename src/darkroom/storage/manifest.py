@@ -55,6 +55,8 @@ class Parent:
     uri: str
     digest: str
     kind: str
+    published: bool | None = False
+    """Whether it is an artifact, which has a manifest and can be verified. None: not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,9 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
+        for parent in values["parents"]:
+            if parent["published"] is None:
+                del parent["published"]  # or the digest would not be what the children recorded
         return values
 
     def to_json(self) -> bytes:
@@ -102,7 +107,7 @@ def parse_manifest(data: bytes, *, uri: str) -> Manifest:
         check_seal(values, uri=uri)
         known = {item.name: values[item.name] for item in fields(Manifest)}
         known["files"] = parse_files(values["files"], where=uri)
-        known["parents"] = tuple(Parent(**parent) for parent in values["parents"])
+        known["parents"] = parse_parents(values["parents"])
         return Manifest(**known)
     except (KeyError, TypeError) as error:
         raise IntegrityError(f"{uri} is no manifest of ours ({error}); publish it again") from None
@@ -121,6 +126,11 @@ def parse_files(entries: Iterable[Mapping[str, Any]], *, where: str) -> tuple[Fi
         names.add(file.name)
         check_name(file.key, where=where)
     return files
+
+
+def parse_parents(parents: Iterable[Mapping[str, Any]]) -> tuple[Parent, ...]:
+    """Parents as JSON holds them. Errors: TypeError for fields that are not ours."""
+    return tuple(Parent(**{"published": None, **parent}) for parent in parents)
 
 
 def unknown_version(uri: str, found: object, known: int) -> DataError:

@@ -18,6 +18,7 @@ from darkroom.storage.manifest import (
     Parent,
     check_seal,
     decode_json,
+    parse_parents,
     sealed_json,
     unknown_version,
     utc_now,
@@ -91,7 +92,7 @@ def parse_pointer(data: bytes, *, uri: str) -> PointerState:
     check_seal(values, uri=uri)
     try:
         known = {item.name: values[item.name] for item in fields(PointerState)}
-        known["parents"] = tuple(Parent(**parent) for parent in values["parents"])
+        known["parents"] = parse_parents(values["parents"])
         known["kept"] = tuple(KeptCheckpoint(**item) for item in values["kept"])
         known["retired"] = tuple(values["retired"])
         known["best"] = as_best(values["best"])

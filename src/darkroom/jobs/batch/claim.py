@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from darkroom.config import JobConfig
@@ -25,7 +25,13 @@ from darkroom.errors import (
 )
 from darkroom.storage import ObjectStore, Parent, PartWriter, open_store
 from darkroom.storage.identity import refuse_other_run
-from darkroom.storage.manifest import ATTEMPTS_PREFIX, decode_json, encode_json, utc_now
+from darkroom.storage.manifest import (
+    ATTEMPTS_PREFIX,
+    decode_json,
+    encode_json,
+    parse_parents,
+    utc_now,
+)
 
 RUN_NAME = "run.json"
 LOOK_SECONDS = 5.0
@@ -57,7 +63,7 @@ class Claim:
             "since": utc_now(),
             "config": config.to_dict(),
             "config_digest": config.digest,
-            "parents": [_plain(parent) for parent in parents],
+            "parents": [asdict(parent) for parent in parents],
         }
         for _ in range(_MAX_MOVES):
             try:
@@ -109,7 +115,7 @@ def refuse_other_command(writer: PartWriter, config: JobConfig, parents: Sequenc
     uri = writer.output / newest.key
     values = decode_json(store.get(newest.key), uri=str(uri), what="run")
     try:
-        parents_then = tuple(Parent(**parent) for parent in values["parents"])
+        parents_then = parse_parents(values["parents"])
         begun = BegunRun(values["config"], values["config_digest"], parents_then)
     except (KeyError, TypeError) as error:
         raise IntegrityError(f"{uri} is no run of ours ({error})") from None
@@ -123,12 +129,3 @@ def _owner(store: ObjectStore, key: str) -> str | None:
         return None
     owner: str | None = values.get("owner")
     return owner
-
-
-def _plain(parent: Parent) -> dict[str, str]:
-    return {
-        "role": parent.role,
-        "uri": parent.uri,
-        "digest": parent.digest,
-        "kind": parent.kind,
-    }

@@ -17,6 +17,7 @@ from darkroom.classifiers.names import Classifier, describe_classifier, with_lab
 from darkroom.classifiers.weights import RANDOM, Weights, find_weights
 from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.apart import check_apart
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.batch.job import Batch, open_batch
 from darkroom.jobs.batch.part import parquet_bytes
 from darkroom.jobs.batch.stage import ID
@@ -30,7 +31,6 @@ from darkroom.jobs.text_file import text_of
 from darkroom.storage import Artifact, FileEntry, Parent, open_store, parse_uri
 from darkroom.storage.artifact import digest_of
 
-KIND = "predictions"
 CONFUSION_NAME = "confusion.parquet"
 PAGE_NAME = "predictions.html"
 
@@ -52,7 +52,7 @@ def run(config: ClassifyConfig) -> dict[str, Any]:
     model = Parent("model", _model_uri(config), weights.digest, "classifier")
     with open_batch(
         config,
-        kind=KIND,
+        kind=Kind.PREDICTIONS,
         rows=pictures.rows,
         parents=[pictures.parent, model, *label_parents],
         rejected=pictures.rejected,

@@ -15,6 +15,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from darkroom.errors import DataError, ObjectNotFoundError
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.batch.reject import Reject, Rejects, plain_text
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
@@ -89,7 +90,7 @@ def published(root: Uri) -> Artifact | None:
     Errors: DataError when something else is published there.
     """
     try:
-        return open_artifact(root, kind="dataset")
+        return open_artifact(root, kind=Kind.DATASET)
     except ObjectNotFoundError:
         return None
 

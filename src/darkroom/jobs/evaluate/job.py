@@ -12,6 +12,7 @@ import logging
 from typing import Any
 
 from darkroom.errors import DataError
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.evaluate.config import EvaluateConfig
 from darkroom.jobs.evaluate.measure import Measurement
 from darkroom.jobs.evaluate.pictures import Generated, Reference, read_generated, read_reference
@@ -29,7 +30,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     generated = read_generated(config.input, reference, config.limit)
     parents = [generated.parent, reference.artifact.as_parent("reference")]
     with open_output(
-        config.output, kind="evaluation", config=config, parents=parents,
+        config.output, kind=Kind.EVALUATION, config=config, parents=parents,
         on_existing=config.on_existing,
     ) as output:  # fmt: skip
         if output.completed is not None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from darkroom.errors import DataError, ObjectNotFoundError
+from darkroom.jobs.artifacts import Kind
 from darkroom.storage import Artifact, ObjectStore, Parent, open_artifact, open_store
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -77,7 +78,7 @@ def read_reference(uri: str) -> Reference:
 
     Errors: DataError when a split is missing or its pictures have no one size.
     """
-    artifact = open_artifact(uri, kind="dataset")
+    artifact = open_artifact(uri, kind=Kind.DATASET)
     metadata = artifact.manifest.metadata
     if metadata.get("image_size") is None:
         raise DataError(
@@ -104,7 +105,7 @@ def read_generated(uri: str, reference: Reference, limit: int | None = None) -> 
         artifact = open_artifact(uri)
     except ObjectNotFoundError:
         return _read_folder(open_store(uri), reference, limit)
-    if artifact.manifest.kind != "samples":
+    if artifact.manifest.kind != Kind.SAMPLES:
         raise DataError(
             "input", uri, f"is a published {artifact.manifest.kind}, not samples",
             "draw pictures with `darkroom sample` and give their URI",

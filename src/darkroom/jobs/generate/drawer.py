@@ -21,6 +21,7 @@ from darkroom.diffusion.noise import ImageNoise
 from darkroom.diffusion.sampler import SAMPLERS
 from darkroom.diffusion.schedule import build_schedule
 from darkroom.errors import ConfigError, DarkroomError
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.generate.config import ClassConditionalConfig, TextToImageConfig
 from darkroom.jobs.generate.device import DTYPES, prepare_device
 from darkroom.model_folder import ModelFolder
@@ -158,7 +159,7 @@ class _ClassConditional:
     def __init__(self, config: ClassConditionalConfig, folder: ModelFolder) -> None:
         self._config, self.batch_size = config, config.batch_size
         self._device = prepare_device(config, folder, field="draw")
-        artifact = open_artifact(str(folder.uri), kind="model")
+        artifact = open_artifact(str(folder.uri), kind=Kind.MODEL)
         if artifact.digest != folder.digest:
             raise DarkroomError(f"{folder.uri} was published anew while the job ran; run it again")
         self._info = read_model_info(artifact)

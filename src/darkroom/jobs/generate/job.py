@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.batch.job import Batch, open_batch
 from darkroom.jobs.batch.reject import Reject, plain_text
 from darkroom.jobs.batch.stage import Stage
@@ -32,7 +33,6 @@ from darkroom.storage import Artifact, FileEntry, Parent, open_store
 from darkroom.storage.parquet import VerifiedParquetFile
 from darkroom.storage.ranged import RangedReader
 
-KIND = "pictures"
 NUM_ENCODERS = 2
 
 
@@ -48,7 +48,7 @@ def run(config: GenerateConfig) -> dict[str, Any]:
     schema = output_schema(config, prompts.table.column_names)
     with open_batch(
         config,
-        kind=KIND,
+        kind=Kind.PICTURES,
         rows=prompts.table,
         parents=_parents(prompts, llm, model),
         rejected=[_reject(bad) for bad in prompts.bad],

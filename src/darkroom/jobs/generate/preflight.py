@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import psutil
 
 from darkroom.errors import ConfigError
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.generate.config import (
     ClassConditionalConfig,
     EnhanceConfig,
@@ -44,12 +45,12 @@ def resolve_backend(config: EnhanceConfig) -> str:
 def check_kind(config: GenerateConfig, model: ModelFolder) -> None:
     """The drawing model is of the kind that the config says. Errors: DataError, ConfigError."""
     if isinstance(config.draw, ClassConditionalConfig):
-        artifact = open_artifact(config.draw.model, kind="model")
+        artifact = open_artifact(config.draw.model, kind=Kind.MODEL)
         if not read_model_info(artifact).class_conditional:
             raise ConfigError(
                 "draw.model", config.draw.model, "knows no classes", "use `darkroom sample`"
             )
-    elif model.kind == "model":
+    elif model.kind == Kind.MODEL:
         raise ConfigError(
             "draw.kind", "text_to_image", f"{model.uri} was published by `darkroom train` and "
             "takes classes, not texts", "set draw.kind to class_conditional",

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from darkroom.errors import DarkroomError, DataError
 from darkroom.jobs.apart import check_apart
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.pictures.config import SPLITS
 from darkroom.jobs.pictures.listing import Listing
 from darkroom.jobs.pictures.rejects import DeadLetter
@@ -30,7 +31,6 @@ from darkroom.jobs.progress import progress
 from darkroom.jobs.session import ray_session
 from darkroom.storage import Artifact, FileEntry, Output, PartWriter, open_output
 
-KIND = "dataset"
 DEAD_LETTERS_NAME = "dead_letters/part-00000.parquet"
 
 
@@ -45,7 +45,7 @@ def run(config: PrepareConfig) -> dict[str, Any]:
     listing = open_source(config.source).listing()
     chunks = plan_chunks(listing.items, config)
     parents = [listing.parent]
-    with open_output(config.output, kind=KIND, config=config, parents=parents) as output:
+    with open_output(config.output, kind=Kind.DATASET, config=config, parents=parents) as output:
         if output.completed is not None:
             return _result(output.completed)
         # Tasks only, no actors: as many logical CPUs as cores do, where training needs more.

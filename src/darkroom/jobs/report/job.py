@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.report.attempts import attempts_section
 from darkroom.jobs.report.config import ReportConfig
 from darkroom.jobs.report.measures import key_figures
@@ -33,7 +34,7 @@ def run(config: ReportConfig) -> dict[str, Any]:
     """Write and publish the page. Errors: those of storage, DataError for parts of two runs."""
     sources = find_sources(config)
     with open_output(
-        config.output, kind="report", config=config, parents=sources.parents(),
+        config.output, kind=Kind.REPORT, config=config, parents=sources.parents(),
         on_existing=config.on_existing,
     ) as output:  # fmt: skip
         if output.completed is not None:

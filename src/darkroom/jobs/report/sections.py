@@ -14,6 +14,7 @@ from typing import Any
 from darkroom.config import build_config
 from darkroom.diffusion.config import ScheduleConfig, ScheduleKind
 from darkroom.diffusion.schedule import NoiseSchedule, build_schedule
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.report.measures import measure_plots, measures_table
 from darkroom.jobs.report.pictures import (
     MAX_CLASSES,
@@ -159,7 +160,7 @@ def _ancestors(sources: Sources) -> list[Ancestor]:
         if part is not None:
             for ancestor in lineage(part.uri, verify=False).root.walk():
                 found.setdefault(ancestor.digest, ancestor)
-    order = ("evaluation", "samples", "model", "checkpoint", "dataset")
+    order: list[str] = [Kind.EVALUATION, Kind.SAMPLES, Kind.MODEL, Kind.CHECKPOINT, Kind.DATASET]
     return sorted(
         found.values(),
         key=lambda item: order.index(item.kind) if item.kind in order else len(order),

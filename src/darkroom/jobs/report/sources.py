@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from darkroom.errors import DataError, StorageError
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.report.config import ReportConfig
 from darkroom.storage import Artifact, Parent, open_artifact
 
@@ -39,9 +40,9 @@ def find_sources(config: ReportConfig) -> Sources:
 
     Errors: DataError when a part was made from something else than the part beside it.
     """
-    model = open_artifact(config.input, kind="model")
-    evaluation = _open(config.evaluation, "evaluation")
-    samples = _open(config.samples, "samples")
+    model = open_artifact(config.input, kind=Kind.MODEL)
+    evaluation = _open(config.evaluation, Kind.EVALUATION)
+    samples = _open(config.samples, Kind.SAMPLES)
     if samples is not None:
         _check_parent("samples", samples, "model", model)
     if evaluation is not None and samples is not None:
@@ -49,21 +50,21 @@ def find_sources(config: ReportConfig) -> Sources:
     return Sources(model, _find_data(config, model), samples, evaluation)
 
 
-def _open(uri: str | None, kind: str) -> Artifact | None:
+def _open(uri: str | None, kind: Kind) -> Artifact | None:
     return None if uri is None else open_artifact(uri, kind=kind)
 
 
 def _find_data(config: ReportConfig, model: Artifact) -> Artifact | None:
     parent = _parent(model, "data")
     if config.data is not None:
-        data = open_artifact(config.data, kind="dataset")
+        data = open_artifact(config.data, kind=Kind.DATASET)
         if parent is not None:
             _check_parent("input", model, "data", data)
         return data
     if parent is None:
         return None
     try:
-        data = open_artifact(parent.uri, kind="dataset")
+        data = open_artifact(parent.uri, kind=Kind.DATASET)
     except StorageError:
         return None
     # Prepared anew since: not what the model saw.

@@ -25,6 +25,7 @@ from darkroom.diffusion.objective import Denoiser
 from darkroom.diffusion.sampler import SAMPLERS, timesteps
 from darkroom.diffusion.schedule import NoiseSchedule, build_schedule
 from darkroom.errors import ConfigError
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.sample.config import SampleConfig
 from darkroom.jobs.sample.plan import PlannedImage
 from darkroom.models import ModelInfo, load_unet, read_model_info
@@ -52,7 +53,7 @@ class Drawer:
         self._device = choose_device(self._config)
         if self._device.type == "cpu":
             torch.set_num_threads(max(1, int(self._config.num_cpus or 1)))
-        artifact = open_artifact(self._config.input, kind="model")
+        artifact = open_artifact(self._config.input, kind=Kind.MODEL)
         if artifact.digest != model_digest:
             raise ConfigError(
                 "input", self._config.input, "was published anew while pictures were drawn",

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from darkroom.errors import ConfigError
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.progress import progress
 from darkroom.jobs.reservation import reserved_cpus
 from darkroom.jobs.sample.album import Album
@@ -30,12 +31,12 @@ from darkroom.temporary import temporary_folder
 
 def run(config: SampleConfig) -> dict[str, Any]:
     """Draw and publish. Errors: those of storage, ConfigError for what the model cannot do."""
-    model = open_artifact(config.input, kind="model")
+    model = open_artifact(config.input, kind=Kind.MODEL)
     info = read_model_info(model)
     levels = _check(config, info)
     plan = _plan(config, info)
     with open_output(
-        config.output, kind="samples", config=config, parents=[model.as_parent("model")],
+        config.output, kind=Kind.SAMPLES, config=config, parents=[model.as_parent("model")],
         on_existing=config.on_existing,
     ) as output:  # fmt: skip
         if output.completed is not None:

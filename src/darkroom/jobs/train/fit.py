@@ -21,6 +21,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 
 from darkroom.config import build_config
 from darkroom.errors import FencedError
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.dataset import DatasetFacts
 from darkroom.jobs.train.module import DiffusionModule
@@ -75,7 +76,7 @@ def _fit(
 ) -> Outcome:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    dataset = open_artifact(config.input, kind="dataset")
+    dataset = open_artifact(config.input, kind=Kind.DATASET)
     facts = DatasetFacts.of(dataset, config)
     module = DiffusionModule(config, facts.shape, facts.num_classes)
     stream = _stream(config, dataset, facts, heartbeat.stopwatch)
@@ -208,6 +209,6 @@ def _resume(
     if isinstance(chosen[0], FencedError):
         raise chosen[0]
     if chosen[0] is not None and found is None:
-        found = open_artifact(chosen[0], kind="checkpoint")
+        found = open_artifact(chosen[0], kind=Kind.CHECKPOINT)
         found.download(directory)
     return found

@@ -21,6 +21,7 @@ from darkroom.errors import (
     NonFiniteLossError,
     StorageError,
 )
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.session import local_num_cpus, ray_session
 from darkroom.jobs.train.columns import check_columns
 from darkroom.jobs.train.config import TrainConfig
@@ -41,11 +42,11 @@ def run(config: TrainConfig) -> dict[str, Any]:
     FencedError when another driver took the run over.
     """
     began_at = command_began_at()
-    dataset = open_artifact(config.input, kind="dataset")
+    dataset = open_artifact(config.input, kind=Kind.DATASET)
     facts = DatasetFacts.of(dataset, config)
     unet_arguments(config.unet, facts.shape, facts.num_classes)  # refuses what cannot be built
     parents = [dataset.as_parent("data")]
-    with open_output(config.output, kind="model", config=config, parents=parents) as output:
+    with open_output(config.output, kind=Kind.MODEL, config=config, parents=parents) as output:
         if output.completed is not None:
             return _result(output.completed)
         check_columns(dataset, facts.num_classes)

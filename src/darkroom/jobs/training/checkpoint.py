@@ -19,6 +19,7 @@ from typing import Any
 
 from darkroom.config import JobConfig
 from darkroom.errors import FencedError
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.training.metrics_log import METRICS_FILE, MetricsLog
 from darkroom.storage import (
     Artifact,
@@ -169,7 +170,7 @@ def publish_checkpoint(
     # A name of its own for each try: a redone step never writes where another checkpoint lies.
     name = f"checkpoints/step-{info.step:08d}-{secrets.token_hex(4)}"
     uri = parse_uri(output) / name
-    with open_output(str(uri), kind="checkpoint", config=config, parents=parents) as target:
+    with open_output(str(uri), kind=Kind.CHECKPOINT, config=config, parents=parents) as target:
         files = target.writer.write_tree(directory)
         return target.publish(files, metadata=info.to_dict())
 
@@ -199,12 +200,12 @@ def checkpoint_to_export(pointer: RunPointer, export: str) -> Artifact | None:
     state = pointer.state
     if state.checkpoint is None:
         return None
-    newest = open_artifact(pointer.output / state.checkpoint, kind="checkpoint")
+    newest = open_artifact(pointer.output / state.checkpoint, kind=Kind.CHECKPOINT)
     if not newest.manifest.metadata["finished"]:
         return None
     valid = pointer.newest_valid()
     if valid is None or valid.artifact.digest != newest.digest:
         return None  # The last one is damaged: train again from the one before.
     if export == "best" and state.best is not None:
-        return open_artifact(pointer.output / state.best.checkpoint, kind="checkpoint")
+        return open_artifact(pointer.output / state.best.checkpoint, kind=Kind.CHECKPOINT)
     return newest

@@ -25,6 +25,7 @@ import ray.data
 from numpy.typing import NDArray
 
 from darkroom.errors import ConfigError, DataError, IntegrityError
+from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.capacity import most_cpus
 from darkroom.jobs.training.config import WorkersConfig
 from darkroom.jobs.training.ledger import Stopwatch
@@ -91,7 +92,7 @@ def _decode_groups(
 @lru_cache(maxsize=2)
 def _opened(uri: str, digest: str) -> Artifact:
     """The dataset, opened once per process. Errors: IntegrityError when it is another one now."""
-    dataset = open_artifact(uri, kind="dataset")
+    dataset = open_artifact(uri, kind=Kind.DATASET)
     if dataset.digest != digest:
         raise IntegrityError(f"{uri}: was published anew since this run began")
     return dataset

@@ -1,0 +1,22 @@
+"""What verbs publish for others to read: the kinds of artifacts, named once.
+
+A verb publishes and opens artifacts by these names. Storage knows none of them: whether a parent
+was published stands in the child's manifest.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What an artifact is; `manifest.json` has it as text."""
+
+    DATASET = "dataset"
+    CHECKPOINT = "checkpoint"
+    MODEL = "model"
+    SAMPLES = "samples"
+    EVALUATION = "evaluation"
+    REPORT = "report"
+    PICTURES = "pictures"
+    PREDICTIONS = "predictions"
