@@ -7,6 +7,7 @@ environment for as long. `bucket_uri` and `local_uri` give each test a place of 
 
 from __future__ import annotations
 
+import os
 import signal
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,11 @@ from tests.helpers.fault_proxy import FaultProxy
 from tests.helpers.file_clock import FileClock, num_processes
 
 from darkroom.storage import EmbeddedServer
+
+# Read when torch is imported, here and in what the tests start. Several processes share the cores:
+# threads that spin while they wait for each other would take them from everyone.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A time limit for each example would fail on a busy machine; pytest's limits each test.
 settings.register_profile("no deadline", deadline=None)

@@ -83,6 +83,9 @@ def digits_smoke() -> Recipe:
                 "validation": {"every_steps": 30},
                 "checkpoint": {"every_steps": 20, "asynchronous": False},
                 "log_every_steps": 10,
+                # So small a network gains nothing from a second thread, and on a busy machine
+                # two that spin for each other take minutes.
+                "compute": {"num_threads": 1},
             },
             "sample": {**_SAMPLE, "num_images": 40, "num_steps": 10, "batch_size": 20},
             "evaluate": {"num_bootstrap": 20},
