@@ -16,9 +16,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from darkroom.errors import ConfigError
+from darkroom.places import absolute, absolute_or_hub_id
 
 MAX_SEED = 2**32 - 1
 
@@ -27,6 +28,10 @@ PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Place = Annotated[str, Field(min_length=1), AfterValidator(absolute)]
+"""A URI or a path, for every field that names one: workers have another current folder."""
+ModelPlace = Annotated[str, Field(min_length=1), AfterValidator(absolute_or_hub_id)]
+"""A URI, a path or a hub's id."""
 
 
 def operational(**kwargs: Any) -> Any:
@@ -73,7 +78,7 @@ OnExisting = Literal["refuse", "resume", "overwrite"]
 class JobConfig(Config):
     """What every verb's config has."""
 
-    output: Annotated[str, operational(min_length=1)]
+    output: Annotated[Place, operational()]
     """URI (s3://bucket/prefix) or path that the job publishes to."""
     on_existing: Annotated[OnExisting, operational()] = "refuse"
     """What to do when the output is there: refuse, resume (finish or keep it), overwrite."""
@@ -93,6 +98,8 @@ def build_config(config_type: type[ConfigT], values: Mapping[str, Any]) -> Confi
         # Through JSON, where strict mode still reads lists as tuples and strings as enums.
         return config_type.model_validate_json(json.dumps(values))
     except ValidationError as error:
+        if (field := _not_unicode(values)) is not None:
+            raise ConfigError(field, None, "is not valid UTF-8", "rename what it names") from None
         raise _translate(config_type, error) from None
     except (TypeError, ValueError) as error:
         raise ConfigError("config", None, f"is not plain data: {error}") from None
@@ -112,6 +119,21 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
+
+
+def _not_unicode(value: object, path: str = "") -> str | None:
+    """The first text that holds bytes which are no UTF-8, as an argument or file name may."""
+    if isinstance(value, Mapping):
+        below = ((f"{path}.{key}".lstrip("."), item) for key, item in value.items())
+    elif isinstance(value, (list, tuple)):
+        below = ((path, item) for item in value)
+    else:
+        return path if isinstance(value, str) and _is_torn(value) else None
+    return next((found for key, item in below if (found := _not_unicode(item, key))), None)
+
+
+def _is_torn(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def closest(word: str, known: Sequence[str]) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from darkroom.config import ConfigT, build_config
 from darkroom.errors import ConfigError
+from darkroom.places import absolute
 from darkroom.plain_yaml import decode, parse_yaml
 
 SCHEMA_VERSION = 1
@@ -58,10 +59,10 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def read_file(path: Path) -> dict[str, Any]:
     """The mapping that a YAML file holds, less its `version`."""
     try:
-        with path.open("rb") as file:
+        with Path(absolute(str(path))).open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        problem = error.strerror or type(error).__name__
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
             "--config", str(path), f"cannot be read ({problem})", "name a YAML file"
         ) from None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from darkroom.config import json_digest
 from darkroom.errors import ConfigError, DarkroomError, ObjectNotFoundError
+from darkroom.places import is_hub_id
 from darkroom.storage import Parent, Uri, list_source, open_artifact, open_store, parse_uri
 from darkroom.storage.artifact import digest_of
 from darkroom.storage.names import make_files
@@ -21,7 +22,6 @@ from darkroom.storage.references import check_references
 from darkroom.storage.store import ObjectInfo, for_each
 from darkroom.temporary import temporary_folder
 
-_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 _WEIGHTS = (".safetensors", ".gguf", ".bin")
 _VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)\.")
 
@@ -97,11 +97,11 @@ class ModelFolder:
 
 
 def find_model(name: str, *, field: str) -> ModelFolder:
-    """The folder that `name` means: a path or URI that holds files first, then a hub id.
+    """The folder of a model: `name` is a path from the root, a URI or a hub id, as configs have it.
 
     Errors: ConfigError naming `field` when there is none.
     """
-    if "://" not in name and not Path(name).exists() and _HUB_ID.match(name):
+    if is_hub_id(name):
         return _on_hub(name, field)
     uri = parse_uri(name, field=field)
     try:

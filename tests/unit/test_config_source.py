@@ -39,7 +39,7 @@ def write(tmp_path: Path) -> Any:
 
 
 def test_later_sources_win(write: Any) -> None:
-    recipe = {"output": "recipe", "seed": 1, "num_steps": 1, "part": {"a": 1, "b": 1}}
+    recipe = {"output": "/recipe", "seed": 1, "num_steps": 1, "part": {"a": 1, "b": 1}}
     file = write("seed: 2\nnum_steps: 2\npart: {b: 2}\n")
     config = load_config(
         Job,
@@ -49,7 +49,7 @@ def test_later_sources_win(write: Any) -> None:
         settings=["note=set", "part.b=4"],
     )
     assert config.to_dict() == {
-        "output": "recipe",
+        "output": "/recipe",
         "on_existing": "refuse",
         "seed": 2,
         "num_steps": 3,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 from darkroom.errors import StorageError
 from darkroom.storage.seaweed import HOST, free_ports, kill_with_us, weed_binary
+from darkroom.storage.uri import parse_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -53,7 +54,7 @@ class EmbeddedServer:
         bucket: str | None = None,
         identities: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self.directory = Path(directory).absolute()
+        self.directory = parse_uri(directory, field="data").path
         self._credentials = {
             name: (secrets.token_hex(10).upper(), secrets.token_urlsafe(30))
             for name in ("darkroom", *(identities or {}))

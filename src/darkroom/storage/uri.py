@@ -1,13 +1,13 @@
 """One value for every place that Darkroom reads or writes, and the one parser of it.
 
-Assumes nothing about the store: parsing opens no connection and touches no file. Characters
+Assumes nothing about the store: parsing opens no connection and reads no file. Characters
 are literal (no percent-decoding), so a URI prints exactly as it was given and two spellings
-of one place do not exist. What the store then refuses is `s3_errors.py`'s business.
+of one place do not exist. S3's rules for names are for S3; a local name may be any that prints.
+What the store then refuses is `s3_errors.py`'s business.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from dataclasses import dataclass, replace
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from darkroom.errors import UriError
+from darkroom.places import absolute, is_uri
 
 MAX_KEY_BYTES = 1024
 ANONYMOUS = "anonymous"
 
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):(/*)")
+_SCHEME = re.compile(r"^\s*([A-Za-z][A-Za-z0-9+.-]*):(/*)")
 _BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
 _IP_ADDRESS = re.compile(r"^\d+\.\d+\.\d+\.\d+$")
 
@@ -45,7 +46,9 @@ class Uri:
 
     def __truediv__(self, child: str) -> Uri:
         key = f"{self.key}/{child}" if self.key else child
-        _check_key(key, str(self) + "/" + child, "uri")
+        _check_segments(key, f"{self}/{child}", "uri")
+        if self.scheme == "s3":
+            _check_length(key, f"{self}/{child}", "uri")
         return replace(self, key=key)
 
     @property
@@ -76,13 +79,16 @@ def parse_uri(text: str | Uri | Path, *, field: str = "uri") -> Uri:
     text = str(text)
     _check_text(text, field)
     match = _SCHEME.match(text)
-    if match is None:
-        return _parse_path(text)
+    if match is None or not is_uri(text) or text.startswith("file:///"):
+        return _parse_path(text, field)
+    _check_uri(text, field)
     scheme, slashes = match.groups()
     if scheme not in ("s3", "file"):
         raise _wrong_scheme(text, scheme, field)
     if scheme == "file":
-        return _parse_file(text, field)
+        raise UriError(
+            field, text, "a file URI names an absolute path", "write file:///absolute/path"
+        )
     if slashes != "//":
         fixed = f"s3://{text[match.end() :]}"
         raise UriError(field, text, "needs exactly two slashes after s3:", f"write {fixed}")
@@ -98,6 +104,9 @@ def _check_text(text: str, field: str) -> None:
         raise UriError(field, text, "is not valid Unicode", "remove the lone surrogates") from None
     if any(unicodedata.category(character) == "Cc" for character in text):
         raise UriError(field, text, "contains a control character", "remove it")
+
+
+def _check_uri(text: str, field: str) -> None:
     if text != text.strip():
         raise UriError(field, text, "begins or ends with a space", "remove it")
     if unicodedata.normalize("NFC", text) != text:
@@ -119,20 +128,11 @@ def _wrong_scheme(text: str, scheme: str, field: str) -> UriError:
     )
 
 
-def _parse_path(text: str) -> Uri:
-    # A shell user's `../data` is plain. `resolve` would also follow links, and so give one
-    # place another name after a link is moved.
-    return Uri("file", "", os.path.abspath(text).lstrip("/"))  # noqa: PTH100
-
-
-def _parse_file(text: str, field: str) -> Uri:
-    if not text.startswith("file:///"):
-        raise UriError(
-            field, text, "a file URI names an absolute path", "write file:///absolute/path"
-        )
-    key = text.removeprefix("file:///").removesuffix("/")
-    _check_key(key, text, field)
-    return Uri("file", "", key)
+def _parse_path(text: str, field: str) -> Uri:
+    try:
+        return Uri("file", "", absolute(text).lstrip("/"))
+    except ValueError as error:
+        raise UriError(field, text, str(error)) from None
 
 
 def _parse_s3(text: str, field: str) -> Uri:
@@ -148,7 +148,9 @@ def _parse_s3(text: str, field: str) -> Uri:
         )
     _check_bucket(bucket, text, field)
     key = key.removesuffix("/")
-    _check_key(key, text, field)
+    if key:
+        _check_segments(key, text, field)
+        _check_length(key, text, field)
     return Uri("s3", bucket, key, anonymous=bool(at))
 
 
@@ -164,14 +166,15 @@ def _check_bucket(bucket: str, text: str, field: str) -> None:
         )
 
 
-def _check_key(key: str, text: str, field: str) -> None:
-    if not key:
-        return
+def _check_segments(key: str, text: str, field: str) -> None:
     segments = key.split("/")
     if "" in segments:
         raise UriError(field, text, "contains an empty segment ('//')", "write single slashes")
     if any(segment in (".", "..") for segment in segments):
         raise UriError(field, text, "contains '.' or '..'", "write the whole path")
+
+
+def _check_length(key: str, text: str, field: str) -> None:
     length = len(key.encode())
     if length > MAX_KEY_BYTES:
         raise UriError(

@@ -12,7 +12,7 @@ import pytest
 from darkroom.cli import main
 from darkroom.config_source import read_file
 
-PATHS = ("--input", "in", "--output", "out")
+PATHS = ("--input", "/in", "--output", "/out")
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def test_flags_reach_their_fields(config_of: Any) -> None:
         "--guidance-scale", "2.5", "--strip", "--set", "eta=0.0", "--set", "clip=false",
     )  # fmt: skip
     expected = {
-        "input": "in",
-        "output": "out",
+        "input": "/in",
+        "output": "/out",
         "seed": 7,
         "limit": 3,
         "num_images": 9,
@@ -63,9 +63,9 @@ def test_flags_reach_nested_fields(config_of: Any) -> None:
 
 
 def test_input_is_a_folder_of_pictures_unless_the_recipe_says_otherwise(config_of: Any) -> None:
-    assert config_of("prepare", *PATHS)["source"] == {"kind": "image_folder", "uri": "in"}
+    assert config_of("prepare", *PATHS)["source"] == {"kind": "image_folder", "uri": "/in"}
     source = config_of("prepare", *PATHS, "--recipe", "mnist")["source"]
-    assert (source["kind"], source["uri"]) == ("idx", "in")
+    assert (source["kind"], source["uri"]) == ("idx", "/in")
 
 
 @pytest.mark.parametrize(

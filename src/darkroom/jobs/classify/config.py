@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from darkroom.config import Config, operational
+from darkroom.config import Config, Place, operational
 from darkroom.jobs.batch.config import BatchConfig
 from darkroom.jobs.pictures.config import LimitsConfig
+from darkroom.places import absolute
+
+
+def _file_or_keyword(text: str) -> str:
+    is_keyword = text in ("hub", "random") or text.startswith("hub:")
+    return text if is_keyword else absolute(text)
 
 
 class ModelConfig(Config):
@@ -21,9 +27,9 @@ class ModelConfig(Config):
     """Where the name is looked up."""
     name: Annotated[str, Field(min_length=1)] = "resnet152"
     """As the library calls it: resnet152, tf_efficientnet_lite0, vit_b_16."""
-    weights: Annotated[str, Field(min_length=1)] = "hub"
+    weights: Annotated[str, Field(min_length=1), AfterValidator(_file_or_keyword)] = "hub"
     """A file (path or s3:// URI), hub for the library's own (downloaded), hub:NAME, or random."""
-    labels: str | None = None
+    labels: Place | None = None
     """A text file (path or URI) with one label per line, for weights with other classes."""
 
 
@@ -49,7 +55,7 @@ class WorkersConfig(Config):
 class ClassifyConfig(BatchConfig):
     """Label pictures with an ImageNet model: one Parquet row each, without the picture."""
 
-    input: Annotated[str, operational(min_length=1)]
+    input: Annotated[Place, operational()]
     """A folder of pictures, or data that `darkroom prepare` published (s3:// URI or path)."""
     split: Literal["train", "validation", "test"] | None = None
     """Of prepared data, this split alone; null for all."""

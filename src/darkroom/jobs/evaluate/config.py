@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from darkroom.config import JobConfig, PositiveInt, operational
+from darkroom.config import JobConfig, Place, PositiveInt, operational
 
 MetricName = Literal[
     "frechet_pixels",
@@ -25,10 +25,10 @@ Device = Literal["auto", "cpu", "cuda"]
 class EvaluateConfig(JobConfig):
     """Measure generated pictures against a prepared data set."""
 
-    input: Annotated[str, operational(min_length=1)]
+    input: Annotated[Place, operational()]
     """URI of samples (what `darkroom sample` published), or a folder of pictures; subfolders
     named after classes are the asked classes."""
-    reference: Annotated[str, operational(min_length=1)]
+    reference: Annotated[Place, operational()]
     """URI of the prepared data set, with a training and a test split."""
     metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = get_args(MetricName)
     """Which figures to compute."""

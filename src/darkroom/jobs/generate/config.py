@@ -16,7 +16,9 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from darkroom.config import (
     Config,
     Fraction,
+    ModelPlace,
     NonNegativeFloat,
+    Place,
     PositiveInt,
     operational,
 )
@@ -94,7 +96,7 @@ class WorkerConfig(Config):
 class JoinConfig(Config):
     """A second table whose columns are added to each row: an inner join."""
 
-    input: Annotated[str | None, operational(min_length=1)] = None
+    input: Annotated[Place | None, operational()] = None
     """URI of the details, a table like the input. A recipe leaves it to --join."""
     rename: Renames = Field(default={})
     """Column of that table -> its name from here on."""
@@ -107,7 +109,7 @@ class JoinConfig(Config):
 class EnhanceConfig(WorkerConfig):
     """A language model rewrites each prompt."""
 
-    model: Annotated[str, operational(min_length=1)] = "HuggingFaceTB/SmolLM2-1.7B-Instruct"
+    model: Annotated[ModelPlace, operational()] = "HuggingFaceTB/SmolLM2-1.7B-Instruct"
     """A folder that transformers reads (path or s3:// URI), or a hub id."""
     gguf_file: str | None = None
     """Name of the GGUF file in that folder; null for safetensors."""
@@ -131,7 +133,7 @@ class TextToImageConfig(WorkerConfig):
 
     kind: Literal["text_to_image"] = "text_to_image"
     """Names the way of drawing."""
-    model: Annotated[str, operational(min_length=1)] = "stabilityai/sdxl-turbo"
+    model: Annotated[ModelPlace, operational()] = "stabilityai/sdxl-turbo"
     """A diffusers folder (path or s3:// URI), or a hub id."""
     variant: str | None = None
     """Which weight files of the folder: fp16 for `*.fp16.safetensors`."""
@@ -158,7 +160,7 @@ class ClassConditionalConfig(WorkerConfig):
 
     kind: Literal["class_conditional"]
     """Names the way of drawing."""
-    model: Annotated[str, operational(min_length=1)]
+    model: Annotated[Place, operational()]
     """URI of the model."""
     class_template: str = "{prompt}"
     """Names the class: a column in braces, or {prompt}."""
@@ -199,7 +201,7 @@ DrawConfig = Annotated[
 class GenerateConfig(BatchConfig):
     """Rows of a table become prompts, and prompts pictures."""
 
-    input: Annotated[str, operational(min_length=1)]
+    input: Annotated[Place, operational()]
     """URI of the subjects: a CSV or Parquet file, a folder of them, or what Darkroom published."""
     rename: Renames = Field(default={})
     """Column of the input -> its name from here on."""

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from darkroom.config import Config, Fraction, JobConfig, PositiveInt, operational
+from darkroom.config import Config, Fraction, JobConfig, Place, PositiveInt, operational
 from darkroom.jobs.pictures.config import LimitsConfig, Side
 
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -29,7 +29,7 @@ class ImageFolderSource(Config):
 
     kind: Literal["image_folder"] = "image_folder"
     """Names the source."""
-    uri: Annotated[str, Field(min_length=1)]
+    uri: Place
     """URI (s3://bucket/prefix) or path of the folder that holds the class folders."""
 
 
@@ -38,7 +38,7 @@ class IdxSource(Config):
 
     kind: Literal["idx"] = "idx"
     """Names the source."""
-    uri: Annotated[str, Field(min_length=1)]
+    uri: Place
     """URI (s3://bucket/prefix) or path of the folder that holds the files."""
     classes: tuple[str, ...] | None = None
     """Names of the classes by label; null for their numbers."""
@@ -51,7 +51,7 @@ class CaptionsSource(Config):
 
     kind: Literal["captions"] = "captions"
     """Names the source."""
-    uri: Annotated[str, Field(min_length=1)]
+    uri: Place
     """URI (s3://bucket/prefix) or path of the folder that holds train, validation and test, or pictures."""
 
 

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from darkroom.config import JobConfig, PositiveInt, operational
+from darkroom.config import JobConfig, Place, PositiveInt, operational
 
 
 class ReportConfig(JobConfig):
     """One self-contained HTML page about a trained model."""
 
-    input: Annotated[str, operational(min_length=1)]
+    input: Annotated[Place, operational()]
     """URI of a trained model (what `darkroom train` published)."""
-    data: Annotated[str | None, operational()] = None
+    data: Annotated[Place | None, operational()] = None
     """URI of the prepared data; null takes the one that the model names as its parent."""
-    samples: Annotated[str | None, operational()] = None
+    samples: Annotated[Place | None, operational()] = None
     """URI of samples to show; null leaves them out."""
-    evaluation: Annotated[str | None, operational()] = None
+    evaluation: Annotated[Place | None, operational()] = None
     """URI of an evaluation to show; null leaves it out."""
     title: str | None = None
     """Heading of the page; null makes one from the output's name."""

@@ -14,6 +14,7 @@ from darkroom.config import (
     Fraction,
     JobConfig,
     NonNegativeFloat,
+    Place,
     PositiveInt,
     operational,
 )
@@ -33,7 +34,7 @@ def _num_frames(value: object) -> object:
 class SampleConfig(JobConfig):
     """Draw pictures with a trained model on a pool of Ray actors."""
 
-    input: Annotated[str, operational(min_length=1)]
+    input: Annotated[Place, operational()]
     """URI of a trained model (what `darkroom train` published)."""
     num_images: PositiveInt = 64
     """How many pictures to draw, over all classes."""

@@ -16,6 +16,7 @@ from darkroom.config import (
     Fraction,
     JobConfig,
     NonNegativeFloat,
+    Place,
     PositiveFloat,
     PositiveInt,
     operational,
@@ -163,7 +164,7 @@ class WorkersConfig(Config):
 class TrainingConfig(JobConfig):
     """What every training verb's config has."""
 
-    input: Annotated[str, operational(min_length=1)]
+    input: Annotated[Place, operational()]
     """URI of a dataset that `prepare` published; its digest, not this name, identifies it."""
     max_steps: PositiveInt = 100_000
     """Optimizer steps in all."""

@@ -25,11 +25,11 @@ def build(**values: Any) -> GenerateConfig:
 
 
 def test_a_model_alone_means_a_text_to_image_pipeline() -> None:
-    draw = build(draw={"model": "x"}).draw
+    draw = build(draw={"model": "/x"}).draw
     assert isinstance(draw, TextToImageConfig)
-    assert draw.model == "x"
+    assert draw.model == "/x"
     assert build().draw == TextToImageConfig(model="stabilityai/sdxl-turbo")
-    kind = {"kind": "class_conditional", "model": "x"}
+    kind = {"kind": "class_conditional", "model": "/x"}
     assert isinstance(build(draw=kind).draw, ClassConditionalConfig)
 
 

@@ -1,0 +1,43 @@
+"""Relative paths mean the driver's folder, on a Ray whose workers stand elsewhere.
+
+The folder's name has what S3 would refuse in a key; it is a link, as scratch folders often are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from darkroom.cli import main
+
+SMALL = (
+    *("--set", "max_steps=2", "--set", "batch_size=8", "--set", "lr_schedule.warmup_steps=1"),
+    *("--set", "checkpoint.every_steps=2", "--set", "validation.every_steps=2"),
+)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "e\u0301 #1? "
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(tmp_path / "link")
+    return folder
+
+
+def run(*arguments: str) -> None:
+    assert main([*arguments]) == 0
+
+
+def test_every_verb_takes_relative_paths(ray_local: None, here: Path) -> None:
+    smoke = ("--recipe", "digits_smoke")
+    run("prepare", *smoke, "--limit", "60", "--output", "../link/data/")
+    run("train", *smoke, *SMALL, "--input", "data", "--output", "./model")
+    run("sample", *smoke, "--limit", "4", "--input", "model", "--output", "samples")
+    run("report", *smoke, "--input", "model", "--samples", "samples", "--output", "report")
+    run("generate", "--input", "data", "--set", "draw=null", "--set", "prompt={id}",
+        "--output", "prompts", "--limit", "3")  # fmt: skip
+    assert {path.name for path in here.iterdir()} >= {
+        *("data", "model", "samples", "report", "prompts")
+    }
