@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from darkroom.errors import ConfigError
+from darkroom.fields import follow
 from darkroom.places import absolute, absolute_or_hub_id
 
 MAX_SEED = 2**32 - 1
@@ -147,7 +148,7 @@ def _translate(config_type: type[Config], error: ValidationError) -> ConfigError
     # An unknown key explains a missing one, so it is named first.
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
     is_unknown = fault["type"] == "extra_forbidden"
-    parts, known = _follow(config_type, [str(part) for part in fault["loc"]], is_unknown=is_unknown)
+    parts, known = follow(config_type, [str(part) for part in fault["loc"]], is_unknown=is_unknown)
     field = ".".join(parts) or "config"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     if is_unknown:
@@ -160,38 +161,3 @@ def _translate(config_type: type[Config], error: ValidationError) -> ConfigError
     message = message[:1].lower() + message[1:]
     shown = fault["input"] if parts else None
     return ConfigError(field, shown, message + more)
-
-
-def _follow(
-    config_type: type[Config], parts: Sequence[str], *, is_unknown: bool
-) -> tuple[list[str], list[str]]:
-    """An error's path as the user writes it, and the known keys beside its last part.
-
-    Read off the JSON Schema: the tags of unions stand in an error's path, but are no keys.
-    `is_unknown`: the last part is a key that should not be there.
-    """
-    schema = config_type.model_json_schema()
-    definitions = schema.get("$defs", {})
-    nodes, beside, path = [schema], [schema], list[str]()
-    for depth, part in enumerate(parts, start=1):
-        known = {key for node in nodes for key in _keys(node)}
-        if known and part not in known and not (is_unknown and depth == len(parts)):
-            continue
-        path.append(part)
-        beside = nodes
-        children = [node["properties"][part] for node in nodes if part in _keys(node)]
-        nodes = [found for child in children for found in _resolve(child, definitions)]
-    return path, sorted({key for node in beside for key in _keys(node)})
-
-
-def _keys(node: dict[str, Any]) -> Sequence[str]:
-    return tuple(node.get("properties", ()))
-
-
-def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
-    if "$ref" in node:
-        return _resolve(definitions[node["$ref"].rsplit("/", 1)[-1]], definitions)
-    options = node.get("anyOf") or node.get("oneOf") or node.get("allOf")
-    if options:
-        return [found for option in options for found in _resolve(option, definitions)]
-    return [node]

@@ -1,20 +1,22 @@
 """Where a job's config comes from: recipe < YAML file < flags < `--set a.b=c`.
 
 Each later source wins. The file's mappings are merged key by key into the recipe's; a flag or
-`--set` replaces exactly the value at its path. `darkroom.config` validates the result, once;
+`--set` replaces exactly the value at its path. What a person writes for a field that takes texts is
+a text, also where YAML would read a number. `darkroom.config` validates the result, once;
 `darkroom.plain_yaml` says what may stand in the file. Nothing here knows what a job is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from darkroom.config import ConfigT, build_config
+from darkroom.config import Config, ConfigT, build_config
 from darkroom.errors import ConfigError
+from darkroom.fields import meant_as_text, types_at
 from darkroom.places import absolute
-from darkroom.plain_yaml import decode, parse_yaml
+from darkroom.plain_yaml import IsText, decode, parse_scalar, parse_yaml
 
 SCHEMA_VERSION = 1
 """Of config files; `version: 1` may stand at the top of one."""
@@ -35,11 +37,11 @@ def load_config(
     flags: dotted path -> plain value. settings: the texts of `--set`, each `a.b=c`.
     Errors: ConfigError naming the field, or the file and line.
     """
-    values = merge(recipe or {}, read_file(file) if file else {})
+    values = merge(recipe or {}, read_file(file, config_type) if file else {})
     for path, value in (flags or {}).items():
         _assign(values, path, value)
     for setting in settings:
-        path, value = parse_setting(setting)
+        path, value = parse_setting(setting, config_type)
         _assign(values, path, value)
     return build_config(config_type, values)
 
@@ -56,7 +58,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_file(path: Path, config_type: type[Config] = Config) -> dict[str, Any]:
     """The mapping that a YAML file holds, less its `version`."""
     try:
         with Path(absolute(str(path))).open("rb") as file:
@@ -68,7 +70,7 @@ def read_file(path: Path) -> dict[str, Any]:
         ) from None
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(str(path), None, f"is larger than {MAX_FILE_BYTES} bytes")
-    values = parse_yaml(decode(data, str(path)), where=str(path))
+    values = parse_yaml(decode(data, str(path)), where=str(path), is_text=_texts_of(config_type))
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -84,8 +86,10 @@ def read_file(path: Path) -> dict[str, Any]:
     return values
 
 
-def parse_setting(text: str) -> tuple[str, Any]:
-    """`a.b=c` as (path, value); the value is YAML, so `[1, 2]`, `null` and `{k: v}` work."""
+def parse_setting(text: str, config_type: type[Config] = Config) -> tuple[str, Any]:
+    """`a.b=c` as (path, value). For a field that takes texts, the value is the text after the `=`,
+    quotes around it taken off; for any other it is YAML, so `[1, 2]` and `{k: v}` work.
+    """
     path, equals, value = text.partition("=")
     path = path.strip()
     if not equals:
@@ -96,7 +100,28 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise ConfigError(
             f"--set {path}", value, "is empty", "write null for nothing, '\"\"' for an empty text"
         )
-    return path, parse_yaml(value, where=f"--set {path}")
+    fields, where = path.split("."), f"--set {path}"
+    types = types_at(config_type, fields)
+    if "string" not in types or _is_quoted(value):
+        return path, parse_yaml(value, where=where, is_text=_texts_of(config_type, fields))
+    if types == {"string"}:
+        return path, value
+    read = parse_scalar(value.strip(), where=where)
+    return path, value if isinstance(read, str) or meant_as_text(types, read) else read
+
+
+def _texts_of(config_type: type[Config], above: Sequence[str] = ()) -> IsText:
+    return lambda path, value: meant_as_text(types_at(config_type, (*above, *path)), value)
+
+
+def _is_quoted(text: str) -> bool:
+    """Whether all of it is one text in YAML's quotes."""
+    if text.strip()[0] not in "'\"":
+        return False
+    try:
+        return isinstance(parse_yaml(text, where=""), str)
+    except ConfigError:
+        return False
 
 
 def _assign(values: dict[str, Any], path: str, value: Any) -> None:

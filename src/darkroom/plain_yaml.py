@@ -1,16 +1,16 @@
 """Plain data as YAML, strictly: null, booleans, numbers, texts, lists and mappings.
 
-YAML 1.2 by its core schema: `1e-4` is a number, `yes` is a text, `007` is 7. What could
-surprise is refused with its line: duplicate keys, anchors and aliases (they can expand without
-bound), tags, keys that are not texts, several documents, other encodings than UTF-8, tabs.
-What the data means is the caller's business.
+YAML 1.2 by its core schema: `1e-4` is a number, `yes` is a text, `007` is 7. Keys are texts, and
+so is what the caller says is one. What could surprise is refused with its line: duplicate keys,
+anchors and aliases (they can expand without bound), tags, keys that are no scalars, several
+documents, other encodings than UTF-8, tabs. What the data means is the caller's business.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
@@ -32,6 +32,10 @@ _BASED_INTEGER = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITY_OR_NAN = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
+Path = tuple[str, ...]
+IsText = Callable[[Path, object], bool]
+"""Whether the unquoted value at a path of keys and indices is meant as it is written."""
+
 
 def decode(data: bytes, where: str) -> str:
     """The text of a file's bytes. Errors: ConfigError with the line of the first bad one."""
@@ -44,7 +48,7 @@ def decode(data: bytes, where: str) -> str:
         _fail(where, line, f"byte {data[error.start]:#04x} is not UTF-8", "save it as UTF-8")
 
 
-def parse_yaml(text: str, *, where: str) -> Any:
+def parse_yaml(text: str, *, where: str, is_text: IsText | None = None) -> Any:
     """Plain data from one YAML document; None when there is nothing in it.
 
     Errors: ConfigError whose field is `where:line`.
@@ -53,7 +57,7 @@ def parse_yaml(text: str, *, where: str) -> Any:
     try:
         _refuse_references(text, where)
         node = YAML(typ="safe", pure=True).compose(text)
-        return None if node is None else _construct(node, where)
+        return None if node is None else _construct(node, where, is_text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         _fail(where, mark.line if mark else None, error.problem or error.context or "is no YAML")
@@ -139,22 +143,27 @@ def _refuse_references(text: str, where: str) -> None:
             _fail(where, line, f"uses a tag ({tag})", "write the plain value, or quote it")
 
 
-def _construct(node: Node, where: str) -> Any:
+def _construct(node: Node, where: str, is_text: IsText | None, path: Path = ()) -> Any:
     if isinstance(node, ScalarNode):
-        # Only a plain scalar can be anything but a string.
-        line = node.start_mark.line
-        return node.value if node.style else parse_scalar(node.value, where=where, line=line)
+        text: str = node.value
+        if node.style or not text:  # only a plain scalar can be anything but a text
+            return text if node.style else None
+        value = parse_scalar(text, where=where, line=node.start_mark.line)
+        return text if is_text and is_text(path, value) else value
     if isinstance(node, SequenceNode):
-        return [_construct(item, where) for item in node.value]
+        return [
+            _construct(item, where, is_text, (*path, str(index)))
+            for index, item in enumerate(node.value)
+        ]
     if not isinstance(node, MappingNode):
         raise TypeError(type(node))
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line
-        key = _construct(key_node, where) if isinstance(key_node, ScalarNode) else None
-        if not isinstance(key, str):
+        if not isinstance(key_node, ScalarNode) or not (key_node.value or key_node.style):
             _fail(where, line, "has a key that is no text", "quote it")
+        key: str = key_node.value
         if key in values:
             _fail(where, line, f"repeats the key {key!r}", "keep one of them")
-        values[key] = _construct(value_node, where)
+        values[key] = _construct(value_node, where, is_text, (*path, key))
     return values

@@ -85,8 +85,9 @@ def _scalar(text: str) -> Any:
     return parse_scalar(text, where="command line") if text else text
 
 
-def _scalars(text: str) -> list[Any]:
-    return [_scalar(word.strip()) for word in text.split(",")]
+def _item(text: str) -> list[str]:
+    """Taken apart at its commas only where the names are known, some of which have commas."""
+    return [text]
 
 
 def _uri(name: str, text: str) -> Flag:
@@ -148,7 +149,7 @@ VERBS = (
         (
             _uri("input", "A model that `darkroom train` published."),
             _number("num-images", "How many pictures, over all classes."),
-            Flag("classes", "Names or indices, as 0,3,7.", "classes", "LIST", read=_scalars),
+            Flag("classes", "Names or indices, as cat,dog or 0,3.", "classes", "LIST", read=_item),
             Flag("sampler", "ddpm, ddim or dpm-solver++.", "sampler", "NAME"),
             _number("steps", "Calls of the model per picture.", "num_steps"),
             _number("guidance-scale", "Classifier-free guidance; 1 is off."),

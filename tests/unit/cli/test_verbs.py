@@ -47,7 +47,7 @@ def test_flags_reach_their_fields(config_of: Any) -> None:
         "seed": 7,
         "limit": 3,
         "num_images": 9,
-        "classes": [0, "three", 5],
+        "classes": ["0,three, 5"],
         "sampler": "dpm-solver++",
         "num_steps": 20,
         "guidance_scale": 2.5,

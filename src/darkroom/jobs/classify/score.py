@@ -36,7 +36,9 @@ def map_classes(
     found: dict[str, frozenset[str]] = {}
     for name in classes:
         index = names.get(plain_name(name))
-        if index is not None:
+        if name in classifier.labels:  # where two labels differ in case alone
+            found[name] = frozenset({name})
+        elif index is not None:
             found[name] = frozenset({classifier.labels[index]})
     for name, labels in class_map.items():
         if name not in classes:

@@ -40,8 +40,9 @@ class SampleConfig(JobConfig):
     """How many pictures to draw, over all classes."""
     limit: PositiveInt | None = None
     """Draw at most so many pictures: a quick look."""
-    classes: Annotated[tuple[str | int, ...], Field(min_length=1)] | None = None
-    """Class names or indices to draw in turn; null draws every class of the model in turn."""
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Class names or indices to draw in turn, also several in one text, between commas. A name wins
+    over an index. null draws every class of the model in turn."""
     sampler: SamplerName = "ddim"
     """ddpm (ancestral), ddim, or dpm-solver++ (second order, multistep)."""
     num_steps: PositiveInt = 50

@@ -7,6 +7,7 @@ and batches, which is why they cannot change the pictures.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -41,15 +42,15 @@ class PlannedImage:
         return f"images/{self.id}.png"
 
 
-def resolve_classes(wanted: Sequence[str | int] | None, classes: Sequence[str]) -> list[int]:
+def resolve_classes(wanted: Sequence[str] | None, classes: Sequence[str]) -> list[int]:
     """Indices into `classes` of what was asked for, in the order asked; None asks for all.
 
-    A string is a class name first; digits that name no class are an index, as a number is.
+    Each text is a class's name, else an index, else several of them between commas.
     Errors: ConfigError naming the closest class.
     """
     if wanted is None:
         return list(range(len(classes)))
-    return [_resolve(item, classes) for item in wanted]
+    return [index for text in wanted for index in _resolve(text, classes)]
 
 
 def plan_images(
@@ -83,22 +84,42 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("._")[:40] or "class"
 
 
-def _resolve(item: str | int, classes: Sequence[str]) -> int:
-    if isinstance(item, str) and item in classes:
-        return classes.index(item)
-    if isinstance(item, str) and not item.isdecimal():
-        guess = closest(item, classes)
-        raise ConfigError(
-            "classes", item, "is not a class of the model",
-            f"did you mean {guess!r}?" if guess else f"it knows: {_shown(classes)}",
-        )  # fmt: skip
-    index = int(item)
-    if not 0 <= index < len(classes):
-        raise ConfigError(
-            "classes", item, "is neither a class name nor an index of the model",
-            f"it has {len(classes)}, numbered from 0: {_shown(classes)}",
-        )  # fmt: skip
-    return index
+def _resolve(text: str, classes: Sequence[str]) -> list[int]:
+    words = text.split(",")
+    indices: list[int] = []
+    while words:
+        # ImageNet has a class "tabby, tabby cat": the longest run of words that is a name is meant.
+        runs = ((length, ",".join(words[:length])) for length in range(len(words), 0, -1))
+        found = next((run for run in runs if _named(run[1], classes) is not None), None)
+        length, name = found or (1, words[0])
+        index = _named(name, classes)
+        indices.append(_indexed(name.strip(), classes) if index is None else index)
+        del words[:length]
+    return indices
+
+
+def _named(text: str, classes: Sequence[str]) -> int | None:
+    """The class of that name, if need be whatever the form of its Unicode and the spaces around."""
+    if text in classes:
+        return classes.index(text)
+    folded = [_folded(name) for name in classes]
+    return folded.index(_folded(text)) if _folded(text) in folded else None
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"\s*,\s*", ",", unicodedata.normalize("NFC", name).strip())
+
+
+def _indexed(text: str, classes: Sequence[str]) -> int:
+    """The class with that number. `07` is a name that is not there, and no number."""
+    if re.fullmatch(r"0|[1-9][0-9]*", text) and int(text) < len(classes):
+        return int(text)
+    guess = closest(text, classes)
+    raise ConfigError(
+        "classes", text, "is neither a class of the model nor the index of one",
+        f"did you mean {guess!r}?" if guess and not text.isdecimal()
+        else f"it has {len(classes)}, numbered from 0: {_shown(classes)}",
+    )  # fmt: skip
 
 
 def _shown(classes: Sequence[str]) -> str:

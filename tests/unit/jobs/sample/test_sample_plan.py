@@ -44,23 +44,52 @@ def test_the_strip_keeps_one_picture_of_each_class() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "labels"),
-    [(None, [0, 1, 2, 3]), (["one", "zero"], [1, 0]), ([3, 0], [3, 0]), (["2", "3"], [2, 3])],
+    [(None, [0, 1, 2, 3]), (["one", "zero"], [1, 0]), (["3, 0", "1"], [3, 0, 1])],
 )
-def test_classes_by_name_first_then_by_index(
-    wanted: list[str | int] | None, labels: list[int]
-) -> None:
+def test_classes_by_name_first_then_by_index(wanted: list[str] | None, labels: list[int]) -> None:
     assert resolve_classes(wanted, CLASSES) == labels
 
 
 @pytest.mark.parametrize(
     ("wanted", "remedy"),
-    [("zro", "did you mean 'zero'?"), ("4", "numbered from 0"), (4, "numbered from 0"), (-1, "0")],
+    [("zro", "did you mean 'zero'?"), ("4", "numbered from 0"), ("-1", "0"), ("07", "0")],
 )
-def test_an_unknown_class_is_named_with_its_remedy(wanted: str | int, remedy: str) -> None:
+def test_an_unknown_class_is_named_with_its_remedy(wanted: str, remedy: str) -> None:
     with pytest.raises(ConfigError, match="classes: got") as caught:
         resolve_classes(["one", wanted], CLASSES)
     assert repr(wanted) in str(caught.value)
     assert remedy in caught.value.remedy
+
+
+ODD = (
+    "001",
+    "002",
+    "1",
+    "true",
+    "null",
+    "1e3",
+    "tabby",
+    "tabby, tabby cat",
+    "\u00e9",
+    " cat",
+    "a,b",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        *((name, [name]) for name in ODD),
+        ("002,001", ["002", "001"]),
+        ("0, 3", ["001", "true"]),
+        ("tabby, tabby cat", ["tabby, tabby cat"]),
+        ("tabby,tabby cat , tabby", ["tabby, tabby cat", "tabby"]),
+        ("null, a, b,1e3", ["null", "a,b", "1e3"]),
+        ("e\u0301,cat", ["\u00e9", " cat"]),
+    ],
+)
+def test_a_name_is_a_text_and_wins_over_an_index(text: str, names: list[str]) -> None:
+    assert [ODD[label] for label in resolve_classes([text], ODD)] == names
 
 
 def test_batches_cover_the_plan_once_in_order() -> None:
