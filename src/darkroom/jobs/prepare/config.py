@@ -52,7 +52,7 @@ class CaptionsSource(Config):
     kind: Literal["captions"] = "captions"
     """Names the source."""
     uri: Place
-    """URI (s3://bucket/prefix) or path of a folder with train, validation and test, or of pictures."""
+    """URI or path of the folder that holds train, validation and test, or pictures."""
 
 
 SourceConfig = Annotated[
