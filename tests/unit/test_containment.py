@@ -121,7 +121,7 @@ class _Listed(LocalStore):
         super().__init__(parse_uri(root))
         self._name = name
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: ARG002
+    def list(self, prefix: str = "", *, markers: bool = False) -> Iterator[ObjectInfo]:  # noqa: ARG002
         yield ObjectInfo(self._name, 1, None, datetime.now(UTC))
 
 

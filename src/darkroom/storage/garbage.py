@@ -125,7 +125,7 @@ class _Survey:
         self._folders: dict[str, list[ObjectInfo]] = {}
         """Objects by attempt ("<output>attempts/<id>/") or checkpoint ("<run>checkpoints/<x>/")."""
         manifests, pointers = set(), set()
-        for info in store.list():
+        for info in store.list(markers=True):
             for pattern in (_ATTEMPT, _CHECKPOINT):
                 match = pattern.match(info.key)
                 if match:

@@ -91,7 +91,7 @@ class LocalStore(ObjectStore):
             _sync_folder(target.parent)
         return hashlib.sha256(data).hexdigest()
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, markers: bool = False) -> Iterator[ObjectInfo]:  # noqa: ARG002
         folder = self._folder / prefix.rpartition("/")[0]
         found: list[ObjectInfo] = []
         with _translated(self.root, prefix):

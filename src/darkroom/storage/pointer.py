@@ -286,7 +286,7 @@ def read_pointer(store: ObjectStore) -> PointerState | None:
 def delete_checkpoint(store: ObjectStore, checkpoint: str) -> None:
     """Remove a checkpoint: its manifest first, so that it is never published with holes."""
     store.delete([f"{checkpoint}/{MANIFEST_KEY}"])
-    store.delete([info.key for info in store.list(f"{checkpoint}/")])
+    store.delete([info.key for info in store.list(f"{checkpoint}/", markers=True)])
 
 
 def _read(store: ObjectStore) -> tuple[PointerState | None, str]:

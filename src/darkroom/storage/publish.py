@@ -252,7 +252,8 @@ def _refuse_inputs(root: Uri, parents: Sequence[Parent]) -> None:
 
 def _refuse_foreign(store: ObjectStore) -> None:
     """A prefix that holds other things is not an output: probably the URI is mistyped."""
-    foreign = next((name for name, _ in store.children() if name not in _OURS), None)
+    others = (name for name, _ in store.children() if name not in _OURS)
+    foreign = next((name for name in others if any(True for _ in store.list(name))), None)
     if foreign is not None:
         raise OutputExistsError(
             "output",

@@ -152,13 +152,14 @@ class S3Store(ObjectStore):
                 **self.location(key), Body=data, ChecksumSHA256=checksum, **condition
             )
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, markers: bool = False) -> Iterator[ObjectInfo]:
         skip = len(self.full_key(""))
         for page in self._pages(prefix):
             for item in page.get("Contents", []):
-                yield ObjectInfo(
-                    item["Key"][skip:], item["Size"], item["ETag"], item["LastModified"]
-                )
+                if markers or not _is_marker(item):
+                    yield ObjectInfo(
+                        item["Key"][skip:], item["Size"], item["ETag"], item["LastModified"]
+                    )
 
     def children(self, prefix: str = "") -> Iterator[tuple[str, int | None]]:
         skip = len(self.full_key(prefix))
@@ -166,7 +167,8 @@ class S3Store(ObjectStore):
             for folder in page.get("CommonPrefixes", []):
                 yield folder["Prefix"][skip:], None
             for item in page.get("Contents", []):
-                yield item["Key"][skip:], item["Size"]
+                if not _is_marker(item):
+                    yield item["Key"][skip:], item["Size"]
 
     def _pages(self, prefix: str, **options: Any) -> Iterator[Any]:
         token: dict[str, Any] = {}
@@ -236,6 +238,11 @@ class S3Store(ObjectStore):
 def encode_checksum(digest: bytes) -> str:
     """A digest as S3 words it."""
     return base64.b64encode(digest).decode()
+
+
+def _is_marker(item: Any) -> bool:
+    """Whether it only shows a folder: other tools make it, and no file can have its name."""
+    return bool(item["Key"].endswith("/")) and item["Size"] == 0
 
 
 def _total(content_range: str) -> int:

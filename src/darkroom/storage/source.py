@@ -91,7 +91,7 @@ def list_source(store: ObjectStore) -> SourceFiles:
         for info in store.list():
             if hidden := hidden_part(info.key):
                 found.hidden.add(hidden)
-            elif not info.key.endswith("/"):  # what consoles make to show a folder
+            else:
                 found.files.append(info)
     found.files.sort(key=lambda info: info.key)
     found.unreadable.sort(key=lambda item: item.key)

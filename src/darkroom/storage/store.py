@@ -103,8 +103,12 @@ class ObjectStore(ABC):
         """
 
     @abstractmethod
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Every object whose key begins with `prefix`, in the server's order."""
+    def list(self, prefix: str = "", *, markers: bool = False) -> Iterator[ObjectInfo]:
+        """Every object whose key begins with `prefix`, in the server's order.
+
+        markers: also the empty objects named "folder/" by which consoles and tools show folders.
+            They hold nothing and are no files; only who deletes wants them.
+        """
 
     @abstractmethod
     def children(self, prefix: str = "") -> Iterator[tuple[str, int | None]]:
