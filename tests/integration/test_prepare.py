@@ -18,9 +18,10 @@ from tests.helpers import pictures as files
 from darkroom.config import build_config
 from darkroom.errors import DataError, InputError, OutputExistsError
 from darkroom.jobs.pictures.config import SPLITS
+from darkroom.jobs.pictures.rejects import DEAD_LETTERS_NAME
 from darkroom.jobs.prepare import plan
 from darkroom.jobs.prepare.config import PrepareConfig
-from darkroom.jobs.prepare.job import DEAD_LETTERS_NAME, run
+from darkroom.jobs.prepare.job import run
 from darkroom.storage import Artifact, open_artifact, open_store
 
 PHOTOGRAPHS = {"cities": "china", "drinks": "coffee", "flowers": "flower"}

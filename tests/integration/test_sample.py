@@ -15,6 +15,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from numpy.typing import NDArray
+from tests.helpers.pictures import decoded
 from tests.helpers.tiny_artifacts import DIGITS, publish_digits, publish_model, tiny_unet
 
 from darkroom.config import build_config
@@ -22,7 +23,6 @@ from darkroom.diffusion import ImageNoise, ScheduleConfig, build_schedule, image
 from darkroom.diffusion.sampler import timesteps
 from darkroom.errors import ConfigError, DarkroomError, DataError, InputError, ObjectNotFoundError
 from darkroom.jobs.sample import job
-from darkroom.jobs.sample.album import decode
 from darkroom.jobs.sample.config import SampleConfig
 from darkroom.jobs.sample.drawer import Drawer, DrawnImage, to_uint8
 from darkroom.jobs.sample.plan import PlannedImage, batches, plan_images
@@ -50,12 +50,12 @@ def draw_here(config: SampleConfig, model: Artifact, folder: Path) -> NDArray[np
     classes = model.manifest.metadata["classes"]
     plan = plan_images(config.seed, config.total, range(len(classes)), classes)
     drawn = [image for part in batches(plan, config.batch_size) for image in drawer.draw(part)]
-    return np.stack([decode(image.png) for image in drawn])
+    return np.stack([decoded(image.png) for image in drawn])
 
 
 def pictures(samples: Artifact) -> NDArray[np.uint8]:
     return np.stack(
-        [decode(png) for png in samples.read_table("samples.parquet")["image"].to_pylist()]
+        [decoded(png) for png in samples.read_table("samples.parquet")["image"].to_pylist()]
     )
 
 
@@ -165,10 +165,10 @@ def _check_published(samples: Artifact, model: Artifact) -> None:
     assert metadata["strip_timesteps"] == [visited[0], visited[3], None]
     frames = samples.entries("strip/")
     assert len(frames) == 3 * len(DIGITS)
-    last = decode(samples.read_bytes("strip/7-02-picture.png"))
-    assert np.array_equal(last, decode(rows[7]["image"]))
-    assert decode(samples.read_bytes("grid.png")).shape[1] > 4 * 56
-    assert decode(samples.read_bytes("strip.png")).shape[0] > 10 * 56
+    last = decoded(samples.read_bytes("strip/7-02-picture.png"))
+    assert np.array_equal(last, decoded(rows[7]["image"]))
+    assert decoded(samples.read_bytes("grid.png")).shape[1] > 4 * 56
+    assert decoded(samples.read_bytes("strip.png")).shape[0] > 10 * 56
 
 
 def test_bfloat16_and_channels_last_draw_nearly_the_same(model: Artifact, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def draw_here_unconditional(
 ) -> NDArray[np.uint8]:
     drawer = Drawer(config.to_dict(), model.digest, PartWriter(parse_uri(folder), "a"))
     drawn = drawer.draw(plan_images(config.seed, config.total, [], []))
-    return np.stack([decode(image.png) for image in drawn])
+    return np.stack([decoded(image.png) for image in drawn])
 
 
 def test_a_model_published_anew_meanwhile_is_noticed(model: Artifact, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ draws do not depend on which others are there.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -14,6 +16,27 @@ import numpy as np
 def rank_key(seed: int, purpose: str, name: str) -> bytes:
     """A sort key: ordering names by it is a uniform shuffle for each (seed, purpose)."""
     return _digest(seed, purpose, name)
+
+
+def sample(
+    names: Sequence[str], groups: Sequence[Hashable], *, limit: int | None, seed: int
+) -> list[int]:
+    """Positions of at most `limit` names, ascending: a quick look at all of the groups.
+
+    Each group is drawn from at random and in proportion, after one of each as far as that goes. A
+    smaller limit draws a part of what a larger one draws.
+    """
+    if limit is None or limit >= len(names):
+        return list(range(len(names)))
+    sizes = Counter(groups)
+    taken: Counter[Hashable] = Counter()
+    order: list[tuple[bool, float, bytes, int]] = []
+    for rank, at in sorted((rank_key(seed, "limit", name), at) for at, name in enumerate(names)):
+        group = groups[at]
+        share = (taken[group] + 0.5) / sizes[group] if taken[group] else 0.0
+        order.append((taken[group] > 0, share, rank, at))
+        taken[group] += 1
+    return sorted(at for *_, at in sorted(order)[:limit])
 
 
 def generator(seed: int, purpose: str, name: str) -> np.random.Generator:

@@ -21,7 +21,7 @@ from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.pictures.files import read_files
 from darkroom.jobs.pictures.folder import list_folder
-from darkroom.jobs.seeding import rank_key
+from darkroom.jobs.seeding import sample
 from darkroom.storage import Artifact, Parent, Uri, open_artifact, open_store, parse_uri
 
 ROW_SCHEMA = pa.schema(
@@ -37,6 +37,8 @@ ROW_SCHEMA = pa.schema(
 )
 """One row of the driver's table. `path` is a file; in prepared data the Parquet file, whose row
 `position` of `row_group` the picture is."""
+
+_REMEDY = "name a folder of JPEG, PNG or WebP files, or what `darkroom prepare` published"
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,14 @@ def _published_once(root: Uri) -> Artifact | None:
 
 def _limited(rows: pa.Table, config: ClassifyConfig) -> pa.Table:
     """A sample over all classes, drawn by the seed, in the input's order."""
-    if config.limit is None or config.limit >= len(rows):
+    if config.limit is None:
         return rows
-    ids = rows[ID].to_pylist()
-    ranked = sorted(range(len(ids)), key=lambda index: rank_key(config.seed, "limit", ids[index]))
-    return rows.take(pa.array(sorted(ranked[: config.limit])))
+    ids, classes = rows[ID].to_pylist(), rows["expected"].to_pylist()
+    return rows.take(pa.array(sample(ids, classes, limit=config.limit, seed=config.seed)))
 
 
 def _of_folder(root: Uri) -> Pictures:
-    listing = list_folder(root, field="input", classes="optional")
+    listing = list_folder(root, field="input", classes="optional", remedy=_REMEDY)
     rows = [
         {
             ID: item.id,

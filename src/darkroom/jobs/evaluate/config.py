@@ -33,7 +33,7 @@ class EvaluateConfig(JobConfig):
     metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = get_args(MetricName)
     """Which figures to compute."""
     limit: PositiveInt | None = None
-    """Use at most this many pictures of the input: a quick look."""
+    """Use at most this many pictures of the input, drawn from all classes: a quick look."""
     num_bootstrap: Annotated[int, Field(ge=20)] = 200
     """Resamples behind each interval."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95

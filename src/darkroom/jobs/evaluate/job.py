@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from typing import Any
 
 from darkroom.errors import DataError
@@ -17,6 +18,7 @@ from darkroom.jobs.evaluate.config import EvaluateConfig
 from darkroom.jobs.evaluate.measure import Measurement
 from darkroom.jobs.evaluate.pictures import Generated, Reference, read_generated, read_reference
 from darkroom.jobs.evaluate.table import markdown_table
+from darkroom.jobs.pictures.rejects import write_dead_letters
 from darkroom.jobs.progress import progress
 from darkroom.report.plots import confusion_plot
 from darkroom.storage import Artifact, open_output
@@ -27,7 +29,7 @@ logger = logging.getLogger(__name__)
 def run(config: EvaluateConfig) -> dict[str, Any]:
     """Measure and publish. Errors: those of storage, DataError for pictures that do not fit."""
     reference = read_reference(config.reference)
-    generated = read_generated(config.input, reference, config.limit)
+    generated = read_generated(config.input, reference, limit=config.limit, seed=config.seed)
     parents = [generated.parent, reference.artifact.as_parent("reference")]
     with open_output(
         config.output, kind=Kind.EVALUATION, config=config, parents=parents,
@@ -43,6 +45,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         if accuracy := evaluation["metrics"].get("class_accuracy"):
             plot = confusion_plot(accuracy["confusion"], accuracy["classes"])
             files.append(output.writer.write_bytes("confusion.svg", plot.encode()))
+        if generated.dead_letters:
+            files.append(write_dead_letters(generated.dead_letters, output.writer))
         return _result(output.publish(files, metadata=key_figures(evaluation)))
 
 
@@ -54,6 +58,9 @@ def evaluate(config: EvaluateConfig, generated: Generated, reference: Reference)
     wanted = [metric for metric in config.metrics if metric not in skipped]
     for metric, reason in skipped.items():
         logger.warning("%s is left out: %s", metric, reason)
+    reasons_of_files = Counter(letter.reason for letter in generated.dead_letters)
+    for reason, count in reasons_of_files.items():
+        logger.warning("%d files of the input cannot be used: %s", count, reason)
     if not wanted:
         raise DataError("metrics", list(config.metrics), f"none can be computed: {skipped}")
     metrics = {}
@@ -63,6 +70,8 @@ def evaluate(config: EvaluateConfig, generated: Generated, reference: Reference)
             bar.advance(1)
     return {
         "num_images": len(generated.pictures),
+        "num_dead_letters": len(generated.dead_letters),
+        "dead_letters": dict(sorted(reasons_of_files.items())),
         "confidence": config.confidence,
         "input": {"uri": generated.parent.uri, "digest": generated.parent.digest},
         "reference": {
@@ -79,7 +88,8 @@ def evaluate(config: EvaluateConfig, generated: Generated, reference: Reference)
 
 def key_figures(evaluation: dict[str, Any]) -> dict[str, Any]:
     """The few numbers that a run ends by printing."""
-    figures: dict[str, Any] = {"num_images": evaluation["num_images"]}
+    shown = ("num_images", "num_dead_letters", "dead_letters")
+    figures: dict[str, Any] = {name: evaluation[name] for name in shown}
     for name, metric in evaluation["metrics"].items():
         figures[name] = {
             "value": round(metric["value"], 4),

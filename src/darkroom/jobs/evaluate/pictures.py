@@ -1,27 +1,38 @@
-"""Reads the pictures that are compared: generated ones and the splits of the reference.
+"""What is compared: generated pictures, and the splits of the reference.
 
 Pictures are kept as uint8, a quarter of float32; they are decoded one Parquet row group or one
-batch of files at a time. Every picture must have the reference's size and channels: resizing
-here would change the distances without a word.
+batch of files at a time, by the decoder that `prepare` uses and with the reference's settings, so
+a folder gives what `prepare` would have made of it. Every picture must have the reference's size:
+resizing here would change the distances without a word.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.artifacts import Kind
-from darkroom.storage import Artifact, ObjectStore, Parent, open_artifact, open_store
+from darkroom.jobs.pictures.config import LimitsConfig
+from darkroom.jobs.pictures.decode import DeadImage, decode
+from darkroom.jobs.pictures.files import read_files
+from darkroom.jobs.pictures.folder import list_folder
+from darkroom.jobs.pictures.listing import Item
+from darkroom.jobs.pictures.rejects import DeadLetter
+from darkroom.jobs.seeding import sample
+from darkroom.storage import Artifact, Parent, Uri, open_artifact, open_store, parse_uri
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+BATCH_FILES = 64
+READ_CONCURRENCY = 16
+_REMEDY = (
+    "it is neither published samples nor a folder of pictures: give what `darkroom sample` "
+    "published, or a folder of JPEG, PNG or WebP files"
+)
 
 
 @dataclass(frozen=True)
@@ -30,15 +41,42 @@ class PictureShape:
 
     height: int
     width: int
-    channels: int
+    channels: Literal[1, 3]
 
     def __str__(self) -> str:
         return f"{self.width}x{self.height} with {self.channels} channel(s)"
 
-    @property
-    def mode(self) -> str:
-        """PIL's mode."""
-        return "L" if self.channels == 1 else "RGB"
+
+@dataclass(frozen=True)
+class Decoder:
+    """Encoded pictures to arrays, as `prepare` decoded the reference's."""
+
+    shape: PictureShape
+    background: int
+    animated: Literal["reject", "first_frame"]
+    limits: LimitsConfig
+
+    def __call__(self, data: bytes, where: str, field_name: str) -> NDArray[np.uint8] | DeadImage:
+        """uint8 CHW, or why there is none. Errors: DataError for another size."""
+        picture = decode(
+            data,
+            channels=self.shape.channels,
+            background=self.background,
+            animated=self.animated,
+            limits=self.limits,
+        )
+        if isinstance(picture, DeadImage):
+            return picture
+        width, height = picture.image.size
+        if (width, height) != (self.shape.width, self.shape.height):
+            raise DataError(
+                field_name, f"{width}x{height}",
+                f"the size of {where}, differs from the reference's "
+                f"{self.shape.width}x{self.shape.height}",
+                "compare pictures of one size: draw or prepare them so",
+            )  # fmt: skip
+        array = np.asarray(picture.image)
+        return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
 @dataclass(frozen=True)
@@ -60,7 +98,7 @@ class Reference:
 
     artifact: Artifact
     classes: tuple[str, ...]
-    shape: PictureShape
+    decoder: Decoder
     train: Pictures
     test: Pictures
 
@@ -71,6 +109,8 @@ class Generated:
 
     pictures: Pictures
     parent: Parent
+    dead_letters: Sequence[DeadLetter] = ()
+    """Files of a folder that cannot be used."""
 
 
 def read_reference(uri: str) -> Reference:
@@ -85,18 +125,19 @@ def read_reference(uri: str) -> Reference:
             "reference", uri, "holds pictures of several sizes",
             "prepare it with one image_size, that of the generated pictures",
         )  # fmt: skip
-    height, width = metadata["image_size"]
-    shape = PictureShape(height, width, metadata["channels"])
+    decoder = _decoder(artifact)
     return Reference(
         artifact=artifact,
         classes=tuple(metadata.get("classes") or ()),
-        shape=shape,
-        train=_read_split(artifact, "train", shape),
-        test=_read_split(artifact, "test", shape),
+        decoder=decoder,
+        train=_read_split(artifact, "train", decoder),
+        test=_read_split(artifact, "test", decoder),
     )
 
 
-def read_generated(uri: str, reference: Reference, limit: int | None = None) -> Generated:
+def read_generated(
+    uri: str, reference: Reference, *, limit: int | None = None, seed: int = 0
+) -> Generated:
     """Published samples, or the pictures of a folder whose subfolders name classes.
 
     Errors: DataError for an empty input, another size, or a class the reference lacks.
@@ -104,16 +145,34 @@ def read_generated(uri: str, reference: Reference, limit: int | None = None) -> 
     try:
         artifact = open_artifact(uri)
     except ObjectNotFoundError:
-        return _read_folder(open_store(uri), reference, limit)
+        return _read_folder(parse_uri(uri, field="input"), reference, limit=limit, seed=seed)
     if artifact.manifest.kind != Kind.SAMPLES:
         raise DataError(
             "input", uri, f"is a published {artifact.manifest.kind}, not samples",
             "draw pictures with `darkroom sample` and give their URI",
         )  # fmt: skip
-    return Generated(_read_samples(artifact, reference, limit), artifact.as_parent("samples"))
+    pictures = _read_samples(artifact, reference, limit=limit, seed=seed)
+    return Generated(pictures, artifact.as_parent("samples"))
 
 
-def _read_split(artifact: Artifact, split: str, shape: PictureShape) -> Pictures:
+def _decoder(reference: Artifact) -> Decoder:
+    height, width = reference.manifest.metadata["image_size"]
+    config = reference.manifest.config
+    limits = LimitsConfig()
+    given = config.get("limits", {})
+    return Decoder(
+        PictureShape(height, width, reference.manifest.metadata["channels"]),
+        background=config.get("background", 255),
+        animated=config.get("animated", "reject"),
+        # min_side is about pictures before they are resized.
+        limits=LimitsConfig(
+            max_bytes=given.get("max_bytes", limits.max_bytes),
+            max_pixels=given.get("max_pixels", limits.max_pixels),
+        ),
+    )
+
+
+def _read_split(artifact: Artifact, split: str, decoder: Decoder) -> Pictures:
     names = [
         entry.name
         for entry in artifact.entries("data/")
@@ -124,41 +183,83 @@ def _read_split(artifact: Artifact, split: str, shape: PictureShape) -> Pictures
             "reference", str(artifact.uri), f"has no {split} split",
             "prepare it with a train and a test split",
         )  # fmt: skip
-    blocks = [block for name in names for block in _row_groups(artifact, name, "label")]
-    images = np.concatenate([_decode_all(images, shape, "reference") for images, _ in blocks])
-    labels = [label for _, column in blocks for label in column]
-    return Pictures(images, None if None in labels else np.array(labels, dtype=np.int64))
-
-
-def _read_samples(artifact: Artifact, reference: Reference, limit: int | None) -> Pictures:
     images: list[NDArray[np.uint8]] = []
-    names: list[str | None] = []
-    for pngs, classes in _row_groups(artifact, "samples.parquet", "class_name"):
-        wanted = len(pngs) if limit is None else limit - len(names)
-        images.append(_decode_all(pngs[:wanted], reference.shape, "input"))
-        names.extend(classes[:wanted])
-        if limit is not None and len(names) >= limit:
-            break
-    return Pictures(np.concatenate(images), _labels(names, reference))
+    labels: list[int | None] = []
+    for name in names:
+        for encoded, column in _row_groups(artifact, name, "label"):
+            images += _decode_all(encoded, decoder, f"{artifact.uri}/{name}", "reference")
+            labels += column
+    return Pictures(np.stack(images), None if None in labels else np.array(labels, dtype=np.int64))
 
 
-def _read_folder(store: ObjectStore, reference: Reference, limit: int | None) -> Generated:
-    keys = sorted(info.key for info in store.list() if info.key.lower().endswith(IMAGE_SUFFIXES))[
-        :limit
-    ]
-    if not keys:
+def _read_samples(
+    artifact: Artifact, reference: Reference, *, limit: int | None, seed: int
+) -> Pictures:
+    name = "samples.parquet"
+    table = artifact.parquet_file(name).read(columns=["id", "class_name"])
+    classes: list[str | None] = table["class_name"].to_pylist()
+    chosen = sample(table["id"].to_pylist(), classes, limit=limit, seed=seed)
+    wanted = set(chosen)
+    images: list[NDArray[np.uint8]] = []
+    first = 0
+    for encoded, _ in _row_groups(artifact, name, "class_name"):
+        mine = [data for at, data in enumerate(encoded, first) if at in wanted]
+        images += _decode_all(mine, reference.decoder, f"{artifact.uri}/{name}", "input")
+        first += len(encoded)
+    return Pictures(np.stack(images), _labels([classes[at] for at in chosen], reference))
+
+
+def _read_folder(root: Uri, reference: Reference, *, limit: int | None, seed: int) -> Generated:
+    listing = list_folder(root, field="input", classes="wanted", remedy=_REMEDY)
+    items = listing.items
+    names = [None if i.label is None else listing.classes[i.label] for i in items]
+    chosen = sample([i.id for i in items], names, limit=limit, seed=seed)
+    # A quick look tells of what it looked at.
+    letters = list(listing.dead_letters) if limit is None else []
+    images: list[NDArray[np.uint8]] = []
+    kept: list[str | None] = []
+    digest = hashlib.sha256()
+    for at, data in _files(root, items, chosen, reference.decoder.limits.max_bytes):
+        path = items[at].path
+        image = _decoded(data, items[at], reference.decoder)
+        digest.update(f"{path} {hashlib.sha256(data or b'').hexdigest()}\n".encode())
+        if isinstance(image, DeadImage):
+            letters.append(DeadLetter(path, image.reason, image.detail))
+        else:
+            images.append(image)
+            kept.append(names[at])
+    if not images:
+        last = letters[-1]
+        others = f" and {len(letters) - 1} others" if len(letters) > 1 else ""
         raise DataError(
-            "input", str(store.root), "is neither published samples nor a folder of pictures",
-            f"give what `darkroom sample` published, or a folder of {', '.join(IMAGE_SUFFIXES)}",
+            "input", str(root),
+            f"{last.path}{others} cannot be read ({last.reason}: {last.detail})",
+            "give JPEG, PNG or WebP files",
         )  # fmt: skip
-    images, digest = [], hashlib.sha256()
-    for key in keys:
-        data = store.get(key)
-        digest.update(f"{key} {hashlib.sha256(data).hexdigest()}\n".encode())
-        images.append(decode(data, reference.shape, f"{store.root}/{key}"))
-    names = [key.rpartition("/")[0].rpartition("/")[2] or None for key in keys]
-    parent = Parent("samples", str(store.root), digest.hexdigest(), "folder")
-    return Generated(Pictures(np.stack(images), _labels(names, reference)), parent)
+    parent = Parent("samples", str(root), digest.hexdigest(), "folder")
+    return Generated(Pictures(np.stack(images), _labels(kept, reference)), parent, letters)
+
+
+def _files(
+    root: Uri, items: Sequence[Item], chosen: Sequence[int], max_bytes: int
+) -> Iterator[tuple[int, bytes | None]]:
+    """Position and bytes of the chosen files, one batch in memory; None for too large ones."""
+    store = open_store(root)
+    for start in range(0, len(chosen), BATCH_FILES):
+        batch = chosen[start : start + BATCH_FILES]
+        small = [at for at in batch if items[at].size <= max_bytes]
+        data = read_files(
+            store, [items[at] for at in small], concurrency=READ_CONCURRENCY, field="input"
+        )
+        found = dict(zip(small, data, strict=True))
+        yield from ((at, found.get(at)) for at in batch)
+
+
+def _decoded(data: bytes | None, item: Item, decoder: Decoder) -> NDArray[np.uint8] | DeadImage:
+    if data is None:
+        detail = f"{item.size} bytes; at most {decoder.limits.max_bytes}"
+        return DeadImage("too_many_bytes", detail)
+    return decoder(data, item.path, "input")
 
 
 def _row_groups(
@@ -185,24 +286,16 @@ def _labels(names: Sequence[str | None], reference: Reference) -> NDArray[np.int
 
 
 def _decode_all(
-    encoded: Iterable[bytes], shape: PictureShape, field_name: str
-) -> NDArray[np.uint8]:
-    decoded = [decode(data, shape, field_name) for data in encoded]
-    empty = np.empty((0, shape.channels, shape.height, shape.width), dtype=np.uint8)
-    return np.stack(decoded) if decoded else empty
-
-
-def decode(data: bytes, shape: PictureShape, where: str) -> NDArray[np.uint8]:
-    """One encoded picture as uint8 CHW. Errors: DataError when it is damaged or of another size."""
-    try:
-        picture = Image.open(io.BytesIO(data)).convert(shape.mode)
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(where, None, f"holds a picture that cannot be read ({error})") from None
-    if picture.size != (shape.width, shape.height):
-        raise DataError(
-            where, f"{picture.width}x{picture.height}",
-            f"differs from the reference's {shape.width}x{shape.height}",
-            "compare pictures of one size: draw or prepare them so",
-        )  # fmt: skip
-    array = np.asarray(picture)
-    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+    encoded: Sequence[bytes], decoder: Decoder, where: str, field_name: str
+) -> list[NDArray[np.uint8]]:
+    """Of what was published. Errors: DataError for one that is damaged."""
+    images = []
+    for data in encoded:
+        image = decoder(data or b"", where, field_name)
+        if isinstance(image, DeadImage):
+            raise DataError(
+                field_name, where,
+                f"holds a picture that cannot be read ({image.reason}: {image.detail})",
+            )  # fmt: skip
+        images.append(image)
+    return images

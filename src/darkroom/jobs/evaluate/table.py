@@ -78,6 +78,10 @@ def notes(metric: Values) -> list[str]:
 
 def _remarks(evaluation: Values) -> list[str]:
     remarks = [f"{NAMES[name]}: left out, {why}." for name, why in evaluation["skipped"].items()]
+    remarks += [
+        f"{count} files of the input cannot be used: `{reason}`."
+        for reason, count in evaluation.get("dead_letters", {}).items()
+    ]
     if classifier := evaluation["classifier"]:
         remarks.append(
             f"Reference classifier {classifier['digest'][:12]}, trained on the "

@@ -18,15 +18,16 @@ _MAX_PROFILE_BYTES = 4 * 1024 * 1024
 
 
 def to_plain(
-    image: Image.Image, *, channels: Literal[1, 3], background: int
+    image: Image.Image, *, channels: Literal[1, 3] | None, background: int
 ) -> tuple[Image.Image, bool]:
     """(L or RGB picture without metadata, whether it differs from the file's own pixels)."""
-    target = "L" if channels == 1 else "RGB"
     info = dict(image.info)
     picture, turned = _upright(image)
     picture = _expanded(_eight_bit(picture, info, background))
     picture, recoloured = _srgb(picture, info)
     picture = _opaque(picture, background)
+    is_grey = channels == 1 or (channels is None and picture.mode in ("1", "L"))
+    target = "L" if is_grey else "RGB"
     changed = turned or recoloured or image.mode != target or "transparency" in info
     picture = picture if picture.mode == target else picture.convert(target)
     return _without_metadata(picture), changed

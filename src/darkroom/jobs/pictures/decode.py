@@ -25,15 +25,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, _imaging
 
 from darkroom import contents
+from darkroom.errors import DataError
 from darkroom.jobs.pictures.config import ImageFormat, LimitsConfig
 from darkroom.jobs.pictures.convert import to_plain
 from darkroom.jobs.pictures.rejects import Reason
 
 NUM_KEPT_BLOCKS = 4
 """Blocks of memory, of at most 16 MiB each, that Pillow keeps from one picture for the next."""
+
+_STORED = LimitsConfig(max_bytes=1 << 31, max_pixels=1 << 30)
+"""`prepare` has looked at them before, with the bounds that its user set."""
 
 _FORMATS: dict[str, ImageFormat] = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}
 _OPENERS = ("JPEG", "PNG", "WEBP")
@@ -87,14 +93,15 @@ def keep_memory() -> None:
 def decode(
     data: bytes,
     *,
-    channels: Literal[1, 3],
+    channels: Literal[1, 3] | None = None,
     background: int = 255,
     animated: Literal["reject", "first_frame"] = "reject",
     limits: LimitsConfig | None = None,
 ) -> Picture | DeadImage:
     """The picture in `data`, or why there is none.
 
-    channels: 1 for L, 3 for RGB. background: grey level (0..255) under transparency.
+    channels: 1 for L, 3 for RGB, None for what the file has. background: grey level (0..255) under
+    transparency.
     """
     limits = LimitsConfig() if limits is None else limits
     try:
@@ -106,6 +113,14 @@ def decode(
         return error.dead
     except Exception as error:  # noqa: BLE001  (hostile bytes raise anything from Pillow)
         return _undecodable(data, error)
+
+
+def stored_pixels(data: bytes, *, where: str) -> NDArray[np.uint8]:
+    """H x W or H x W x 3 of a picture that a verb published. Errors: DataError."""
+    picture = decode(data, limits=_STORED)
+    if isinstance(picture, DeadImage):
+        raise DataError("picture", where, f"cannot be read ({picture.reason}: {picture.detail})")
+    return np.asarray(picture.image)
 
 
 def _check_bytes(data: bytes, limits: LimitsConfig) -> None:
@@ -172,7 +187,7 @@ def _num_frames(image: Image.Image) -> int:
 
 
 def _decode_opened(
-    image: Image.Image, data: bytes, channels: Literal[1, 3], background: int
+    image: Image.Image, data: bytes, channels: Literal[1, 3] | None, background: int
 ) -> Picture:
     own_format = _FORMATS[str(image.format)]
     is_plain = _num_frames(image) == 1 and not _is_deep_png(data, own_format)

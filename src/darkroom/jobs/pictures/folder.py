@@ -59,13 +59,20 @@ class _Table:
         return path.encode("utf-8", "backslashreplace").decode()
 
 
-def list_folder(root: Uri, *, field: str, classes: Classes, captioned: bool = False) -> Listing:
+def list_folder(
+    root: Uri,
+    *,
+    field: str,
+    classes: Classes,
+    captioned: bool = False,
+    remedy: str = "name a folder of JPEG, PNG or WebP files",
+) -> Listing:
     """List a folder of pictures; with `captioned`, captions must be there.
 
     Errors: DataError naming `field` when there is nothing to use or two ways to read it.
     """
     store = open_store(root)
-    files = list_pictures(store, field=field, remedy="name a folder of JPEG, PNG or WebP files")
+    files = list_pictures(store, field=field, remedy=remedy)
     tables = _tables(store, files, field=field, captioned=captioned)
     if tables or captioned:
         listing = _by_captions(root, files, tables, field=field)

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Literal
+
+import pyarrow as pa
+
+from darkroom.jobs.batch.part import parquet_bytes
+from darkroom.storage import FileEntry, PartWriter
+
+DEAD_LETTERS_NAME = "dead_letters/part-00000.parquet"
+DEAD_SCHEMA = pa.schema([(name, pa.string()) for name in ("path", "reason", "detail")])
+"""What the dead-letter table holds."""
 
 Reason = Literal[
     "empty",
@@ -31,3 +41,10 @@ class DeadLetter:
     path: str
     reason: Reason
     detail: str
+
+
+def write_dead_letters(letters: Sequence[DeadLetter], writer: PartWriter) -> FileEntry:
+    """The table of them, sorted by path."""
+    rows = [asdict(letter) for letter in sorted(letters, key=lambda letter: letter.path)]
+    data = parquet_bytes(pa.Table.from_pylist(rows, schema=DEAD_SCHEMA))
+    return writer.write_bytes(DEAD_LETTERS_NAME, data, rows=len(rows))

@@ -11,27 +11,21 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
-
-import pyarrow as pa
 
 from darkroom.errors import DarkroomError, DataError
 from darkroom.jobs.apart import check_apart
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.pictures.config import SPLITS
 from darkroom.jobs.pictures.listing import Listing
-from darkroom.jobs.pictures.rejects import DeadLetter
+from darkroom.jobs.pictures.rejects import DeadLetter, write_dead_letters
 from darkroom.jobs.prepare.config import PrepareConfig
-from darkroom.jobs.prepare.parts import WrittenPart, write_parquet
+from darkroom.jobs.prepare.parts import WrittenPart
 from darkroom.jobs.prepare.plan import Chunk, plan_chunks
-from darkroom.jobs.prepare.rows import DEAD_SCHEMA
 from darkroom.jobs.prepare.source import open_source
 from darkroom.jobs.progress import progress
 from darkroom.jobs.session import ray_session
-from darkroom.storage import Artifact, FileEntry, Output, PartWriter, open_output
-
-DEAD_LETTERS_NAME = "dead_letters/part-00000.parquet"
+from darkroom.storage import Artifact, Output, open_output
 
 
 def run(config: PrepareConfig) -> dict[str, Any]:
@@ -123,7 +117,7 @@ def _publish(
         split: sum(part.num_rows for part in parts if part.split == split) for split in SPLITS
     }
     if letters:
-        files.append(_write_dead_letters(letters, output.writer))
+        files.append(write_dead_letters(letters, output.writer))
     metadata = {
         "classes": list(listing.classes),
         "num_rows": num_rows,
@@ -136,12 +130,6 @@ def _publish(
         "augment": config.augment.to_dict() if config.augment.copies else None,
     }
     return output.publish(files, rows=sum(num_rows.values()), metadata=metadata)
-
-
-def _write_dead_letters(letters: Sequence[DeadLetter], writer: PartWriter) -> FileEntry:
-    rows = [asdict(letter) for letter in sorted(letters, key=lambda letter: letter.path)]
-    table = pa.Table.from_pylist(rows, schema=DEAD_SCHEMA)
-    return write_parquet(writer, DEAD_LETTERS_NAME, table, [len(table)])
 
 
 def _result(artifact: Artifact) -> dict[str, Any]:

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from darkroom.jobs.pictures.config import Split
-from darkroom.jobs.pictures.rejects import DeadLetter
-from darkroom.jobs.prepare.rows import DATASET_SCHEMA, DEAD_SCHEMA
+from darkroom.jobs.pictures.rejects import DEAD_SCHEMA, DeadLetter
+from darkroom.jobs.prepare.rows import DATASET_SCHEMA
 from darkroom.storage import FileEntry, PartWriter
 from darkroom.temporary import temporary_folder
 

@@ -15,7 +15,7 @@ from darkroom.errors import DataError
 from darkroom.jobs.pictures.config import SPLITS, Split
 from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.prepare.config import PrepareConfig, SplitConfig
-from darkroom.jobs.seeding import generator, rank_key
+from darkroom.jobs.seeding import generator, rank_key, sample
 
 CHUNK_ITEMS = 1024
 CHUNK_BYTES = 16 * 1024 * 1024
@@ -35,7 +35,9 @@ def plan_chunks(items: Sequence[Item], config: PrepareConfig) -> list[Chunk]:
     Errors: DataError for duplicate ids.
     """
     check_ids(items, num_copies=config.augment.copies)
-    items = _limited(items, config)
+    groups = [(item.split, item.label) for item in items]
+    chosen = sample([i.id for i in items], groups, limit=config.limit, seed=config.seed)
+    items = [items[at] for at in chosen]
     splits = assign_splits(items, config.split, seed=config.seed)
     by_split: dict[Split, list[Item]] = {split: [] for split in SPLITS}
     for item in sorted(items, key=lambda item: rank_key(config.seed, "order", item.id)):
@@ -111,13 +113,6 @@ def _shares(count: int, fractions: SplitConfig, rounding: float) -> tuple[int, i
     if not fractions.train and not fractions.validation:
         num_test = count
     return num_test, held_back - num_test
-
-
-def _limited(items: Sequence[Item], config: PrepareConfig) -> Sequence[Item]:
-    if config.limit is None or config.limit >= len(items):
-        return items
-    ranked = sorted(items, key=lambda item: rank_key(config.seed, "limit", item.id))
-    return ranked[: config.limit]
 
 
 def _cut(items: Iterable[Item]) -> Iterator[Sequence[Item]]:

@@ -16,6 +16,7 @@ from darkroom.config import build_config
 from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.pictures.decode import DeadImage, Picture, decode, keep_memory
 from darkroom.jobs.pictures.listing import Item
+from darkroom.jobs.pictures.rejects import DEAD_SCHEMA
 from darkroom.jobs.prepare.augment import augment
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.encode import encode, resize
@@ -49,9 +50,6 @@ DATASET_SCHEMA = pa.schema(
     ]
 )
 """What a dataset's files hold."""
-
-DEAD_SCHEMA = pa.schema([(name, pa.string()) for name in ("path", "reason", "detail")])
-"""What the dead-letter table holds."""
 
 ROW_SCHEMA = pa.schema(
     [*(pa.field(field.name, field.type) for field in DATASET_SCHEMA), *DEAD_SCHEMA]

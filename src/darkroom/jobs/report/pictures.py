@@ -5,16 +5,15 @@ Reads no more than it shows: row groups until every class has enough pictures.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from darkroom.diffusion.noise import ImageNoise, image_seed
 from darkroom.diffusion.schedule import NoiseSchedule
+from darkroom.jobs.pictures.decode import stored_pixels
 from darkroom.report.page import Picture, PictureTable
 from darkroom.report.sheet import Pixels, as_picture, enlarge, grey_levels, tile
 from darkroom.storage import Artifact
@@ -117,8 +116,7 @@ def reverse_strip(samples: Artifact, num_rows: int = MAX_CLASSES) -> PictureTabl
         return None
     levels = [t for t, _ in next(iter(frames.values()))]
     rows = [
-        (name, [_frame(_decode(samples.read_bytes(file)), f"{name} at {_level(t)}")
-                for t, file in row])
+        (name, [_frame(_read(samples, file), f"{name} at {_level(t)}") for t, file in row])
         for name, row in list(frames.items())[:num_rows]
     ]  # fmt: skip
     return PictureTable(columns=[_level(t) for t in levels], rows=rows, style="strip")
@@ -131,7 +129,7 @@ def _collect(
     missing = len(classes)
     for name, image in rows:
         if name in found and len(found[name]) < num_per_class:
-            found[name].append(_decode(image))
+            found[name].append(stored_pixels(image, where=f"a picture of class {name}"))
             missing -= len(found[name]) == num_per_class
         if not missing:
             break
@@ -161,10 +159,5 @@ def _level(t: int | None) -> str:
     return "picture" if t is None else f"t = {t}"
 
 
-def _decode(data: bytes) -> Pixels:
-    picture = Image.open(io.BytesIO(data))
-    return np.asarray(picture if picture.mode in ("L", "RGB") else picture.convert("RGB"))
-
-
-def _shown(x_BCHW: torch.Tensor) -> Pixels:
-    return as_picture(grey_levels(x_BCHW[0].numpy()))
+def _read(samples: Artifact, name: str) -> Pixels:
+    return stored_pixels(samples.read_bytes(name), where=name)

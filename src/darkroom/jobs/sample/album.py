@@ -5,13 +5,12 @@ Collects a few pictures per class as they are drawn; a run of a million costs no
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
 
+from darkroom.jobs.pictures.decode import stored_pixels
 from darkroom.jobs.sample.drawer import DrawnImage
 from darkroom.jobs.sample.plan import slug
 from darkroom.report.sheet import Pixels, SheetRow, contact_sheet, png_bytes
@@ -36,7 +35,7 @@ class Album:
                 self.rows[name] = []
             row = self.rows.get(name)
             if row is not None and len(row) < MAX_COLUMNS:
-                row.append(decode(image.png))
+                row.append(stored_pixels(image.png, where=image.planned.id))
             if len(image.frames):
                 self.strips[name] = image.frames
 
@@ -63,8 +62,3 @@ class Album:
 def level_label(t: int | None) -> str:
     """A timestep as a column's heading; None is the finished picture."""
     return "picture" if t is None else f"t = {t}"
-
-
-def decode(png: bytes) -> Pixels:
-    """A PNG's pixels, HxW or HxWx3."""
-    return np.asarray(Image.open(io.BytesIO(png)))

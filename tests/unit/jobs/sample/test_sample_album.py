@@ -7,8 +7,9 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from tests.helpers.pictures import decoded
 
-from darkroom.jobs.sample.album import MAX_COLUMNS, Album, decode
+from darkroom.jobs.sample.album import MAX_COLUMNS, Album
 from darkroom.jobs.sample.drawer import DrawnImage
 from darkroom.jobs.sample.plan import plan_images
 from darkroom.report.sheet import png_bytes
@@ -55,4 +56,4 @@ def test_frames_are_named_by_class_number_and_timestep() -> None:
         "strip/c-00-t0980.png",
         "strip/c-01-picture.png",
     ]
-    assert [int(decode(png)[0, 0]) for *_, png in frames] == [200, 100, 200, 100]
+    assert [int(decoded(png)[0, 0]) for *_, png in frames] == [200, 100, 200, 100]

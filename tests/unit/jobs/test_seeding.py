@@ -1,0 +1,118 @@
+"""A quick look is a draw over all groups, the same for the same seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+from tests.helpers.pictures import encoded
+
+from darkroom.config import build_config
+from darkroom.jobs.batch.part import parquet_bytes
+from darkroom.jobs.classify.config import ClassifyConfig
+from darkroom.jobs.classify.source import find_pictures
+from darkroom.jobs.evaluate.pictures import Reference, read_generated, read_reference
+from darkroom.jobs.pictures.listing import Item
+from darkroom.jobs.prepare.config import PrepareConfig
+from darkroom.jobs.prepare.plan import plan_chunks
+from darkroom.jobs.seeding import sample
+from darkroom.storage import open_output
+
+NAMES = [f"{group}/{number:03d}" for group in "ab" for number in range(40)]
+GROUPS = [name[0] for name in NAMES]
+
+
+def drawn(limit: int | None, seed: int = 0, groups: Sequence[str] = GROUPS) -> list[int]:
+    return sample(NAMES[: len(groups)], groups, limit=limit, seed=seed)
+
+
+@pytest.mark.parametrize("limit", [2, 20, 21, 79])
+def test_every_group_is_drawn_from_in_proportion(limit: int) -> None:
+    counts = Counter(GROUPS[at] for at in drawn(limit))
+    assert sum(counts.values()) == limit
+    assert abs(counts["a"] - counts["b"]) <= 1
+
+
+def test_a_small_group_is_not_left_out() -> None:
+    groups = ["large"] * 77 + ["small"] * 3
+    counts = Counter(groups[at] for at in drawn(20, groups=groups))
+    assert counts["small"] in (1, 2)
+    assert len({groups[at] for at in drawn(1, groups=groups)}) == 1
+
+
+def test_a_draw_is_the_seeds_and_grows_with_the_limit() -> None:
+    assert drawn(20) == drawn(20) == sorted(drawn(20))
+    assert drawn(20) != drawn(20, seed=1)
+    assert set(drawn(19)) < set(drawn(20))
+    assert drawn(None) == drawn(80) == drawn(1000) == list(range(80))
+    # Not by position: the first of each group are no sample of it.
+    assert drawn(20) != [*range(10), *range(40, 50)]
+
+
+# The same in each verb, on two classes of forty.
+
+PICTURE = encoded(Image.new("L", (8, 8)), "PNG")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("limit") / "in"
+    for name in NAMES:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / f"{name}.png").write_bytes(PICTURE)
+    return root
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    uri = str(tmp_path_factory.mktemp("reference"))
+    config = build_config(PrepareConfig, {"source": {"kind": "digits"}, "output": uri})
+    rows = parquet_bytes(pa.table({"image": [PICTURE], "label": [0]}))
+    with open_output(uri, kind="dataset", config=config) as output:
+        files = [
+            output.writer.write_bytes(
+                f"data/{split}/0.parquet", rows, rows=1, metadata={"split": split}
+            )
+            for split in ("train", "test")
+        ]
+        output.publish(files, metadata={"image_size": [8, 8], "channels": 1, "classes": ["a", "b"]})
+    return read_reference(uri)
+
+
+def test_evaluate_looks_at_all_classes_of_a_folder(folder: Path, reference: Reference) -> None:
+    labels = read_generated(str(folder), reference, limit=20).pictures.labels
+    assert labels is not None
+    assert Counter(labels.tolist()) == {0: 10, 1: 10}
+
+
+def test_evaluate_looks_at_all_classes_of_samples(tmp_path: Path, reference: Reference) -> None:
+    table = pa.table({"id": NAMES, "class_name": GROUPS, "image": [PICTURE] * len(NAMES)})
+    config = build_config(PrepareConfig, {"source": {"kind": "digits"}, "output": str(tmp_path)})
+    with open_output(str(tmp_path), kind="samples", config=config) as output:
+        output.publish(
+            [output.writer.write_bytes("samples.parquet", parquet_bytes(table), rows=80)]
+        )
+    labels = read_generated(str(tmp_path), reference, limit=20).pictures.labels
+    assert labels is not None
+    assert labels.tolist() == [0] * 10 + [1] * 10
+
+
+def test_classify_looks_at_all_classes(folder: Path) -> None:
+    config = ClassifyConfig(input=str(folder), output=str(folder / "../out"), limit=20)
+    assert Counter(find_pictures(config).rows["expected"].to_pylist()) == {"a": 10, "b": 10}
+
+
+def test_prepare_looks_at_all_classes_and_splits() -> None:
+    items = [
+        Item(f"{split}/{name}", name, label=int(name[0] == "b"), split=split)
+        for split in ("train", "test")
+        for name in NAMES
+    ]  # fmt: skip
+    values = {"source": {"kind": "digits"}, "output": "out", "limit": 20}
+    chunks = plan_chunks(items, build_config(PrepareConfig, values))
+    counts = Counter((item.split, item.label) for chunk in chunks for item in chunk.items)
+    assert counts == {(split, label): 5 for split in ("train", "test") for label in (0, 1)}
