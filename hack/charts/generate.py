@@ -4,7 +4,15 @@
     python hack/charts/generate.py --check    exit 1 and say which file is stale
 
 darkroom-cluster/values.yaml is the source of the part that both charts share; definitions.yaml
-holds the schemas that a default cannot say. README.md is README.in.md with the table put in.
+holds the schemas that a default cannot say, kubernetes.json (from kubernetes_types.py) Kubernetes'
+own types. README.md is README.in.md with the table put in.
+
+Every value with a default is required: Helm takes a value away that is set to null, and
+`--reuse-values` knows none that is new; a template would then fail, or a policy stand open. What
+may be unset has the default null. A pool may leave out anything, and null there is the same.
+
+A section marked `@schema {"pod": true}` also takes the fields of a pod and of its first container
+under Kubernetes' names. Which those are is decided here, for the schema and for the templates.
 """
 
 from __future__ import annotations
@@ -24,6 +32,28 @@ ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT / "charts"
 SHARED = re.compile(r"^# >>> shared.*?^# <<< shared <<<$", re.DOTALL | re.MULTILINE)
 TABLE_MARK = "<!-- values -->"
+# Not to be passed through: what the chart sets, what a Ray pod must not have, and what would open
+# the pod to its node. `containers` are `sidecars`; `securityContext` is the container's.
+NOT_OF_POD = {
+    *("automountServiceAccountToken", "containers", "ephemeralContainers", "overhead", "priority"),
+    *("resources", "restartPolicy", "securityContext", "serviceAccount", "serviceAccountName"),
+    *("hostIPC", "hostNetwork", "hostPID", "workloadRef"),
+}
+# Values of darkroom-job that a selected cluster does not hear of.
+OF_OWN_CLUSTER = (
+    *(
+        "env",
+        "envFrom",
+        "extraVolumes",
+        "extraVolumeMounts",
+        "head",
+        "poolDefaults",
+        "pools",
+        "spot",
+    ),
+    *("autoscaler", "gcsFaultToleranceOptions", "networkPolicy"),
+)
+NOT_OF_CONTAINER = {"env", "image", "name", "resources", "restartPolicy", "restartPolicyRules"}
 
 
 def main() -> int:
@@ -43,7 +73,12 @@ def generated_files() -> list[tuple[Path, str]]:
     job_values = CHARTS / "darkroom-job" / "values.yaml"
     job_text = _with_shared_part(job_values.read_text())
     _differs(job_values, job_text, write="--check" not in sys.argv)
-    files = [(job_values, job_text)]
+    common = CHARTS / "darkroom-common" / "templates" / "_fields.tpl"
+    files = [(job_values, job_text), (common, _fields_template())]
+    defaults = yaml.safe_load(job_text)
+    own = {name: defaults[name] for name in OF_OWN_CLUSTER}
+    folder = CHARTS / "darkroom-job" / "files"
+    files.append((folder / "cluster-defaults.json", json.dumps(own, indent=1) + "\n"))
     for chart in ("darkroom-cluster", "darkroom-job"):
         entries = read_entries(CHARTS / chart / "values.yaml")
         files.append((CHARTS / chart / "values.schema.json", _schema_text(chart, entries)))
@@ -67,29 +102,92 @@ def _with_shared_part(job_text: str) -> str:
 
 
 def _schema_text(chart: str, entries: list[Entry]) -> str:
+    types = kubernetes_types()
     definitions = yaml.safe_load((Path(__file__).parent / "definitions.yaml").read_text())
+    fields = pod_fields(types) | container_fields(types) | definitions.pop("podGroup")
     pool = next(entry for entry in entries if entry.path == ("poolDefaults",))
-    definitions["pool"] = entry_schema(pool)
+    definitions["pool"] = _pool_schema(entry_schema(pool, fields))
     schema = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": f"Values of {chart}",
-        **_object_schema(entries),
-        "$defs": definitions,
+        **_object_schema(entries, fields),
+        "$defs": types | definitions,
     }
-    # Helm adds these two to the values of every chart with a dependency.
-    schema["properties"] |= {"global": {"type": "object"}, "darkroom-common": {"type": "object"}}
-    return json.dumps(schema, indent=2) + "\n"
+    # Helm adds the library to the values of every chart that has it, and an umbrella chart's own
+    # keys to `global`.
+    schema["properties"] |= {"darkroom-common": {"type": "object"}}
+    schema["properties"]["global"] |= {"additionalProperties": True, "required": []}
+    schema["required"].remove("global")
+    return json.dumps(schema, indent=1) + "\n"
 
 
-def _object_schema(entries: list[Entry]) -> dict[str, Any]:
-    properties = {entry.path[-1]: entry_schema(entry) for entry in entries}
-    return {"type": "object", "additionalProperties": False, "properties": properties}
+def kubernetes_types() -> dict[str, Any]:
+    """Type name -> JSON Schema."""
+    found: dict[str, Any] = json.loads((Path(__file__).parent / "kubernetes.json").read_text())
+    return found
 
 
-def entry_schema(entry: Entry) -> dict[str, Any]:
+def pod_fields(types: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a pod that pass through."""
+    return _without(types["PodSpec"]["properties"], NOT_OF_POD)
+
+
+def container_fields(types: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a container that pass through."""
+    return _without(types["Container"]["properties"], NOT_OF_CONTAINER)
+
+
+def _without(fields: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: schema for name, schema in fields.items() if name not in names}
+
+
+def _fields_template() -> str:
+    """The names of the fields, for the one pod template."""
+    types = kubernetes_types()
+    lists = {"podFields": pod_fields(types), "containerFields": container_fields(types)}
+    parts = [
+        "{{/* Written by hack/charts/generate.py: Kubernetes' names that values may use. */}}\n"
+    ]
+    for name, fields in lists.items():
+        parts.append(f'{{{{- define "darkroom.{name}" -}}}}\n{" ".join(fields)}\n{{{{- end -}}}}\n')
+    return "".join(parts)
+
+
+def _object_schema(entries: list[Entry], fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": [entry.path[-1] for entry in entries if not _may_be_unset(entry)],
+        "properties": {entry.path[-1]: entry_schema(entry, fields) for entry in entries},
+    }
+
+
+def _may_be_unset(entry: Entry) -> bool:
+    return entry.default is None or "null" in entry.schema.get("type", "")
+
+
+def _pool_schema(section: dict[str, Any]) -> dict[str, Any]:
+    """The section with nothing required, and null for whatever is not said."""
+    properties = {name: _or_null(schema) for name, schema in section["properties"].items()}
+    return section | {"type": ["object", "null"], "required": [], "properties": properties}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    if "allOf" in schema or "$ref" in schema:
+        return {"anyOf": [schema, {"type": "null"}]}
+    if "enum" in schema:
+        return schema | {"enum": [*schema["enum"], None]}
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return schema | {"type": [*dict.fromkeys([*types, "null"])]}
+
+
+def entry_schema(entry: Entry, fields: dict[str, Any]) -> dict[str, Any]:
     """JSON Schema of one value: its annotation over what its default says."""
     if entry.is_section:
-        return _object_schema(entry.children)
+        schema = _object_schema(entry.children, fields)
+        if entry.schema.get("pod"):
+            schema["properties"] = fields | schema["properties"]
+        return schema
     if "$ref" in entry.schema:
         # Draft 7 ignores what stands beside a $ref, so the description goes around it.
         return {"description": entry.description, "allOf": [entry.schema]}

@@ -85,17 +85,17 @@ def _crd_kinds(folder: Path) -> Iterator[Kind]:
                 continue
             spec = document["spec"]
             for version in spec["versions"]:
-                schema = _strict(version["schema"]["openAPIV3Schema"])
+                schema = strict(version["schema"]["openAPIV3Schema"])
                 schema["properties"]["metadata"] = {"type": "object"}
                 yield spec["group"], spec["names"]["kind"], version["name"], schema
 
 
 def _openapi_kinds(directory: Path) -> Iterator[Kind]:
     swagger = json.loads((directory / "api" / "openapi-spec" / "swagger.json").read_text())
-    definitions = {name: _strict(schema) for name, schema in swagger["definitions"].items()}
+    definitions = {name: strict(schema) for name, schema in swagger["definitions"].items()}
     for name, schema in definitions.items():
         for gvk in schema.get("x-kubernetes-group-version-kind", []):
-            used = {key: definitions[key] for key in _reachable(name, definitions)}
+            used = {key: definitions[key] for key in reachable(name, definitions)}
             whole = {"$ref": f"#/definitions/{name}", "definitions": used}
             # kubeconform takes the first part of apiVersion for the group, also of `v1`.
             yield gvk["group"] or "v1", gvk["kind"], gvk["version"], whole
@@ -104,7 +104,8 @@ def _openapi_kinds(directory: Path) -> Iterator[Kind]:
                 yield gvk["group"], gvk["kind"], "v1", whole
 
 
-def _reachable(name: str, definitions: dict[str, Schema]) -> set[str]:
+def reachable(name: str, definitions: dict[str, Schema]) -> set[str]:
+    """The definition and all that it refers to, however far."""
     found: set[str] = set()
     waiting = [name]
     while waiting:
@@ -126,26 +127,26 @@ def _references(node: Any) -> Iterator[str]:
             yield from _references(value)
 
 
-def _strict(node: Any) -> Any:
+def strict(node: Any) -> Any:
     """The schema with unknown fields refused and Kubernetes' own notations in JSON Schema's."""
     if isinstance(node, list):
-        return [_strict(item) for item in node]
+        return [strict(item) for item in node]
     if not isinstance(node, dict):
         return node
     if node.get("x-kubernetes-int-or-string") or node.get("format") == "int-or-string":
         return {"type": ["string", "integer"]}
-    strict = {
-        key: {name: _strict(child) for name, child in value.items()}
+    refusing = {
+        key: {name: strict(child) for name, child in value.items()}
         if key in ("properties", "definitions")
-        else _strict(value)
+        else strict(value)
         for key, value in node.items()
         if key != "description"
     }
-    if "properties" in strict and not node.get("x-kubernetes-preserve-unknown-fields"):
-        strict.setdefault("additionalProperties", False)
-    if strict.get("nullable"):
-        strict["type"] = [strict["type"], "null"]
-    return strict
+    if "properties" in refusing and not node.get("x-kubernetes-preserve-unknown-fields"):
+        refusing.setdefault("additionalProperties", False)
+    if refusing.get("nullable"):
+        refusing["type"] = [refusing["type"], "null"]
+    return refusing
 
 
 if __name__ == "__main__":

@@ -40,6 +40,25 @@ _QuotingDumper.add_representer(
 )
 
 
+class StrictLoader(yaml.CSafeLoader):  # type: ignore[misc] # yaml has no types
+    """Refuses a key that stands twice, as kustomize and Flux do; PyYAML keeps the last."""
+
+
+def _unique_mapping(loader: Any, node: Any) -> dict[Any, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in seen:
+            problem = f"the key {key!r} stands twice"
+            raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+        seen.add(key)
+    loader.flatten_mapping(node)
+    return dict(loader.construct_mapping(node, deep=True))
+
+
+StrictLoader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
+
+
 class RenderError(Exception):
     """Helm refused; the message is its standard error."""
 
@@ -79,7 +98,7 @@ def render(
 ) -> list[dict[str, Any]]:
     """Every object that `helm template` makes of a chart. Errors: RenderError."""
     text = render_text(chart, values, files=files, helm=helm, release=release, namespace=namespace)
-    return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
+    return [document for document in yaml.load_all(text, Loader=StrictLoader) if document]
 
 
 def render_text(

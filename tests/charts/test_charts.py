@@ -182,9 +182,12 @@ def test_every_pod_passes_restricted_pod_security(path: Path) -> None:
         assert context["runAsUser"] > 0
 
 
+def ray_pods(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [group["template"] for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])]
+
+
 def ray_containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
-    return [group["template"]["spec"]["containers"][0] for group in groups]
+    return [template["spec"]["containers"][0] for template in ray_pods(spec)]
 
 
 @pytest.mark.parametrize("mode", ["irsa", "podIdentity", "webIdentity", "secret", "anonymous"])
@@ -225,6 +228,12 @@ def test_a_jobs_own_cluster_is_the_clusters_cluster() -> None:
     (cluster,) = (o for o in render("darkroom-cluster", values) if o["kind"] == "RayCluster")
     job_values = GROUND["darkroom-job"] | values
     (job,) = (o for o in render("darkroom-job", job_values) if o["kind"] == "RayJob")
+    for spec, name in (
+        (cluster["spec"], "darkroom"),
+        (job["spec"]["rayClusterSpec"], "rayjob.darkroom"),
+    ):
+        for template in ray_pods(spec):
+            assert template["metadata"]["labels"].pop("darkroom/cluster") == name
     assert job["spec"]["rayClusterSpec"] == cluster["spec"]
 
 

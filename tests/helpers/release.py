@@ -102,7 +102,8 @@ class Release:
         where = [] if own_cluster else [f"clusterSelector={NAME}"]
         endpoint = f"s3.endpoint=http://{NAME}-s3.{namespace}.svc:8333"
         flags = [f"--set={s}" for s in ("input=", endpoint, *where, *settings)]
-        values = f"--values={JOB_CHART}/ci/kind.yaml"
+        file = "kind" if own_cluster else "kind-on-cluster"
+        values = f"--values={JOB_CHART}/ci/{file}.yaml"
         return self.kubectl.template(name, JOB_CHART, values, *flags)
 
     @contextmanager

@@ -1,6 +1,6 @@
 {{/* Objects given in values; strings in them are templates. */}}
 {{- define "darkroom.extraObjects" -}}
-{{- range .Values.extraObjects }}
+{{- range ternary .Values.extraObjects list .Values.enabled }}
 ---
 {{ tpl (toYaml .) $ }}
 {{- end }}

@@ -72,7 +72,7 @@ _serviceaccount.tpl and _networkpolicy.tpl.
       - serviceAccountToken:
           path: token
           audience: {{ .Values.s3.identity.tokenAudience | quote }}
-          expirationSeconds: {{ .Values.s3.identity.tokenExpirationSeconds }}
+          expirationSeconds: {{ int64 .Values.s3.identity.tokenExpirationSeconds }}
 {{- end }}
 {{- end -}}
 

@@ -2,30 +2,68 @@
 Names and labels. Every helper of this chart takes the root context, or a dict with `root`.
 */}}
 
+{{/*
+Stem of every name. Alone in a release it is the release's name; below an umbrella chart the name of
+the chart, or its alias, is joined to it, so that two charts of one release do not collide.
+*/}}
 {{- define "darkroom.fullname" -}}
-{{- default .Release.Name .Values.fullnameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride -}}
+{{- else -}}
+{{- $name := default (ternary "" .Chart.Name .Chart.IsRoot) .Values.nameOverride -}}
+{{- if or (not $name) (contains $name .Release.Name) -}}
+{{- .Release.Name -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
-{{/* Labels of every object. */}}
+{{/* Labels of an object. */}}
 {{- define "darkroom.labels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
-{{ include "darkroom.podLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- include "darkroom.labelsWith" (dict "root" .) -}}
+{{- end -}}
+
+{{/* Takes dict: root, labels (of this object alone). One map, so a key stands once. */}}
+{{- define "darkroom.labelsWith" -}}
+{{- $root := .root -}}
+{{- $own := dict "app.kubernetes.io/name" (default $root.Chart.Name $root.Values.nameOverride) -}}
+{{- $_ := set $own "app.kubernetes.io/version" $root.Chart.AppVersion -}}
+{{- $_ := set $own "app.kubernetes.io/managed-by" $root.Release.Service -}}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_") -}}
+{{- $layers := list (include "darkroom.releaseLabels" $root | fromYaml) $own $root.Values.commonLabels .labels -}}
+{{- toYaml (include "darkroom.combine" $layers | fromJson) -}}
+{{- end -}}
+
+{{/* What people select by. Nothing of ours does: `commonLabels` may set these keys. */}}
+{{- define "darkroom.releaseLabels" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/part-of: darkroom
 {{- end -}}
 
 {{/*
-Labels of pods, and of policies that select them. They leave app.kubernetes.io/name alone: the
-operator sets it, and the services that it makes for a RayJob select by it. They leave versions
-alone too: a pod template that changes with the chart's version would differ for no reason.
+The cluster that a pod belongs or submits to: the key by which policies, services and monitors
+select, which values cannot set. It is the RayCluster's name, and `rayjob.<name>` for a cluster that
+a RayJob makes for itself; a cluster's name has no dot.
 */}}
-{{- define "darkroom.podLabels" -}}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/part-of: darkroom
+{{- define "darkroom.clusterLabel" -}}
+{{- if hasKey .Values "clusterSelector" -}}
+{{- default (printf "rayjob.%s" (include "darkroom.fullname" .)) .Values.clusterSelector -}}
+{{- else -}}
+{{- include "darkroom.fullname" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Takes dict: root, component (submitter|s3). */}}
+{{- define "darkroom.componentSelector" -}}
+darkroom/cluster: {{ include "darkroom.clusterLabel" .root }}
+darkroom/component: {{ .component }}
+{{- end -}}
+
+{{/* The Ray pods of this cluster. The second label is the operator's. */}}
+{{- define "darkroom.rayPodSelector" -}}
+darkroom/cluster: {{ include "darkroom.clusterLabel" . }}
+ray.io/is-ray-node: "yes"
 {{- end -}}
 
 {{- define "darkroom.serviceAccountName" -}}
@@ -36,10 +74,36 @@ app.kubernetes.io/part-of: darkroom
 {{- end -}}
 {{- end -}}
 
-{{/* Image reference of dict `root`, `image`: repository[:tag][@digest]; a digest needs no tag. */}}
+{{/*
+Image reference of dict `root`, `image`: a string as it stands, or repository[:tag][@digest].
+With a digest there is a tag only if one was given. `global.imageRegistry` takes the place of the
+registry that the repository names.
+*/}}
 {{- define "darkroom.image" -}}
-{{- $tag := default .root.Chart.AppVersion .image.tag -}}
-{{- .image.repository }}:{{ $tag }}{{ with .image.digest }}@{{ . }}{{ end -}}
+{{- if kindIs "string" .image -}}
+{{- .image -}}
+{{- else -}}
+{{- $repository := .image.repository -}}
+{{- with dig "imageRegistry" "" (default dict .root.Values.global) -}}
+{{- $parts := splitList "/" $repository -}}
+{{- if and (gt (len $parts) 1) (regexMatch "[.:]|^localhost$" (first $parts)) -}}
+{{- $parts = rest $parts -}}
+{{- end -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (join "/" $parts) -}}
+{{- end -}}
+{{- $tag := .image.tag -}}
+{{- if not .image.digest }}{{ $tag = default .root.Chart.AppVersion $tag }}{{ end -}}
+{{- $repository }}{{ with $tag }}:{{ . }}{{ end }}{{ with .image.digest }}@{{ . }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A JSON list: `image.pullSecrets`, then what `global` adds, as names or as objects. */}}
+{{- define "darkroom.pullSecrets" -}}
+{{- $global := list -}}
+{{- range dig "imagePullSecrets" list (default dict .Values.global) -}}
+{{- $global = append $global (ternary (dict "name" .) . (kindIs "string" .)) -}}
+{{- end -}}
+{{- include "darkroom.combineLists" (list .Values.image.pullSecrets $global) -}}
 {{- end -}}
 
 {{/* A shell word for POSIX sh and bash, byte for byte. Takes a string. */}}

@@ -1,10 +1,11 @@
 {{/*
-Network policies: everything is denied to Ray pods and submitters but what they need.
-Takes dict: root, submitters (labels of the pods that may submit).
+Network policies: everything is denied to Ray pods and submitters but what they need. They select by
+keys that values cannot set, so that no label takes a pod out of them.
 */}}
 
 {{- define "darkroom.networkPolicies" -}}
-{{- $root := .root -}}
+{{- $root := . -}}
+{{- $submitter := include "darkroom.componentSelector" (dict "root" $root "component" "submitter") -}}
 {{- $np := $root.Values.networkPolicy -}}
 {{- $name := include "darkroom.fullname" $root -}}
 {{- $scraped := or $np.prometheus.enabled (dig "monitoring" "enabled" false $root.Values.AsMap) -}}
@@ -64,7 +65,7 @@ spec:
         {{- toYaml $np.operatorFrom | nindent 8 }}
         - podSelector:
             matchLabels:
-              {{- toYaml .submitters | nindent 14 }}
+              {{- $submitter | nindent 14 }}
       ports:
         {{- include "darkroom.tcpPorts" (list 8265) | nindent 8 }}
   {{- if $root.Values.autoscaler.enabled }}
@@ -85,7 +86,7 @@ metadata:
 spec:
   podSelector:
     matchLabels:
-      {{- toYaml .submitters | nindent 6 }}
+      {{- $submitter | nindent 6 }}
   # No ingress rule is no ingress; an empty list would differ from what the server stores.
   policyTypes: [Ingress, Egress]
   egress:
@@ -97,13 +98,10 @@ spec:
       ports:
         {{- include "darkroom.tcpPorts" (list 8265) | nindent 8 }}
     {{- include "darkroom.commonEgress" $root | nindent 4 }}
+    {{- with $np.submitterExtraEgress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end }}
-{{- end -}}
-
-{{/* The Ray pods of this release. The second label is the operator's. */}}
-{{- define "darkroom.rayPodSelector" -}}
-{{ include "darkroom.podLabels" . }}
-ray.io/is-ray-node: "yes"
 {{- end -}}
 
 {{- define "darkroom.tcpPorts" -}}
@@ -120,10 +118,12 @@ ray.io/is-ray-node: "yes"
 - to:
     {{- toYaml $np.dnsTo | nindent 4 }}
   ports:
-    - port: 53
+    {{- range $np.dnsPorts }}
+    - port: {{ int64 . }}
       protocol: UDP
-    - port: 53
+    - port: {{ int64 . }}
       protocol: TCP
+    {{- end }}
 - to:
     {{- toYaml $np.s3To | nindent 4 }}
   ports:
@@ -138,8 +138,7 @@ ray.io/is-ray-node: "yes"
 - to:
     - podSelector:
         matchLabels:
-          {{- include "darkroom.podLabels" . | nindent 10 }}
-          app.kubernetes.io/component: s3
+          {{- include "darkroom.componentSelector" (dict "root" . "component" "s3") | nindent 10 }}
   ports:
     {{- include "darkroom.tcpPorts" (list 8333) | nindent 4 }}
 {{- end }}

@@ -1,14 +1,14 @@
 {{/*
-One pod for head and workers, and the pieces that submitters and tests share with it.
-All of it passes the `restricted` Pod Security Standard: numeric user, read-only root, no
-capabilities. /tmp is the only writable path of ours; the operator adds /dev/shm.
+One pod for head, workers, submitters, tests and devS3. All of it passes the `restricted` Pod
+Security Standard unless values say otherwise: numeric user, read-only root, no capabilities. /tmp
+is the only writable path of ours; the operator adds /dev/shm to Ray's pods.
 */}}
 
 {{- define "darkroom.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: {{ .Values.podSecurity.runAsUser }}
-runAsGroup: {{ .Values.podSecurity.runAsGroup }}
-fsGroup: {{ .Values.podSecurity.fsGroup }}
+runAsUser: {{ int64 .Values.podSecurity.runAsUser }}
+runAsGroup: {{ int64 .Values.podSecurity.runAsGroup }}
+fsGroup: {{ int64 .Values.podSecurity.fsGroup }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
@@ -20,25 +20,30 @@ capabilities:
 privileged: false
 readOnlyRootFilesystem: true
 runAsNonRoot: true
-runAsUser: {{ .Values.podSecurity.runAsUser }}
-runAsGroup: {{ .Values.podSecurity.runAsGroup }}
+runAsUser: {{ int64 .Values.podSecurity.runAsUser }}
+runAsGroup: {{ int64 .Values.podSecurity.runAsGroup }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* Environment of every container of ours. Takes dict: root, env (of one group, wins over `env`). */}}
-{{- define "darkroom.env" -}}
-- name: HOME
-  value: /tmp/home
-- name: PYTHONDONTWRITEBYTECODE
-  value: "1"
-- name: RAY_USAGE_STATS_ENABLED
-  value: "0"
-{{ include "darkroom.s3.env" .root }}
-{{- range $name, $value := merge (deepCopy .env) .root.Values.env }}
-- name: {{ $name }}
-  value: {{ $value | quote }}
-{{- end }}
+{{/* Takes dict: root, container. The container with the restricted context below its own. */}}
+{{- define "darkroom.restricted" -}}
+{{- $own := default dict .container.securityContext -}}
+{{- $context := include "darkroom.overlay" (list (include "darkroom.containerSecurityContext" .root | fromYaml) $own) | fromJson -}}
+{{- if and (hasKey $own "runAsUser") (eq (int64 $own.runAsUser) 0) (not (hasKey $own "runAsNonRoot")) -}}
+{{- $_ := set $context "runAsNonRoot" false -}}
+{{- end -}}
+{{- toJson (merge (dict "securityContext" $context) .container) -}}
+{{- end -}}
+
+{{/* Takes dict: root, containers. A JSON list. */}}
+{{- define "darkroom.restrictedList" -}}
+{{- $root := .root -}}
+{{- $result := list -}}
+{{- range .containers -}}
+{{- $result = append $result (include "darkroom.restricted" (dict "root" $root "container" .) | fromJson) -}}
+{{- end -}}
+{{- toJson $result -}}
 {{- end -}}
 
 {{/* What a Ray client beside the cluster authenticates with; the operator adds it to its own. */}}
@@ -54,175 +59,170 @@ seccompProfile:
 {{- end }}
 {{- end -}}
 
-{{/* Pod-level fields of submitters and tests. */}}
-{{- define "darkroom.clientPodSpec" -}}
-serviceAccountName: {{ include "darkroom.serviceAccountName" . }}
-automountServiceAccountToken: false
-enableServiceLinks: false
-restartPolicy: Never
-securityContext:
-  {{- include "darkroom.podSecurityContext" . | nindent 2 }}
-{{- with .Values.image.pullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+{{/* Environment of every container that runs Darkroom. */}}
+{{- define "darkroom.ownEnv" -}}
+- name: HOME
+  value: /tmp/home
+- name: PYTHONDONTWRITEBYTECODE
+  value: "1"
+- name: RAY_USAGE_STATS_ENABLED
+  value: "0"
+{{ include "darkroom.s3.env" . }}
+{{- end -}}
+
+{{/*
+The pod template. Takes dict: root, group (values whose keys are fields of a pod and of its first
+container, by Kubernetes' names), spec and container (what the chart sets, below them), labels (what
+selectors go by, above all others), and image (values).
+*/}}
+{{- define "darkroom.pod" -}}
+{{- $root := .root -}}
+{{- $group := .group -}}
+{{- $ofPod := dict -}}
+{{- range splitList " " (include "darkroom.podFields" $root) -}}
+{{- $_ := set $ofPod . (get $group .) -}}
+{{- end -}}
+{{- $ofContainer := dict -}}
+{{- range splitList " " (include "darkroom.containerFields" $root) -}}
+{{- $_ := set $ofContainer . (get $group .) -}}
+{{- end -}}
+{{- $_ := set $ofContainer "env" (include "darkroom.envList" (list $group.env) | fromJsonArray) -}}
+
+{{- $pod := dict "automountServiceAccountToken" false "enableServiceLinks" false -}}
+{{- $_ := set $pod "securityContext" (include "darkroom.podSecurityContext" $root | fromYaml) -}}
+{{- $_ := set $pod "imagePullSecrets" (include "darkroom.pullSecrets" $root | fromJsonArray) -}}
+{{- $tmp := dict "name" "tmp" "emptyDir" (dict "sizeLimit" (default "1Gi" $group.tmpSizeLimit)) -}}
+{{- $_ := set $pod "volumes" (list $tmp) -}}
+{{- $ofGroup := dict "securityContext" $group.podSecurityContext -}}
+{{- $pod = include "darkroom.combine" (list $pod .spec $ofPod $ofGroup) | fromJson -}}
+
+{{- $container := dict "imagePullPolicy" $root.Values.image.pullPolicy -}}
+{{- $_ := set $container "image" (include "darkroom.image" (dict "root" $root "image" .image)) -}}
+{{- $_ := set $container "volumeMounts" (list (dict "name" "tmp" "mountPath" "/tmp")) -}}
+{{- $container = include "darkroom.combine" (list $container .container $ofContainer) | fromJson -}}
+{{- $_ := set $container "resources" (default $group.resources .resources) -}}
+
+{{- $containers := prepend (default list $group.sidecars) $container -}}
+{{- $_ := set $pod "containers" (include "darkroom.restrictedList" (dict "root" $root "containers" $containers) | fromJsonArray) -}}
+{{- with $pod.initContainers -}}
+{{- $_ := set $pod "initContainers" (include "darkroom.restrictedList" (dict "root" $root "containers" .) | fromJsonArray) -}}
+{{- end -}}
+
+{{- $labels := list (include "darkroom.releaseLabels" $root | fromYaml) (dict "app.kubernetes.io/component" .component) $root.Values.commonLabels $group.podLabels .labels -}}
+{{- $metadata := dict "labels" (include "darkroom.combine" $labels | fromJson) -}}
+{{- with $group.podAnnotations -}}
+{{- $_ := set $metadata "annotations" . -}}
+{{- end -}}
+{{- toYaml (dict "metadata" $metadata "spec" $pod) -}}
+{{- end -}}
+
+{{/* Pod of submitters and tests. Takes dict: root, group, container. */}}
+{{- define "darkroom.clientPod" -}}
+{{- $root := .root -}}
+{{- $spec := dict "serviceAccountName" (include "darkroom.serviceAccountName" $root) "restartPolicy" "Never" -}}
+{{- $_ := set $spec "volumes" (include "darkroom.s3.volumes" $root | fromYamlArray) -}}
+{{- $own := include "darkroom.ownEnv" $root | fromYamlArray -}}
+{{- $env := include "darkroom.envList" (list $own $root.Values.env) | fromJsonArray -}}
+{{- $container := dict "env" $env "volumeMounts" (include "darkroom.s3.volumeMounts" $root | fromYamlArray) -}}
+{{- $container = include "darkroom.combine" (list $container .container) | fromJson -}}
+{{- $selected := include "darkroom.componentSelector" (dict "root" $root "component" "submitter") | fromYaml -}}
+{{- include "darkroom.pod" (dict "root" $root "group" .group "component" "submitter" "labels" $selected "spec" $spec "container" $container "image" $root.Values.image) -}}
+{{- end -}}
+
+{{/* Pod of a Ray group. Takes dict: root, role (head|worker), group (the head's or the merged pool's values). */}}
+{{- define "darkroom.rayPod" -}}
+{{- $root := .root -}}
+{{- $group := .group -}}
+{{- $isHead := eq .role "head" -}}
+{{- $spec := dict "serviceAccountName" (include "darkroom.serviceAccountName" $root) -}}
+{{- $volumes := include "darkroom.s3.volumes" $root | fromYamlArray -}}
+{{- if and $isHead $root.Values.autoscaler.enabled -}}
+{{- $volumes = append $volumes (include "darkroom.apiTokenVolume" . | fromYaml) -}}
+{{- end -}}
+{{- $_ := set $spec "volumes" (concat $volumes $root.Values.extraVolumes) -}}
+{{- if $group.spot -}}
+{{- $_ := set $spec "nodeSelector" $root.Values.spot.nodeSelector -}}
+{{- $_ := set $spec "tolerations" $root.Values.spot.tolerations -}}
+{{- end -}}
+{{- if gt (int $group.gpus) 0 -}}
+{{- $_ := set $spec "tolerations" (concat (default list $spec.tolerations) $group.gpuTolerations) -}}
+{{- end -}}
+
+{{- $own := include "darkroom.ownEnv" $root | fromYamlArray -}}
+{{- $last := list (dict "name" "TORCHINDUCTOR_CACHE_DIR" "value" "/tmp/torchinductor") (dict "name" "TRITON_CACHE_DIR" "value" "/tmp/triton") -}}
+{{- if $group.spot -}}
+{{- $last = append $last (dict "name" "RAY_NODE_MARKET_TYPE" "value" "spot") -}}
+{{- end -}}
+{{- $container := dict "name" (printf "ray-%s" .role) -}}
+{{- /* The root is read-only: what torch.compile writes goes below /tmp. */ -}}
+{{- $_ := set $container "env" (include "darkroom.envList" (list $own $root.Values.env $last) | fromJsonArray) -}}
+{{- $_ := set $container "envFrom" $root.Values.envFrom -}}
+{{- $_ := set $container "volumeMounts" (concat (include "darkroom.s3.volumeMounts" $root | fromYamlArray) $root.Values.extraVolumeMounts) -}}
+{{- /* Bash is the first process and ignores SIGTERM; without this every deletion takes the whole
+grace period and Ray's workers never hear of it. */ -}}
+{{- $grace := max 1 (sub (int $group.terminationGracePeriodSeconds) 10) | toString -}}
+{{- $_ := set $container "lifecycle" (dict "preStop" (dict "exec" (dict "command" (list "ray" "stop" "--grace-period" $grace)))) -}}
+{{- if $isHead -}}
+{{- $_ := set $container "ports" (include "darkroom.headPorts" . | fromYamlArray) -}}
+{{- end -}}
+{{- $image := include "darkroom.groupImage" . | fromJson -}}
+{{- $resources := include "darkroom.groupResources" $group | fromJson -}}
+{{- $selected := dict "darkroom/cluster" (include "darkroom.clusterLabel" $root) -}}
+{{- include "darkroom.pod" (dict "root" $root "group" $group "component" .role "labels" $selected "spec" $spec "container" $container "image" $image.image "resources" $resources) -}}
+{{- end -}}
+
+{{/* A group's own image over `image`, as JSON below the key `image`: a string, or a map. */}}
+{{- define "darkroom.groupImage" -}}
+{{- $own := .group.image -}}
+{{- if kindIs "string" $own -}}
+{{- toJson (dict "image" $own) -}}
+{{- else -}}
+{{- $under := pick .root.Values.image "repository" "tag" "digest" -}}
+{{- /* A tag or a digest of one's own says what runs: the other of the two must not stay behind. */ -}}
+{{- if or (get (default dict $own) "tag") (get (default dict $own) "digest") (get (default dict $own) "repository") -}}
+{{- $under = pick $under "repository" -}}
+{{- end -}}
+{{- toJson (dict "image" (include "darkroom.combine" (list $under $own) | fromJson)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "darkroom.headPorts" -}}
+- {name: gcs-server, containerPort: 6379}
+- {name: client, containerPort: 10001}
+- {name: dashboard, containerPort: 8265}
+- {name: serve, containerPort: 8000}
+- {name: metrics, containerPort: 8080}
+- {name: as-metrics, containerPort: 44217}
+- {name: dash-metrics, containerPort: 44227}
+{{- end -}}
+
+{{/* The API token goes to the autoscaler's container alone; drivers run beside it without one. */}}
+{{- define "darkroom.apiTokenVolume" -}}
+name: kube-api-access
+projected:
+  sources:
+    - serviceAccountToken:
+        path: token
+        expirationSeconds: 3600
+    - configMap:
+        name: kube-root-ca.crt
+        items:
+          - key: ca.crt
+            path: ca.crt
+    - downwardAPI:
+        items:
+          - path: namespace
+            fieldRef:
+              fieldPath: metadata.namespace
 {{- end -}}
 
 {{/* GPUs join the limits; requests of extended resources follow limits by themselves. */}}
 {{- define "darkroom.groupResources" -}}
 {{- $resources := deepCopy .resources -}}
-{{- if gt (int (default 0 .gpus)) 0 -}}
+{{- if gt (int .gpus) 0 -}}
 {{- $limits := default dict $resources.limits -}}
 {{- $_ := set $limits .gpuResource (int .gpus) -}}
 {{- $_ := set $resources "limits" $limits -}}
 {{- end -}}
-{{- toYaml $resources -}}
-{{- end -}}
-
-{{/*
-Pod template of a Ray group. Takes dict: root, role (head|worker), group (the head's or the
-merged pool's values).
-*/}}
-{{- define "darkroom.podTemplate" -}}
-{{- $root := .root -}}
-{{- $group := .group -}}
-{{- $isHead := eq .role "head" -}}
-{{- $autoscales := and $isHead $root.Values.autoscaler.enabled -}}
-metadata:
-  labels:
-    {{- include "darkroom.podLabels" $root | nindent 4 }}
-    app.kubernetes.io/component: {{ .role }}
-    {{- with $root.Values.commonLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-    {{- with $group.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-  {{- with $group.podAnnotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-spec:
-  serviceAccountName: {{ include "darkroom.serviceAccountName" $root }}
-  automountServiceAccountToken: false
-  enableServiceLinks: false
-  terminationGracePeriodSeconds: {{ $group.terminationGracePeriodSeconds }}
-  securityContext:
-    {{- include "darkroom.podSecurityContext" $root | nindent 4 }}
-  {{- with $root.Values.image.pullSecrets }}
-  imagePullSecrets:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- $nodeSelector := deepCopy $group.nodeSelector }}
-  {{- $tolerations := $group.tolerations }}
-  {{- if $group.spot }}
-  {{- $nodeSelector = merge $nodeSelector $root.Values.spot.nodeSelector }}
-  {{- $tolerations = concat $tolerations $root.Values.spot.tolerations }}
-  {{- end }}
-  {{- if gt (int (default 0 $group.gpus)) 0 }}
-  {{- $tolerations = concat $tolerations $group.gpuTolerations }}
-  {{- end }}
-  {{- with $nodeSelector }}
-  nodeSelector:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $tolerations }}
-  tolerations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $group.affinity }}
-  affinity:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $group.topologySpreadConstraints }}
-  topologySpreadConstraints:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $group.priorityClassName }}
-  priorityClassName: {{ . }}
-  {{- end }}
-  containers:
-    - name: ray-{{ .role }}
-      image: {{ include "darkroom.image" (dict "root" $root "image" $root.Values.image) }}
-      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-      securityContext:
-        {{- include "darkroom.containerSecurityContext" $root | nindent 8 }}
-      env:
-        {{- include "darkroom.env" (dict "root" $root "env" $group.env) | nindent 8 }}
-        # torch.compile writes here; the root is read-only.
-        - name: TORCHINDUCTOR_CACHE_DIR
-          value: /tmp/torchinductor
-        - name: TRITON_CACHE_DIR
-          value: /tmp/triton
-        {{- if $group.spot }}
-        - name: RAY_NODE_MARKET_TYPE
-          value: spot
-        {{- end }}
-      # Bash is the first process and ignores SIGTERM; without this every deletion takes the whole
-      # grace period and Ray's workers never hear of it.
-      lifecycle:
-        preStop:
-          exec:
-            command: [ray, stop, --grace-period, {{ max 1 (sub (int $group.terminationGracePeriodSeconds) 10) | quote }}]
-      {{- with $root.Values.envFrom }}
-      envFrom:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- if $isHead }}
-      ports:
-        - name: gcs-server
-          containerPort: 6379
-        - name: client
-          containerPort: 10001
-        - name: dashboard
-          containerPort: 8265
-        - name: serve
-          containerPort: 8000
-        - name: metrics
-          containerPort: 8080
-        - name: as-metrics
-          containerPort: 44217
-        - name: dash-metrics
-          containerPort: 44227
-      {{- end }}
-      resources:
-        {{- include "darkroom.groupResources" $group | nindent 8 }}
-      volumeMounts:
-        - name: tmp
-          mountPath: /tmp
-        {{- with include "darkroom.s3.volumeMounts" $root }}
-        {{- . | nindent 8 }}
-        {{- end }}
-        {{- with $root.Values.extraVolumeMounts }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
-  volumes:
-    - name: tmp
-      emptyDir:
-        sizeLimit: {{ $group.tmpSizeLimit }}
-    {{- with include "darkroom.s3.volumes" $root }}
-    {{- . | nindent 4 }}
-    {{- end }}
-    {{- if $autoscales }}
-    # The API token goes to the autoscaler's container alone; drivers run beside it without one.
-    - name: kube-api-access
-      projected:
-        sources:
-          - serviceAccountToken:
-              path: token
-              expirationSeconds: 3600
-          - configMap:
-              name: kube-root-ca.crt
-              items:
-                - key: ca.crt
-                  path: ca.crt
-          - downwardAPI:
-              items:
-                - path: namespace
-                  fieldRef:
-                    fieldPath: metadata.namespace
-    {{- end }}
-    {{- with $root.Values.extraVolumes }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+{{- toJson $resources -}}
 {{- end -}}

@@ -3,10 +3,43 @@ The spec of a RayCluster from `head` and `pools`, for the RayCluster of darkroom
 a RayJob's own cluster.
 */}}
 
-{{/* A pool merged over poolDefaults, as JSON. Maps merge; lists and null-free scalars replace. */}}
+{{/*
+A pool merged over poolDefaults, as JSON. Maps merge, environments too where one is a list, and null
+means what poolDefaults says; below a pool's own keys it takes a default away. A GPU that stands in
+`resources` counts as one of `gpus`, so that Ray offers what the node is paid for.
+*/}}
 {{- define "darkroom.pool" -}}
-{{- $merged := mergeOverwrite (deepCopy .root.Values.poolDefaults) (deepCopy (default dict .pool)) -}}
+{{- $defaults := .root.Values.poolDefaults -}}
+{{- $pool := dict -}}
+{{- range $key, $value := .pool -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $_ := set $pool $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- $merged := include "darkroom.overlay" (list $defaults $pool) | fromJson -}}
+{{- $_ := set $merged "env" (include "darkroom.envList" (list $defaults.env $pool.env) | fromJsonArray) -}}
+{{- $found := include "darkroom.gpuOf" (dict "resources" $merged.resources "name" $merged.gpuResource) | fromJson -}}
+{{- if and $found.name (eq (int $merged.gpus) 0) -}}
+{{- $_ := set $merged "gpus" $found.count -}}
+{{- $_ := set $merged "gpuResource" $found.name -}}
+{{- end -}}
 {{- toJson $merged -}}
+{{- end -}}
+
+{{/* Name and count of the GPUs in resources, as JSON. Takes dict: resources, name (that also counts). */}}
+{{- define "darkroom.gpuOf" -}}
+{{- $name := "" -}}
+{{- $count := 0 -}}
+{{- $wanted := .name -}}
+{{- range $quantities := list .resources.requests .resources.limits -}}
+{{- range $key, $value := $quantities -}}
+{{- if and (or (eq $key $wanted) (regexMatch "/(gpu|mig-.+)$" $key)) (gt (int (toString $value)) 0) -}}
+{{- $name = $key -}}
+{{- $count = int (toString $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson (dict "name" $name "count" $count) -}}
 {{- end -}}
 
 {{/*
@@ -35,7 +68,7 @@ enableInTreeAutoscaling: {{ $v.autoscaler.enabled }}
 autoscalerOptions:
   # Explicit: without it the operator treats the cluster as v1 whatever Ray runs.
   version: v2
-  idleTimeoutSeconds: {{ $v.autoscaler.idleTimeoutSeconds }}
+  idleTimeoutSeconds: {{ int64 $v.autoscaler.idleTimeoutSeconds }}
   upscalingMode: {{ $v.autoscaler.upscalingMode }}
   imagePullPolicy: {{ $v.image.pullPolicy }}
   resources:
@@ -43,8 +76,11 @@ autoscalerOptions:
   securityContext:
     {{- include "darkroom.containerSecurityContext" $root | nindent 4 }}
   env:
-    - name: HOME
-      value: /tmp/home
+    {{- include "darkroom.envList" (list (dict "HOME" "/tmp/home") $v.autoscaler.env) | fromJsonArray | toYaml | nindent 4 }}
+  {{- with $v.autoscaler.envFrom }}
+  envFrom:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   volumeMounts:
     - name: tmp
       mountPath: /tmp
@@ -57,11 +93,22 @@ authOptions:
   {{- with $v.auth.secretName }}
   secretName: {{ . }}
   {{- end }}
+{{- with $v.gcsFaultToleranceOptions }}
+gcsFaultToleranceOptions:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $v.head.service.annotations }}
+headServiceAnnotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 headGroupSpec:
+  {{- with $v.head.service.type }}
+  serviceType: {{ . }}
+  {{- end }}
   rayStartParams:
     {{- toYaml (merge (deepCopy $v.head.rayStartParams) (dict "num-cpus" "0" "num-gpus" "0")) | nindent 4 }}
   template:
-    {{- include "darkroom.podTemplate" (dict "root" $root "role" "head" "group" $v.head) | nindent 4 }}
+    {{- include "darkroom.rayPod" (dict "root" $root "role" "head" "group" $v.head) | nindent 4 }}
 workerGroupSpecs:
   {{- range $name, $values := $v.pools }}
   {{- $pool := fromJson (include "darkroom.pool" (dict "root" $root "pool" $values)) }}
@@ -83,15 +130,15 @@ workerGroupSpecs:
 {{- $replicas = max (int $pool.minReplicas) (min (int $pool.maxReplicas) (int (default 0 .live.replicas))) -}}
 {{- end -}}
 groupName: {{ .name }}
-replicas: {{ $replicas }}
-minReplicas: {{ $pool.minReplicas }}
-maxReplicas: {{ $pool.maxReplicas }}
-numOfHosts: {{ $pool.hosts }}
+replicas: {{ int64 $replicas }}
+minReplicas: {{ int64 $pool.minReplicas }}
+maxReplicas: {{ int64 $pool.maxReplicas }}
+numOfHosts: {{ int64 $pool.hosts }}
 {{- if not (kindIs "invalid" $pool.idleTimeoutSeconds) }}
-idleTimeoutSeconds: {{ $pool.idleTimeoutSeconds }}
+idleTimeoutSeconds: {{ int64 $pool.idleTimeoutSeconds }}
 {{- end }}
 {{- if not (kindIs "invalid" $pool.priority) }}
-priority: {{ $pool.priority }}
+priority: {{ int64 $pool.priority }}
 {{- end }}
 {{- if and $autoscales .live }}
 {{- with .live.scaleStrategy }}
@@ -107,11 +154,21 @@ labels:
   {{- end }}
   {{- toYaml (merge (deepCopy $pool.labels) $labels) | nindent 2 }}
 rayStartParams:
-  {{- $params := dict "num-gpus" ($pool.gpus | toString) }}
-  {{- if not (kindIs "invalid" $pool.cpus) }}
-  {{- $_ := set $params "num-cpus" ($pool.cpus | toString) }}
-  {{- end }}
-  {{- toYaml (merge (deepCopy $pool.rayStartParams) $params) | nindent 2 }}
+  {{- include "darkroom.rayStartParams" $pool | fromJson | toYaml | nindent 2 }}
 template:
-  {{- include "darkroom.podTemplate" (dict "root" $root "role" "worker" "group" $pool) | nindent 2 }}
+  {{- include "darkroom.rayPod" (dict "root" $root "role" "worker" "group" $pool) | nindent 2 }}
+{{- end -}}
+
+{{/*
+What `ray start` of a merged pool is told, as JSON. Unless `cpus` says otherwise a pool with GPUs
+offers no CPU: work without a GPU then never starts a GPU node, and never waits for one.
+*/}}
+{{- define "darkroom.rayStartParams" -}}
+{{- $params := dict "num-gpus" (int64 .gpus | toString) -}}
+{{- if not (kindIs "invalid" .cpus) -}}
+{{- $_ := set $params "num-cpus" (int64 .cpus | toString) -}}
+{{- else if gt (int .gpus) 0 -}}
+{{- $_ := set $params "num-cpus" "0" -}}
+{{- end -}}
+{{- toJson (merge (deepCopy .rayStartParams) $params) -}}
 {{- end -}}

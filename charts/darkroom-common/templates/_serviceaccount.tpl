@@ -1,6 +1,6 @@
 {{/* The service account that S3 permissions belong to. Nothing mounts its API token by default. */}}
 {{- define "darkroom.serviceAccount" -}}
-{{- if .Values.serviceAccount.create }}
+{{- if and .Values.enabled .Values.serviceAccount.create }}
 apiVersion: v1
 kind: ServiceAccount
 metadata:

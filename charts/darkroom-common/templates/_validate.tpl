@@ -1,8 +1,8 @@
 {{/*
 What values can say wrong, refused in one line at render time: the rule's name, the value, the
 remedy. The names are those of src/darkroom/cluster/rules.py, and tests/fixtures/kuberay_rules
-holds both, and the operator's own Go validation, to the same verdicts. Types and unknown keys
-are the schema's business.
+holds both, and the operator's own Go validation, to the same verdicts. Types, unknown and missing
+keys, and limits of a single number are the schema's business.
 */}}
 
 {{/* Takes list: rule, field, problem, remedy. */}}
@@ -43,15 +43,15 @@ are the schema's business.
 {{- end -}}
 {{- end -}}
 
-{{/* Takes dict: field, env (name to value). */}}
+{{/* Takes dict: field, env (a map or a list, as values have it). */}}
 {{- define "darkroom.validate.env" -}}
 {{- $field := .field -}}
-{{- range $name, $value := .env -}}
-{{- $path := printf "%s.%s" $field $name -}}
-{{- if regexMatch "^(AWS_ACCESS_KEY_ID|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|RAY_AUTH_TOKEN|HF_TOKEN|HUGGING_FACE_HUB_TOKEN|WANDB_API_KEY)$" $name -}}
-{{- include "darkroom.refuse" (list "static-credentials" $path "is a credential in plain sight" "use s3.identity, auth.secretName or envFrom with a Secret") -}}
+{{- range include "darkroom.envList" (list .env) | fromJsonArray -}}
+{{- $path := printf "%s.%s" $field .name -}}
+{{- if and (hasKey . "value") (regexMatch "^(AWS_ACCESS_KEY_ID|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|RAY_AUTH_TOKEN|HF_TOKEN|HUGGING_FACE_HUB_TOKEN|WANDB_API_KEY)$" .name) -}}
+{{- include "darkroom.refuse" (list "static-credentials" $path "is a credential in plain sight" "use s3.identity, auth.secretName, or valueFrom or envFrom with a Secret") -}}
 {{- end -}}
-{{- if has $name (list "HOME" "AWS_REGION" "AWS_ENDPOINT_URL_S3" "AWS_ROLE_ARN" "AWS_WEB_IDENTITY_TOKEN_FILE" "AWS_EC2_METADATA_DISABLED" "RAY_USAGE_STATS_ENABLED" "PYTHONDONTWRITEBYTECODE" "TORCHINDUCTOR_CACHE_DIR" "TRITON_CACHE_DIR" "RAY_NODE_MARKET_TYPE" "RAY_AUTH_MODE") -}}
+{{- if has .name (list "HOME" "AWS_REGION" "AWS_ENDPOINT_URL_S3" "AWS_ROLE_ARN" "AWS_WEB_IDENTITY_TOKEN_FILE" "AWS_EC2_METADATA_DISABLED" "RAY_USAGE_STATS_ENABLED" "PYTHONDONTWRITEBYTECODE" "TORCHINDUCTOR_CACHE_DIR" "TRITON_CACHE_DIR" "RAY_NODE_MARKET_TYPE" "RAY_AUTH_MODE") -}}
 {{- include "darkroom.refuse" (list "reserved-env" $path "is set by the chart" "use the value that sets it, such as s3.region, s3.endpoint, spot or auth.mode") -}}
 {{- end -}}
 {{- end -}}
@@ -61,21 +61,66 @@ are the schema's business.
 {{- define "darkroom.validate.headEnv" -}}
 {{- $field := .field -}}
 {{- $root := .root -}}
-{{- range $name, $value := .env -}}
-{{- $path := printf "%s.%s" $field $name -}}
-{{- if eq $name "RAY_REDIS_ADDRESS" -}}
-{{- include "darkroom.refuse" (list "redis-address-without-options" $path "turns on GCS fault tolerance without its options" "remove it; this chart has no GCS fault tolerance") -}}
+{{- range include "darkroom.envList" (list .env) | fromJsonArray -}}
+{{- $path := printf "%s.%s" $field .name -}}
+{{- if eq .name "RAY_REDIS_ADDRESS" -}}
+{{- $rule := ternary "redis-settings-twice" "redis-address-without-options" (gt (len $root.Values.gcsFaultToleranceOptions) 0) -}}
+{{- include "darkroom.refuse" (list $rule $path "turns on GCS fault tolerance in another way" "use gcsFaultToleranceOptions.redisAddress") -}}
 {{- end -}}
-{{- if eq $name "REDIS_USERNAME" -}}
-{{- include "darkroom.refuse" (list "redis-username" $path "is not taken from the environment" "remove it") -}}
+{{- if and (eq .name "REDIS_PASSWORD") $root.Values.gcsFaultToleranceOptions -}}
+{{- include "darkroom.refuse" (list "redis-settings-twice" $path "stands beside gcsFaultToleranceOptions" "use its redisPassword") -}}
 {{- end -}}
-{{- if eq $name "RAY_enable_autoscaler_v2" -}}
+{{- if eq .name "REDIS_USERNAME" -}}
+{{- include "darkroom.refuse" (list "redis-username" $path "is not taken from the environment" "use gcsFaultToleranceOptions.redisUsername") -}}
+{{- end -}}
+{{- if eq .name "RAY_enable_autoscaler_v2" -}}
 {{- if $root.Values.autoscaler.enabled -}}
 {{- include "darkroom.refuse" (list "autoscaler-version-twice" $path "is set beside autoscalerOptions.version" "remove it; the chart asks for v2") -}}
-{{- else if has $value (list "1" "true") -}}
+{{- else if has .value (list "1" "true") -}}
 {{- include "darkroom.refuse" (list "autoscaler-env-without-autoscaling" $path "asks for an autoscaler that is off" "set autoscaler.enabled") -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Labels of values. Takes dict: field, labels. The operator selects its pods by three recommended keys
+and its own; a pod that had them from here would leave every service and policy.
+*/}}
+{{- define "darkroom.validate.labels" -}}
+{{- $field := .field -}}
+{{- range $key, $value := .labels -}}
+{{- if regexMatch "^((.+[.])?ray[.]io/|darkroom/|helm[.]sh/|app[.]kubernetes[.]io/(name|created-by|managed-by)$)" $key -}}
+{{- include "darkroom.refuse" (list "reserved-label" $field (printf "has the key %q, which the chart and the operator set" $key) "choose another key") -}}
+{{- end -}}
+{{- if eq $key "kueue.x-k8s.io/queue-name" -}}
+{{- include "darkroom.refuse" (list "reserved-label" $field (printf "has the key %q" $key) "name the queue in kueue.queueName") -}}
+{{- end -}}
+{{- include "darkroom.validate.label" (dict "field" $field "key" $key "value" $value) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Takes dict: field, key, value. */}}
+{{- define "darkroom.validate.label" -}}
+{{- if not (regexMatch "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$" .key) -}}
+{{- include "darkroom.refuse" (list "label-syntax" .field (printf "has the key %q" .key) "use Kubernetes label syntax") -}}
+{{- end -}}
+{{- if not (regexMatch "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$" .value) -}}
+{{- include "darkroom.refuse" (list "label-syntax" (printf "%s.%s" .field .key) (printf "is %q" .value) "use Kubernetes label syntax") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What every section with the fields of a pod has. Takes dict: root, field, group. */}}
+{{- define "darkroom.validate.podGroup" -}}
+{{- $field := .field -}}
+{{- include "darkroom.validate.env" (dict "field" (printf "%s.env" $field) "env" .group.env) -}}
+{{- include "darkroom.validate.labels" (dict "field" (printf "%s.podLabels" $field) "labels" .group.podLabels) -}}
+{{- include "darkroom.validate.resources" (dict "field" (printf "%s.resources" $field) "resources" .group.resources) -}}
+{{- with .group.tmpSizeLimit -}}
+{{- include "darkroom.validate.quantity" (dict "field" (printf "%s.tmpSizeLimit" $field) "value" .) -}}
+{{- end -}}
+{{- with .group.image -}}
+{{- include "darkroom.validate.image" (dict "root" $.root "field" (printf "%s.image" $field) "image" (include "darkroom.groupImage" $ | fromJson).image) -}}
 {{- end -}}
 {{- end -}}
 
@@ -85,36 +130,57 @@ are the schema's business.
 {{- include "darkroom.refuse" (list "ray-start-params-labels" (printf "%s.labels" .field) "is not supported by the operator" "use the pool's `labels`") -}}
 {{- end -}}
 {{- if or (hasKey .params "redis-username") (hasKey .params "redis-password") -}}
-{{- include "darkroom.refuse" (list "redis-username" .field "sets Redis credentials" "remove them; this chart has no GCS fault tolerance") -}}
+{{- include "darkroom.refuse" (list "redis-username" .field "sets Redis credentials" "use gcsFaultToleranceOptions") -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Takes dict: field, root, image. */}}
+{{/* Takes dict: field, root, image (a map, or a whole reference). */}}
 {{- define "darkroom.validate.image" -}}
-{{- if eq .image.tag "latest" -}}
-{{- include "darkroom.refuse" (list "image-tag-latest" (printf "%s.tag" .field) "is `latest`, which changes under a running cluster" "name a version, or give a digest") -}}
+{{- $reference := include "darkroom.image" (dict "root" .root "image" .image) -}}
+{{- if and (not (contains "@" $reference)) (regexMatch "(^|/)[^:/]+(:latest)?$" $reference) -}}
+{{- include "darkroom.refuse" (list "image-tag-latest" .field (printf "is %q, which changes under a running cluster" $reference) "name a version, or give a digest") -}}
 {{- end -}}
-{{- if and .root.Values.image.requireDigest (not .image.digest) -}}
-{{- include "darkroom.refuse" (list "image-digest-required" (printf "%s.digest" .field) "is empty while image.requireDigest is set" "pin the image by its sha256 digest") -}}
+{{- if and .root.Values.image.requireDigest (not (contains "@" $reference)) -}}
+{{- include "darkroom.refuse" (list "image-digest-required" .field (printf "is %q while image.requireDigest is set" $reference) "pin the image by its sha256 digest") -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "darkroom.validate.identity" -}}
 {{- $identity := .Values.s3.identity -}}
-{{- if and (has $identity.mode (list "irsa" "webIdentity")) (not $identity.roleArn) -}}
+{{- $made := .Values.serviceAccount.create -}}
+{{- if and (or (eq $identity.mode "webIdentity") (and (eq $identity.mode "irsa") $made)) (not $identity.roleArn) -}}
 {{- include "darkroom.refuse" (list "identity-incomplete" "s3.identity.roleArn" (printf "is empty with mode %q" $identity.mode) "give the ARN of the role") -}}
 {{- end -}}
 {{- if and (eq $identity.mode "secret") (not $identity.secretName) -}}
 {{- include "darkroom.refuse" (list "identity-incomplete" "s3.identity.secretName" "is empty with mode \"secret\"" "name the Secret that holds the keys") -}}
 {{- end -}}
-{{- if and (eq $identity.mode "irsa") (not .Values.serviceAccount.create) -}}
-{{- include "darkroom.refuse" (list "identity-incomplete" "serviceAccount.create" "is false with mode \"irsa\", so nothing carries the role" "annotate your own service account and use mode \"podIdentity\" or create it here") -}}
+{{- if and (eq $identity.mode "irsa") (not $made) (not .Values.serviceAccount.name) -}}
+{{- include "darkroom.refuse" (list "identity-incomplete" "serviceAccount.name" "is empty with mode \"irsa\" and serviceAccount.create false" "name the account that carries the role") -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "darkroom.validate.versions" -}}
+{{- if semverCompare "<1.6.0-0" .Values.kuberay.version -}}
+{{- include "darkroom.refuse" (list "kuberay-version" "kuberay.version" (printf "is %s, whose CRDs would drop authOptions and other fields" .Values.kuberay.version) "upgrade the operator to 1.6.0 or later") -}}
+{{- end -}}
 {{- if and (eq .Values.auth.mode "token") (semverCompare "<2.52.0" .Values.rayVersion) -}}
 {{- include "darkroom.refuse" (list "auth-ray-version" "rayVersion" (printf "is %s" .Values.rayVersion) "token authentication needs 2.52.0 or later") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The operator cuts the account's name on the head of an autoscaling cluster, and looks for what is left. */}}
+{{- define "darkroom.validate.serviceAccount" -}}
+{{- $name := include "darkroom.serviceAccountName" . -}}
+{{- if and .Values.autoscaler.enabled (not (regexMatch "^[a-z].{0,49}$" $name)) -}}
+{{- include "darkroom.refuse" (list "service-account-name" "serviceAccount.name" (printf "gives the name %q, which the operator would change" $name) "use at most 50 characters, starting with a letter") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A GPU that nobody can use is paid for all the same. Takes dict: field, gpus, resources, name (of the GPU). */}}
+{{- define "darkroom.validate.gpus" -}}
+{{- $found := include "darkroom.gpuOf" . | fromJson -}}
+{{- if and $found.name (ne (int $found.count) (int .gpus)) -}}
+{{- include "darkroom.refuse" (list "gpu-twice" (printf "%s.resources" .field) (printf "has %d of %s, and Ray is told of %d GPUs" (int $found.count) $found.name (int .gpus)) .remedy) -}}
 {{- end -}}
 {{- end -}}
 
@@ -126,16 +192,10 @@ are the schema's business.
 {{- if not (regexMatch "^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$" .name) -}}
 {{- include "darkroom.refuse" (list "group-name" $field "is no group name" "use at most 40 lower case letters, digits and '-'") -}}
 {{- end -}}
-{{- if or (lt (int $pool.minReplicas) 0) (lt (int $pool.maxReplicas) 0) -}}
-{{- include "darkroom.refuse" (list "replicas-negative" $field "has a negative number of workers" "use 0 or more") -}}
-{{- end -}}
 {{- if gt (int $pool.minReplicas) (int $pool.maxReplicas) -}}
 {{- include "darkroom.refuse" (list "replicas-order" (printf "%s.minReplicas" $field) (printf "is %d, above maxReplicas %d" (int $pool.minReplicas) (int $pool.maxReplicas)) "lower it or raise the other") -}}
 {{- end -}}
 {{- if not (kindIs "invalid" $pool.idleTimeoutSeconds) -}}
-{{- if lt (int $pool.idleTimeoutSeconds) 0 -}}
-{{- include "darkroom.refuse" (list "idle-timeout-negative" (printf "%s.idleTimeoutSeconds" $field) "is negative" "use 0 or more") -}}
-{{- end -}}
 {{- if not $root.Values.autoscaler.enabled -}}
 {{- include "darkroom.refuse" (list "idle-timeout-needs-autoscaler-v2" (printf "%s.idleTimeoutSeconds" $field) "is set while the autoscaler is off" "set autoscaler.enabled or remove it") -}}
 {{- end -}}
@@ -149,16 +209,10 @@ are the schema's business.
 {{- end -}}
 {{- end -}}
 {{- range $key, $value := $pool.labels -}}
-{{- if not (regexMatch "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$" $key) -}}
-{{- include "darkroom.refuse" (list "label-syntax" (printf "%s.labels" $field) (printf "has the key %q" $key) "use Kubernetes label syntax") -}}
+{{- include "darkroom.validate.label" (dict "field" (printf "%s.labels" $field) "key" $key "value" $value) -}}
 {{- end -}}
-{{- if not (regexMatch "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$" $value) -}}
-{{- include "darkroom.refuse" (list "label-syntax" (printf "%s.labels.%s" $field $key) (printf "is %q" $value) "use Kubernetes label syntax") -}}
-{{- end -}}
-{{- end -}}
-{{- include "darkroom.validate.resources" (dict "field" (printf "%s.resources" $field) "resources" $pool.resources) -}}
-{{- include "darkroom.validate.quantity" (dict "field" (printf "%s.tmpSizeLimit" $field) "value" $pool.tmpSizeLimit) -}}
-{{- include "darkroom.validate.env" (dict "field" (printf "%s.env" $field) "env" $pool.env) -}}
+{{- include "darkroom.validate.podGroup" (dict "root" $root "field" $field "group" $pool) -}}
+{{- include "darkroom.validate.gpus" (dict "field" $field "gpus" $pool.gpus "resources" $pool.resources "name" $pool.gpuResource "remedy" "say it once, in gpus") -}}
 {{- include "darkroom.validate.rayStartParams" (dict "field" (printf "%s.rayStartParams" $field) "params" $pool.rayStartParams) -}}
 {{- end -}}
 
@@ -170,20 +224,20 @@ are the schema's business.
 {{- include "darkroom.validate.versions" . -}}
 {{- include "darkroom.validate.env" (dict "field" "env" "env" .Values.env) -}}
 {{- include "darkroom.validate.headEnv" (dict "root" . "field" "env" "env" .Values.env) -}}
+{{- include "darkroom.validate.labels" (dict "field" "commonLabels" "labels" .Values.commonLabels) -}}
 {{- end -}}
 
 {{/* A Ray cluster's values: head, pools, autoscaler. Takes the root. */}}
 {{- define "darkroom.validate.cluster" -}}
 {{- $root := . -}}
-{{- include "darkroom.validate.resources" (dict "field" "head.resources" "resources" .Values.head.resources) -}}
-{{- include "darkroom.validate.quantity" (dict "field" "head.tmpSizeLimit" "value" .Values.head.tmpSizeLimit) -}}
-{{- include "darkroom.validate.env" (dict "field" "head.env" "env" .Values.head.env) -}}
+{{- include "darkroom.validate.serviceAccount" . -}}
+{{- include "darkroom.validate.podGroup" (dict "root" . "field" "head" "group" .Values.head) -}}
+{{- $gpus := default "0" (get .Values.head.rayStartParams "num-gpus") -}}
+{{- include "darkroom.validate.gpus" (dict "field" "head" "gpus" $gpus "resources" .Values.head.resources "name" "" "remedy" "remove it, or set head.rayStartParams.num-gpus") -}}
+{{- include "darkroom.validate.env" (dict "field" "autoscaler.env" "env" .Values.autoscaler.env) -}}
 {{- include "darkroom.validate.headEnv" (dict "root" . "field" "head.env" "env" .Values.head.env) -}}
 {{- include "darkroom.validate.rayStartParams" (dict "field" "head.rayStartParams" "params" .Values.head.rayStartParams) -}}
 {{- include "darkroom.validate.resources" (dict "field" "autoscaler.resources" "resources" .Values.autoscaler.resources) -}}
-{{- if lt (int .Values.autoscaler.idleTimeoutSeconds) 0 -}}
-{{- include "darkroom.refuse" (list "idle-timeout-negative" "autoscaler.idleTimeoutSeconds" "is negative" "use 0 or more") -}}
-{{- end -}}
 {{- $pools := list -}}
 {{- range $name, $values := .Values.pools -}}
 {{- if not (kindIs "invalid" $values) -}}

@@ -20,47 +20,6 @@ the quotes off once. The kubelet looks at a container's arguments before bash do
 {{- $line -}}
 {{- end -}}
 
-{{/* Labels that submitter pods have and network policies select. */}}
-{{- define "darkroom-job.submitterLabels" -}}
-{{ include "darkroom.podLabels" . }}
-app.kubernetes.io/component: submitter
-{{- end -}}
-
-{{- define "darkroom-job.submitterPodTemplate" -}}
-metadata:
-  labels:
-    {{- include "darkroom-job.submitterLabels" . | nindent 4 }}
-    {{- with .Values.commonLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-spec:
-  {{- include "darkroom.clientPodSpec" . | nindent 2 }}
-  containers:
-    - name: ray-job-submitter
-      image: {{ include "darkroom.image" (dict "root" . "image" .Values.image) }}
-      imagePullPolicy: {{ .Values.image.pullPolicy }}
-      securityContext:
-        {{- include "darkroom.containerSecurityContext" . | nindent 8 }}
-      # Address, submission id and token come from the operator.
-      env:
-        {{- include "darkroom.env" (dict "root" . "env" dict) | nindent 8 }}
-      resources:
-        {{- toYaml .Values.submission.resources | nindent 8 }}
-      volumeMounts:
-        - name: tmp
-          mountPath: /tmp
-        {{- with include "darkroom.s3.volumeMounts" . }}
-        {{- . | nindent 8 }}
-        {{- end }}
-  volumes:
-    - name: tmp
-      emptyDir:
-        sizeLimit: 1Gi
-    {{- with include "darkroom.s3.volumes" . }}
-    {{- . | nindent 4 }}
-    {{- end }}
-{{- end -}}
-
 {{/* ttl, or rules, or nothing: the two ways of KubeRay cannot be mixed, and are not. */}}
 {{- define "darkroom-job.cleanup" -}}
 {{- $mode := .Values.cleanup.mode -}}
@@ -69,7 +28,7 @@ spec:
 {{- end -}}
 {{- if eq $mode "ttl" -}}
 shutdownAfterJobFinishes: true
-ttlSecondsAfterFinished: {{ .Values.cleanup.ttlSeconds }}
+ttlSecondsAfterFinished: {{ int64 .Values.cleanup.ttlSeconds }}
 {{- else if eq $mode "rules" -}}
 deletionStrategy:
   deletionRules:
@@ -81,7 +40,7 @@ deletionStrategy:
     - policy: {{ get $policies $part }}
       condition:
         jobStatus: {{ $status }}
-        ttlSeconds: {{ get $times $part }}
+        ttlSeconds: {{ get $times $part | int64 }}
     {{- end }}
     {{- end }}
     {{- end }}
@@ -93,19 +52,27 @@ entrypoint: {{ include "darkroom-job.entrypoint" . | printf "%+q" }}
 submissionMode: {{ .Values.submission.mode }}
 {{- if eq .Values.submission.mode "K8sJobMode" }}
 submitterConfig:
-  backoffLimit: {{ .Values.submission.backoffLimit }}
+  backoffLimit: {{ int64 .Values.submission.backoffLimit }}
 submitterPodTemplate:
-  {{- include "darkroom-job.submitterPodTemplate" . | nindent 2 }}
+  {{- /* Address, submission id and token come from the operator. */}}
+  {{- $container := dict "name" "ray-job-submitter" }}
+  {{- include "darkroom.clientPod" (dict "root" . "group" .Values.submission "container" $container) | nindent 2 }}
 {{- end }}
 {{- if not (kindIs "invalid" .Values.deadlines.activeSeconds) }}
-activeDeadlineSeconds: {{ .Values.deadlines.activeSeconds }}
+activeDeadlineSeconds: {{ int64 .Values.deadlines.activeSeconds }}
 {{- end }}
 {{- if not (kindIs "invalid" .Values.deadlines.preRunningSeconds) }}
-preRunningDeadlineSeconds: {{ .Values.deadlines.preRunningSeconds }}
+preRunningDeadlineSeconds: {{ int64 .Values.deadlines.preRunningSeconds }}
 {{- end }}
-backoffLimit: {{ .Values.backoffLimit }}
+backoffLimit: {{ int64 .Values.backoffLimit }}
 {{- with include "darkroom-job.cleanup" . }}
 {{ . }}
+{{- end }}
+{{- $more := pick .Values "runtimeEnvYAML" "entrypointNumCpus" "entrypointNumGpus" "entrypointResources" "metadata" "managedBy" "suspend" }}
+{{- range $field, $value := include "darkroom.combine" (list $more) | fromJson }}
+{{- if $value }}
+{{ dict $field $value | toYaml }}
+{{- end }}
 {{- end }}
 {{- if .Values.clusterSelector }}
 clusterSelector:

@@ -7,19 +7,8 @@
 {{- if not .Values.output -}}
 {{- include "darkroom.refuse" (list "output-required" "output" "is empty" "say where to publish, such as s3://bucket/run") -}}
 {{- end -}}
-{{- include "darkroom.validate.resources" (dict "field" "submission.resources" "resources" .Values.submission.resources) -}}
-{{- range list "activeSeconds" "preRunningSeconds" -}}
-{{- $value := index $.Values.deadlines . -}}
-{{- if and (not (kindIs "invalid" $value)) (le (int $value) 0) -}}
-{{- include "darkroom.refuse" (list "deadline-positive" (printf "deadlines.%s" .) (printf "is %d" (int $value)) "use a positive number of seconds, or null for no limit") -}}
-{{- end -}}
-{{- end -}}
-{{- if lt (int .Values.backoffLimit) 0 -}}
-{{- include "darkroom.refuse" (list "backoff-negative" "backoffLimit" (printf "is %d" (int .Values.backoffLimit)) "use 0 or more") -}}
-{{- end -}}
-{{- if lt (int .Values.cleanup.ttlSeconds) 0 -}}
-{{- include "darkroom.refuse" (list "ttl-negative" "cleanup.ttlSeconds" (printf "is %d" (int .Values.cleanup.ttlSeconds)) "use 0 or more") -}}
-{{- end -}}
+{{- include "darkroom.validate.podGroup" (dict "root" . "field" "submission" "group" .Values.submission) -}}
+{{- include "darkroom-job.validate.runtime" . -}}
 {{- include "darkroom-job.validate.cleanup" . -}}
 {{- if .Values.clusterSelector -}}
 {{- include "darkroom-job.validate.selector" . -}}
@@ -28,8 +17,37 @@
 {{- end -}}
 {{- end -}}
 
-{{/* On a cluster that is not the job's own. */}}
+{{/* What the submitter's shell or Ray reads as text of its own. */}}
+{{- define "darkroom-job.validate.runtime" -}}
+{{- with .Values.runtimeEnvYAML -}}
+{{- if hasKey (fromYaml .) "Error" -}}
+{{- include "darkroom.refuse" (list "runtime-env-yaml" "runtimeEnvYAML" "is not a YAML mapping" "write it as in `ray job submit --runtime-env`") -}}
+{{- end -}}
+{{- end -}}
+{{- if and (ne .Values.submission.mode "HTTPMode") (regexMatch "[$`]" (print .Values.runtimeEnvYAML (toJson .Values.metadata))) -}}
+{{- include "darkroom.refuse" (list "runtime-env-shell" "runtimeEnvYAML" "or metadata has `$` or a backtick, which the submitter's shell runs" "use submission.mode HTTPMode, or do without") -}}
+{{- end -}}
+{{- if and .Values.suspend .Values.clusterSelector -}}
+{{- include "darkroom.refuse" (list "suspend-cluster-selector" "suspend" "is set beside clusterSelector" "only a cluster of the job's own can wait") -}}
+{{- end -}}
+{{- if and .Values.suspend (has .Values.cleanup.mode (list "rules" "keep")) -}}
+{{- include "darkroom.refuse" (list "suspend-needs-shutdown" "suspend" (printf "is set with cleanup.mode %q" .Values.cleanup.mode) "use `ttl`") -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+On a cluster that is not the job's own. What describes a cluster would be ignored; the chart's
+defaults, by which it is told that nothing was said, stand in a file that generate.py writes.
+*/}}
 {{- define "darkroom-job.validate.selector" -}}
+{{- range $name, $default := .Files.Get "files/cluster-defaults.json" | fromJson -}}
+{{- $value := get $.Values $name -}}
+{{- $given := include "darkroom.overlay" (list dict (dict $name $value)) | fromJson -}}
+{{- $unsaid := include "darkroom.overlay" (list dict (dict $name $default)) | fromJson -}}
+{{- if and $value (ne (toJson $given) (toJson $unsaid)) -}}
+{{- include "darkroom.refuse" (list "cluster-selector-ignores" $name "is given beside clusterSelector, whose cluster it does not change" "set it where the cluster is made; submission.env and runtimeEnvYAML are this job's") -}}
+{{- end -}}
+{{- end -}}
 {{- if gt (int .Values.backoffLimit) 0 -}}
 {{- include "darkroom.refuse" (list "cluster-selector-backoff" "backoffLimit" (printf "is %d beside clusterSelector" (int .Values.backoffLimit)) "set it to 0: every retry makes a cluster, and this job has none of its own") -}}
 {{- end -}}
@@ -61,9 +79,6 @@
 {{- range $part := list "workers" "cluster" "self" -}}
 {{- if hasKey $times $part -}}
 {{- $seconds := int (get $times $part) -}}
-{{- if lt $seconds 0 -}}
-{{- include "darkroom.refuse" (list "deletion-ttl-negative" (printf "%s.%s" $field $part) (printf "is %d" $seconds) "use 0 or more") -}}
-{{- end -}}
 {{- if lt $seconds $last -}}
 {{- include "darkroom.refuse" (list "deletion-ttl-order" (printf "%s.%s" $field $part) (printf "is %d, before a part of it goes at %d" $seconds $last) "delete workers first, then the cluster, then the RayJob") -}}
 {{- end -}}

@@ -19,6 +19,7 @@ STORAGE_NAMESPACE_ANNOTATION = "ray.io/external-storage-namespace"
 _RESOURCE_PARAMS = ("num-cpus", "num-gpus", "memory", "resources")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_ACCOUNT_NAME = re.compile(r"[a-z].{0,49}")
 _VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
 
 
@@ -165,8 +166,19 @@ def _check_autoscaler(spec: Object, path: str) -> Iterator[Finding]:
     if "version" in options and AUTOSCALER_V2_ENV in env:
         problem = f"stands beside {AUTOSCALER_V2_ENV} on the head; use only this"
         yield Finding("autoscaler-version-twice", f"{where}.version", problem)
+    yield from _check_service_account(spec, path)
     if _is_autoscaler_v2(spec):
         yield from _check_restart_policies(spec, path)
+
+
+def _check_service_account(spec: Object, path: str) -> Iterator[Finding]:
+    """The operator cuts the name (utils.CheckName), then runs the head under what is left."""
+    pod = mapping(mapping(mapping(spec.get("headGroupSpec")).get("template")).get("spec"))
+    name = str(pod.get("serviceAccountName") or "")
+    if name and not _ACCOUNT_NAME.fullmatch(name):
+        problem = f"{name!r} is changed by the operator; at most 50 characters, a letter first"
+        where = f"{path}.headGroupSpec.template.spec.serviceAccountName"
+        yield Finding("service-account-name", where, problem, "darkroom")
 
 
 def _check_restart_policies(spec: Object, path: str) -> Iterator[Finding]:
