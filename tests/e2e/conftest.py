@@ -22,7 +22,6 @@ RESTRICTED = {
 GPU_POOL = {
     "gpus": 1,
     "maxReplicas": 1,
-    "cpus": 1,
     "nodeSelector": {"accelerator": "test"},
     "resources": {"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"memory": "3Gi"}},
     "helmTest": False,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from testcluster.client import Kubectl, wait_for
-from tests.helpers.release import Release
+from tests.helpers.release import HEAD_ADDRESS, Release
 
 GPUS = {"nvidia.com/gpu": "8"}
 TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
@@ -19,8 +19,14 @@ POOL_LABEL = "accelerator"
 DECOY = "decoy"
 USE_ONE_GPU = (
     "import ray; ray.init(); "
-    "use = ray.remote(num_gpus=1)(lambda: ray.get_runtime_context().get_accelerator_ids()); "
+    "use = ray.remote(num_gpus=1, num_cpus=0)(lambda: ray.get_runtime_context().get_accelerator_ids()); "
     "print('accelerators', ray.get(use.remote()))"
+)
+
+BURST = (
+    "import ray, time; ray.init(); "
+    "work = ray.remote(num_cpus=1)(lambda: time.sleep(5)); "
+    "ray.get([work.remote() for _ in range(12)]); print('burst done')"
 )
 
 
@@ -107,13 +113,12 @@ def test_a_gpu_pool_scales_from_zero_onto_its_node_and_back(
     assert pod["spec"]["nodeName"] == gpu_node
     (container,) = pod["spec"]["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    address = "--address=http://127.0.0.1:8265"
     log = wait_for(
         "the job's answer",
         lambda: (
             text
             if "accelerators {"
-            in (text := release.on_head("ray", "job", "logs", address, "use-gpu"))
+            in (text := release.on_head("ray", "job", "logs", HEAD_ADDRESS, "use-gpu"))
             else None
         ),
         seconds=120,
@@ -124,5 +129,46 @@ def test_a_gpu_pool_scales_from_zero_onto_its_node_and_back(
         "an empty GPU pool",
         lambda: not release.pods("worker", "gpu"),
         seconds=180,
+        explain=release.kubectl.explain,
+    )
+
+
+def pods_of_gpu_pool(release: Release) -> list[str]:
+    """Every pod that was asked for, Pending ones too."""
+    selector = "ray.io/node-type=worker,ray.io/group=gpu"
+    return [pod["metadata"]["name"] for pod in release.kubectl.list("pods", selector)]
+
+
+def wait_for_answer(release: Release, job: str, answer: str, *, seconds: float) -> None:
+    wait_for(
+        f"{answer!r} from {job}",
+        lambda: answer in release.on_head("ray", "job", "logs", HEAD_ADDRESS, job),
+        seconds=seconds,
+        explain=release.kubectl.explain,
+    )
+
+
+def test_a_burst_of_cpu_work_starts_no_gpu_worker(release: Release) -> None:
+    """Of default values; no node has a GPU here, so a worker of that pool would stay Pending."""
+    release.start_job("burst", BURST)
+    wait_for_answer(release, "burst", "burst done", seconds=240)
+    assert pods_of_gpu_pool(release) == []
+
+
+def test_cpu_work_runs_beside_a_gpu_pod_that_stays_pending(release: Release) -> None:
+    release.start_job("no-gpu-node", USE_ONE_GPU)
+    wait_for(
+        "a Pending worker of the GPU pool",
+        lambda: pods_of_gpu_pool(release),
+        seconds=120,
+        explain=release.kubectl.explain,
+    )
+    release.start_job("beside", BURST)
+    wait_for_answer(release, "beside", "burst done", seconds=240)
+    release.stop_job("no-gpu-node")
+    wait_for(
+        "an empty GPU pool",
+        lambda: not pods_of_gpu_pool(release),
+        seconds=240,
         explain=release.kubectl.explain,
     )

@@ -106,16 +106,17 @@ def watched_demands() -> Iterator[None]:
     global _watch  # noqa: PLW0603 - one connection a process, so one watch
     import ray
 
-    _watch = DemandWatch(ray.get_runtime_context().gcs_address, _timeout_seconds())
-    _watch.start()
+    outer = _watch
+    _watch = watch = DemandWatch(ray.get_runtime_context().gcs_address, _timeout_seconds())
+    watch.start()
     try:
         yield
     except KeyboardInterrupt:
         check()
         raise
     finally:
-        _watch.stop()
-        _watch = None
+        watch.stop()
+        _watch = outer
 
 
 def check() -> None:
