@@ -19,7 +19,8 @@ POOL_LABEL = "accelerator"
 DECOY = "decoy"
 USE_ONE_GPU = (
     "import ray; ray.init(); "
-    "use = ray.remote(num_gpus=1, num_cpus=0)(lambda: ray.get_runtime_context().get_accelerator_ids()); "
+    "seen = lambda: ray.get_runtime_context().get_accelerator_ids(); "
+    "use = ray.remote(num_gpus=1, num_cpus=0)(seen); "
     "print('accelerators', ray.get(use.remote()))"
 )
 
