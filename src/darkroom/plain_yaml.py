@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, NodeEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.representer import SafeRepresenter
 
@@ -36,6 +36,9 @@ Path = tuple[str, ...]
 IsText = Callable[[Path, object], bool]
 """Whether the unquoted value at a path of keys and indices is meant as it is written."""
 
+_MAX_DEPTH = 100
+"""No config is nested so deeply; the time that the reader takes grows with the depth's square."""
+
 
 def decode(data: bytes, where: str) -> str:
     """The text of a file's bytes. Errors: ConfigError with the line of the first bad one."""
@@ -55,7 +58,7 @@ def parse_yaml(text: str, *, where: str, is_text: IsText | None = None) -> Any:
     """
     _refuse_tabs(text, where)
     try:
-        _refuse_references(text, where)
+        _refuse_surprises(text, where)
         node = YAML(typ="safe", pure=True).compose(text)
         return None if node is None else _construct(node, where, is_text)
     except MarkedYAMLError as error:
@@ -66,8 +69,6 @@ def parse_yaml(text: str, *, where: str, is_text: IsText | None = None) -> Any:
         offset = getattr(error, "position", None)
         line = None if offset is None else text.count("\n", 0, offset)
         _fail(where, line, getattr(error, "reason", None) or "is no YAML")
-    except RecursionError:
-        _fail(where, None, "is nested too deeply")
 
 
 def parse_scalar(text: str, *, where: str, line: int | None = None) -> Any:
@@ -132,9 +133,13 @@ def _refuse_tabs(text: str, where: str) -> None:
             _fail(where, line, "is indented with a tab", "use spaces")
 
 
-def _refuse_references(text: str, where: str) -> None:
-    """Anchors and aliases (they can expand without bound), and tags, before anything is built."""
+def _refuse_surprises(text: str, where: str) -> None:
+    """Anchors, aliases (they can expand without bound), tags, depth, before anything is built."""
+    depth = 0
     for event in YAML(typ="safe", pure=True).parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            _fail(where, None, "is nested too deeply")
         line = event.start_mark.line if event.start_mark else None
         if isinstance(event, AliasEvent) or (isinstance(event, NodeEvent) and event.anchor):
             _fail(where, line, "uses an anchor or alias (& or *)", "write the value out, or quote")

@@ -51,7 +51,7 @@ ELSEWHERE = {
 }
 TRAIN = ["train", "--recipe", "digits_smoke"]
 PREPARE = ["prepare", "--recipe", "digits_smoke"]
-SAMPLE = ["sample", "--recipe", "digits_smoke"]
+SAMPLE = ["sample", "--recipe", "digits_smoke", "--set", "num_actors=1"]
 
 
 @dataclass(frozen=True)
