@@ -17,6 +17,7 @@ from darkroom.errors import ConfigError, DarkroomError, ObjectNotFoundError
 from darkroom.places import is_hub_id
 from darkroom.storage import Parent, Uri, list_source, open_artifact, open_store, parse_uri
 from darkroom.storage.artifact import digest_of
+from darkroom.storage.fetch import is_unfinished
 from darkroom.storage.names import make_files
 from darkroom.storage.references import check_references
 from darkroom.storage.store import ObjectInfo, for_each
@@ -119,6 +120,10 @@ def find_model(name: str, *, field: str) -> ModelFolder:
 
 def _in_folder(name: str, uri: Uri, field: str) -> ModelFolder:
     store = open_store(uri)
+    if uri.scheme == "file" and is_unfinished(uri.path):
+        raise ConfigError(
+            field, name, "is an unfinished copy", "let `darkroom storage get` finish it"
+        )
     found = list_source(store)
     files = found.files
     if found.unreadable:

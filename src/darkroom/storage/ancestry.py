@@ -199,6 +199,8 @@ def _fetched(path: Path) -> tuple[Artifact, str, list[str]] | None:
         note = read_note(folder)
         if note is None:
             continue
+        if not note.complete:
+            raise IntegrityError(f"{folder} is an unfinished copy of {note.uri}; get it again")
         name = path.relative_to(folder).as_posix()
         recorded = note.files.get(name)
         artifact = open_artifact(note.uri)

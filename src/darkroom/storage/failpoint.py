@@ -30,6 +30,9 @@ FAILPOINTS = (
 LOCAL_FAILPOINTS = ("local.before-sync", "local.before-rename", "local.after-rename")
 """Reached inside one write to a local path."""
 
+GET_FAILPOINTS = (BEFORE_MOVE, AFTER_MOVE) = ("get.before-move", "get.after-move")
+"""Reached for each file that `get` puts into a folder that is there."""
+
 S3_FAILPOINTS = ("s3.before-complete",)
 """Reached inside one multipart upload."""
 
