@@ -14,6 +14,7 @@ from pathlib import Path
 
 from darkroom.config import json_digest
 from darkroom.errors import ConfigError, DarkroomError, ObjectNotFoundError
+from darkroom.model_files import WEIGHTS, broken_file, missing_file
 from darkroom.places import is_hub_id
 from darkroom.storage import Parent, Uri, list_source, open_artifact, open_store, parse_uri
 from darkroom.storage.artifact import digest_of
@@ -23,7 +24,6 @@ from darkroom.storage.references import check_references
 from darkroom.storage.store import ObjectInfo, for_each
 from darkroom.temporary import temporary_folder
 
-_WEIGHTS = (".safetensors", ".gguf", ".bin")
 _VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)\.")
 
 ARTIFACT_PREFIX = "model/"
@@ -58,7 +58,7 @@ class ModelFolder:
         if file is not None:
             return sum(size for name, size in self.weights if name == file)
         newest = next(
-            (end for end in _WEIGHTS if any(name.endswith(end) for name, _ in self.weights)), ""
+            (end for end in WEIGHTS if any(name.endswith(end) for name, _ in self.weights)), ""
         )
         files = [(name, size) for name, size in self.weights if name.endswith(newest)]
         if any("/" in name for name, _ in files):
@@ -112,10 +112,22 @@ def find_model(name: str, *, field: str) -> ModelFolder:
     weights = tuple(
         (entry.name.removeprefix(ARTIFACT_PREFIX), entry.size)
         for entry in artifact.entries(ARTIFACT_PREFIX)
-        if entry.name.endswith(_WEIGHTS)
+        if entry.name.endswith(WEIGHTS)
     )
     kind = artifact.manifest.kind
     return ModelFolder(name, uri, artifact.digest, kind, weights, published=True)
+
+
+def unloadable(name: str, error: Exception, *, field: str, model: str, remedy: str) -> ConfigError:
+    """What to raise where a library cannot load `model`, whose folder (or hub id) is `name`.
+
+    The file that is broken, where one is: libraries name anything but that.
+    """
+    fault = broken_file(name)
+    if fault is not None:
+        return ConfigError(field, model, f"its file {fault[0]} {fault[1].what}", fault[1].remedy)
+    reason = " ".join((str(error) or type(error).__name__).split())[:300]
+    return ConfigError(field, model, f"cannot be loaded ({reason})", remedy)
 
 
 def _in_folder(name: str, uri: Uri, field: str) -> ModelFolder:
@@ -142,7 +154,10 @@ def _in_folder(name: str, uri: Uri, field: str) -> ModelFolder:
         mark = info.etag if uri.scheme == "s3" else digest_of(store, info.key)[1]
         return [info.key, info.size, mark]
 
-    weights = tuple((info.key, info.size) for info in files if info.key.endswith(_WEIGHTS))
+    sizes = [(info.key, info.size) for info in files]
+    if fault := missing_file(sizes, store.get_range):
+        raise ConfigError(field, name, f"its file {fault[0]} {fault[1].what}", fault[1].remedy)
+    weights = tuple((key, size) for key, size in sizes if key.endswith(WEIGHTS))
     return ModelFolder(name, uri, json_digest(list(for_each(version, files))), "folder", weights)
 
 

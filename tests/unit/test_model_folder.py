@@ -11,8 +11,13 @@ from darkroom.errors import ConfigError, DarkroomError
 from darkroom.model_folder import ModelFolder, find_model
 from darkroom.storage import open_store
 
+WEIGHTS = (
+    bytes([50, *[0] * 7]) + b'{"w":{"dtype":"U8","data_offsets":[0,42]}}'.ljust(50) + b"w" * 42
+)
+"""A safetensors file of 100 bytes."""
 
-def fill(folder: str | Path, weights: bytes = b"w" * 100) -> None:
+
+def fill(folder: str | Path, weights: bytes = WEIGHTS) -> None:
     store = open_store(folder)
     store.put("config.json", b"{}")
     store.put("unet/model.safetensors", weights)
@@ -23,7 +28,7 @@ def test_a_folder_is_named_by_its_contents(store_uri: str) -> None:
     model = find_model(store_uri, field="model")
     assert (model.kind, model.weights_bytes(), model.published) == ("folder", 100, False)
     assert find_model(store_uri, field="model").digest == model.digest
-    fill(store_uri, b"v" * 100)
+    fill(store_uri, WEIGHTS[:-1] + b"v")
     assert find_model(store_uri, field="model").digest != model.digest
 
 
@@ -102,11 +107,11 @@ def test_what_is_nowhere_is_named(
 
 def test_linked_parts_are_read_and_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "blobs/unet").mkdir(parents=True)
-    (tmp_path / "blobs/unet/model.safetensors").write_bytes(b"weights")
+    (tmp_path / "blobs/unet/model.safetensors").write_bytes(WEIGHTS)
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "unet").symlink_to("../blobs/unet")  # as hub caches and people do
-    assert find_model(str(folder), field="model").weights == (("unet/model.safetensors", 7),)
+    assert find_model(str(folder), field="model").weights == (("unet/model.safetensors", 100),)
     (folder / "config.json").symlink_to("../blobs/gone")
     with pytest.raises(ConfigError, match=r"config\.json cannot be read .*not there"):
         find_model(str(folder), field="model")

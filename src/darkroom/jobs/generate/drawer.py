@@ -22,9 +22,10 @@ from darkroom.diffusion.sampler import SAMPLERS
 from darkroom.diffusion.schedule import build_schedule
 from darkroom.errors import ConfigError, DarkroomError
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.generate.config import ClassConditionalConfig, TextToImageConfig
 from darkroom.jobs.generate.device import DTYPES, prepare_device
-from darkroom.model_folder import ModelFolder
+from darkroom.model_folder import ModelFolder, unloadable
 from darkroom.models import load_unet, read_model_info
 from darkroom.report.sheet import as_picture, grey_levels
 from darkroom.storage import open_artifact
@@ -94,11 +95,12 @@ class _TextToImage:
                     name, dtype=DTYPES[self._config.precision], use_safetensors=True,
                     **keywords, **options,
                 )  # fmt: skip
-            except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
-                reason = " ".join(str(error).split())[:300]
-                raise ConfigError(
-                    "draw.model", self._config.model, f"cannot be loaded ({reason})",
-                    "give a diffusers text-to-image folder with safetensors; a model that "
+            except Exception as error:  # a file that lies raises anything
+                if is_out_of_memory(error):
+                    raise
+                raise unloadable(
+                    name, error, field="draw.model", model=self._config.model,
+                    remedy="give a diffusers text-to-image folder with safetensors; a model that "
                     "`darkroom train` published needs draw.kind class_conditional",
                 ) from error  # fmt: skip
         return pipeline.to(self._device)

@@ -13,11 +13,12 @@ from typing import Any, Protocol
 
 import torch
 
-from darkroom.errors import ConfigError, DarkroomError
+from darkroom.errors import DarkroomError
+from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.generate.config import EnhanceConfig
 from darkroom.jobs.generate.device import DTYPES, gpu_share, prepare_device
 from darkroom.jobs.generate.sampling import RowGumbel, TopP
-from darkroom.model_folder import ModelFolder
+from darkroom.model_folder import ModelFolder, unloadable
 
 
 class LanguageModel(Protocol):
@@ -41,13 +42,13 @@ def load_language_model(config: EnhanceConfig, folder: ModelFolder, backend: str
             if backend == "vllm":
                 return _Vllm(config, name, keywords)
             return _Transformers(config, folder, name, keywords)
-        except (OSError, ValueError, ImportError, KeyError) as error:
-            if isinstance(error, DarkroomError):
+        except Exception as error:  # a file that lies raises anything
+            if isinstance(error, DarkroomError) or is_out_of_memory(error):
                 raise
-            reason = " ".join(str(error).split())[:300]
-            raise ConfigError(
-                "enhance.model", config.model, f"cannot be loaded ({reason})",
-                "give a causal language model's folder; a GGUF file also needs enhance.gguf_file",
+            raise unloadable(
+                name, error, field="enhance.model", model=config.model,
+                remedy="give a causal language model's folder; a GGUF file also needs "
+                "enhance.gguf_file",
             ) from error  # fmt: skip
 
 
