@@ -114,11 +114,17 @@ def _publish(
     score: Score,
 ) -> Artifact:
     shown: list[pa.Table] = []
+    seen: set[str] = set()
     for table in batch.tables():
         score.add(table)
+        seen |= set(table["expected"].unique().to_pylist())
         if config.limit is not None and sum(map(len, shown)) < config.num_thumbnails:
             shown.append(table)
-    figures = score.figures(pictures.classes, top_k=config.top_k)
+    # A class of which no picture could be used is none.
+    classes = [name for name in pictures.classes if name in seen]
+    if empty := [name for name in pictures.classes if name not in seen]:
+        _log.warning("%d classes without a usable picture: %s", len(empty), ", ".join(empty[:5]))
+    figures = score.figures(classes, top_k=config.top_k)
     files = []
     if score.num_scored:
         table = score.table()
@@ -140,7 +146,7 @@ def _publish(
                 "num_labels": len(classifier.labels),
             },
             "input": config.input,
-            "classes": pictures.classes,
+            "classes": classes,
             "num_skipped": dict(pictures.num_skipped or {}),
         },
     )

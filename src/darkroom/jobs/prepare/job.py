@@ -20,6 +20,7 @@ from darkroom.jobs.pictures.config import SPLITS
 from darkroom.jobs.pictures.listing import Listing
 from darkroom.jobs.pictures.rejects import DeadLetter, write_dead_letters
 from darkroom.jobs.prepare.config import PrepareConfig
+from darkroom.jobs.prepare.empty_classes import without_empty_classes
 from darkroom.jobs.prepare.parts import WrittenPart
 from darkroom.jobs.prepare.plan import Chunk, plan_chunks
 from darkroom.jobs.prepare.source import open_source
@@ -37,6 +38,11 @@ def run(config: PrepareConfig) -> dict[str, Any]:
     if source is not None:
         check_apart(config.output, source, field="source.uri")
     listing = open_source(config.source).listing()
+    if config.source.kind in ("image_folder", "captions"):
+        listing = without_empty_classes(listing, config)
+        _check_dead_letters(
+            listing.dead_letters, len(listing.items) + len(listing.dead_letters), config
+        )
     chunks = plan_chunks(listing.items, config)
     parents = [listing.parent]
     with open_output(config.output, kind=Kind.DATASET, config=config, parents=parents) as output:

@@ -7,7 +7,7 @@ of (item, bytes, config), in an order that mixes an item's copies over the chunk
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -70,7 +70,7 @@ def process(table: pa.Table, config_values: dict[str, Any]) -> pa.Table:
     config = build_config(PrepareConfig, config_values)
     items = [Item(**row) for row in table.to_pylist()]
     rows: list[dict[str, Any]] = []
-    for item, data in zip(items, _read(items, config), strict=True):
+    for item, data in zip(items, read_items(items, config), strict=True):
         rows.extend(item_rows(item, data, config))
     rows.sort(key=lambda row: rank_key(config.seed, "order", row.get("id") or row["path"]))
     return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
@@ -78,7 +78,7 @@ def process(table: pa.Table, config_values: dict[str, Any]) -> pa.Table:
 
 def item_rows(item: Item, data: bytes | None, config: PrepareConfig) -> Iterator[dict[str, Any]]:
     """The rows of one item; `data` is None when it was too large to be read at all."""
-    picture = _decode(item, data, config)
+    picture = decode_item(item, data, config)
     if isinstance(picture, DeadImage):
         yield {"path": item.path, "reason": picture.reason, "detail": picture.detail}
         return
@@ -94,7 +94,7 @@ def item_rows(item: Item, data: bytes | None, config: PrepareConfig) -> Iterator
         }
 
 
-def _read(items: list[Item], config: PrepareConfig) -> list[bytes | None]:
+def read_items(items: Sequence[Item], config: PrepareConfig) -> list[bytes | None]:
     """The bytes of every item, None for files over the limit: those are not even read."""
     wanted = [
         item for item in items if item.data is None and 0 < item.size <= config.limits.max_bytes
@@ -109,7 +109,8 @@ def _read(items: list[Item], config: PrepareConfig) -> list[bytes | None]:
     ]
 
 
-def _decode(item: Item, data: bytes | None, config: PrepareConfig) -> Picture | DeadImage:
+def decode_item(item: Item, data: bytes | None, config: PrepareConfig) -> Picture | DeadImage:
+    """The picture of an item, or why there is none."""
     if data is None:
         detail = f"{item.size} bytes; at most {config.limits.max_bytes}"
         return DeadImage("too_many_bytes", detail)
