@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
@@ -47,6 +48,10 @@ def generate(output: str | Path, **values: Any) -> Artifact:
     return artifact
 
 
+def example(name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader((EXAMPLES / name).read_text().splitlines()))
+
+
 def rows(artifact: Artifact) -> list[dict[str, Any]]:
     parts = [entry.name for entry in artifact.entries("data/")]
     assert parts == sorted(parts)
@@ -88,8 +93,13 @@ def test_tables_on_s3_become_pictures_on_s3(
         piece_rows=7,
     )
     made = rows(artifact)
-    assert [row["id"] for row in made] == [f"a{number:03d}" for number in range(1, 22)]
-    assert made[0]["prompt"].startswith("red fox wearing a tweed jacket and a bowler hat, in ")
+    animals = {row["id"]: row["name"] for row in example("animals.csv")}
+    assert [row["id"] for row in made] == sorted({row["id"] for row in made})
+    assert len(made) == 21
+    outfits = {row["animal_id"]: row["outfit"] for row in example("outfits.csv")}
+    for row in made:
+        wears = f"{animals[row['id']]} wearing {outfits[row['id']]}, in "
+        assert row["prompt"].startswith(wears)
     assert {row["season"] for row in made} == {"spring", "winter"}
     assert all(row["enhanced_prompt"] != row["prompt"] for row in made)
     assert len({row["image"] for row in made}) == 21

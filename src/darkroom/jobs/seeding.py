@@ -21,13 +21,17 @@ def rank_key(seed: int, purpose: str, name: str) -> bytes:
 def sample(
     names: Sequence[str], groups: Sequence[Hashable], *, limit: int | None, seed: int
 ) -> list[int]:
-    """Positions of at most `limit` names, ascending: a quick look at all of the groups.
-
-    Each group is drawn from at random and in proportion, after one of each as far as that goes. A
-    smaller limit draws a part of what a larger one draws.
-    """
+    """Positions of at most `limit` names, ascending: a quick look at all of the groups."""
     if limit is None or limit >= len(names):
         return list(range(len(names)))
+    return sorted(draw_order(names, groups, seed=seed)[:limit])
+
+
+def draw_order(names: Sequence[str], groups: Sequence[Hashable], *, seed: int) -> list[int]:
+    """All positions; the first so many of them are a draw over the groups.
+
+    One of each group comes first, in random order, then the rest of each in proportion.
+    """
     sizes = Counter(groups)
     taken: Counter[Hashable] = Counter()
     order: list[tuple[bool, float, bytes, int]] = []
@@ -36,7 +40,7 @@ def sample(
         share = (taken[group] + 0.5) / sizes[group] if taken[group] else 0.0
         order.append((taken[group] > 0, share, rank, at))
         taken[group] += 1
-    return sorted(at for *_, at in sorted(order)[:limit])
+    return [at for *_, at in sorted(order)]
 
 
 def generator(seed: int, purpose: str, name: str) -> np.random.Generator:

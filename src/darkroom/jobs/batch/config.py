@@ -16,7 +16,7 @@ class BatchConfig(JobConfig):
     """A streaming job whose progress is committed piece by piece."""
 
     limit: PositiveInt | None = None
-    """A quick look: the first so many rows of the input's order."""
+    """A quick look: so many rows, drawn by the seed over all classes or subjects."""
     piece_rows: Annotated[int, Field(ge=1, le=65_536)] = 256
     """Rows that are committed together. A killed run redoes at most the pieces in flight."""
     max_bad_share: Annotated[Fraction, operational()] = 0.1

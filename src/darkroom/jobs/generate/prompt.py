@@ -21,6 +21,7 @@ from darkroom.jobs.generate.config import (
 )
 from darkroom.jobs.generate.join import inner_join
 from darkroom.jobs.generate.seeding import choose
+from darkroom.jobs.seeding import draw_order
 from darkroom.jobs.tables.row import BadRow, Row
 from darkroom.jobs.tables.table import read_table, unknown_column
 from darkroom.storage import Parent
@@ -61,22 +62,28 @@ def build_prompts(config: GenerateConfig) -> Prompts:
         left_out.update(details.left_out)
     _check_columns(config, columns, left_out)
     carried = [name for name in columns if name not in ("id", "prompt")]
-    made: list[Row] = []
-    if config.limit is not None:  # a quick look tells of the rows that it looked at
-        bad = []
-    for row, place in zip(rows, places, strict=True):
+    made: dict[int, Row] = {}
+    order: Sequence[int] = range(len(rows))
+    if config.limit is not None:
+        bad = []  # a quick look tells of the rows that it looked at
+        # Tables are sorted by something, and a join repeats a subject: draw over the subjects.
+        names = [f"{place} {at}" for at, place in enumerate(places)]
+        order = draw_order(names, places, seed=config.seed)
+    for at in order:
         if len(made) == config.limit:
             break
-        outcome = _prompt_row(config, row, carried, place)
+        outcome = _prompt_row(config, rows[at], carried, places[at])
         if isinstance(outcome, BadRow):
             bad.append(outcome)
         else:
-            made.append(outcome)
+            made[at] = outcome
     if not made:
         raise DataError("input", config.input, _nothing(bad), "correct the rows")
     names = ["id", *carried, *config.choices, "prompt"]
     schema = pa.schema([(name, pa.string()) for name in names])
-    return Prompts(pa.Table.from_pylist(made, schema=schema), bad, parents)
+    return Prompts(
+        pa.Table.from_pylist([made[at] for at in sorted(made)], schema=schema), bad, parents
+    )
 
 
 def _check_columns(
