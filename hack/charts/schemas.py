@@ -9,6 +9,7 @@ the server would drop it. It needs `go` and its module proxy, or a warm module c
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -58,11 +59,18 @@ class MissingToolError(Exception):
     """A program or module is not there and could not be had; tests that need it skip."""
 
 
-def download(module: str) -> Path:
+def download(module: str, **environment: str) -> Path:
     """The module's folder in Go's cache."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [go_command(), "mod", "download", "-json", module]
-        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command,
+            cwd=scratch,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     answer = json.loads(done.stdout or "{}")
     if "Dir" not in answer:
         raise MissingToolError(f"cannot download {module}: {answer.get('Error') or done.stderr}")

@@ -100,7 +100,16 @@ MODULES = [
         {"helm3": "cmd/helm"},
         version_variable="helm.sh/helm/v3/internal/version.version",
     ),
-    Module("health", "github.com/google/cel-go", {"gitops-health": "./"}),
+    Module(
+        "health",
+        "github.com/google/cel-go",
+        {"gitops-health": "./", "argocd-merge": "./merge"},
+    ),
+    Module(
+        "kueue",
+        "sigs.k8s.io/kueue",
+        {"kueue-validate": "./validate", "admission-policy": "./policy"},
+    ),
     Module("kubeconform", "github.com/yannh/kubeconform", {"kubeconform": "cmd/kubeconform"}),
     Module(
         "s5cmd",
