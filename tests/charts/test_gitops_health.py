@@ -71,3 +71,13 @@ def flux_expressions(environment: str) -> dict[str, dict[str, str]]:
                 words = {word: check[word] for word in ("current", "failed")}
                 assert found.setdefault(check["kind"], words) == words
     return found
+
+
+@pytest.mark.parametrize("status", ["Healthy", "Progressing", "Degraded", None])
+def test_argo_cd_of_an_application(status: str | None) -> None:
+    """By this a parent waits from one sync wave to the next."""
+    item = {"status": {"health": {"status": status}}} if status else {"spec": {}}
+    script = yaml.safe_load(ARGO.read_text())["data"]
+    script = script["resource.customizations.health.argoproj.io_Application"]
+    health = answer("gitops-health", object=item, lua=script)
+    assert health == {"status": status or "Progressing", "message": ""}
