@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.columns import check_columns
 from darkroom.jobs.batch.reject import Reject, Rejects, plain_text
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
@@ -163,7 +164,8 @@ class FolderReader:
 
 
 def _of_dataset(artifact: Artifact, config: ClassifyConfig) -> Pictures:
-    classes: list[str] = artifact.manifest.metadata.get("classes", [])
+    classes: list[str] = artifact.manifest.metadata.get("classes") or []
+    check_columns(artifact, len(classes), field="input", labelled=False)
     prefix = "data/" if config.split is None else f"data/{config.split}/"
     tables = []
     for entry in artifact.entries(prefix):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.columns import check_columns
 from darkroom.jobs.pictures.config import LimitsConfig
 from darkroom.jobs.pictures.decode import DeadImage, decode
 from darkroom.jobs.pictures.files import read_files
@@ -125,10 +126,12 @@ def read_reference(uri: str) -> Reference:
             "reference", uri, "holds pictures of several sizes",
             "prepare it with one image_size, that of the generated pictures",
         )  # fmt: skip
+    classes = tuple(metadata.get("classes") or ())
+    check_columns(artifact, len(classes), field="reference", labelled=False)
     decoder = _decoder(artifact)
     return Reference(
         artifact=artifact,
-        classes=tuple(metadata.get("classes") or ()),
+        classes=classes,
         decoder=decoder,
         train=_read_split(artifact, "train", decoder),
         test=_read_split(artifact, "test", decoder),

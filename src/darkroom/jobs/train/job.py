@@ -22,8 +22,8 @@ from darkroom.errors import (
     StorageError,
 )
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.columns import check_columns
 from darkroom.jobs.session import local_num_cpus, ray_session
-from darkroom.jobs.train.columns import check_columns
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.dataset import DatasetFacts
 from darkroom.jobs.train.unet import unet_arguments
@@ -49,7 +49,7 @@ def run(config: TrainConfig) -> dict[str, Any]:
     with open_output(config.output, kind=Kind.MODEL, config=config, parents=parents) as output:
         if output.completed is not None:
             return _result(output.completed)
-        check_columns(dataset, facts.num_classes)
+        check_columns(dataset, facts.num_classes, field="input")
         address = RunAddress(config.output, secrets.token_hex(8))
         pointer = RunPointer.claim(
             config.output, owner=address.owner, config=config, parents=parents
