@@ -18,16 +18,24 @@
     `-- InterruptedBySignal             exit 143: stopped cleanly, resumable
 
 Callers catch the base; leaves exist only where someone recovers differently. Foreign
-errors (botocore, pyarrow, pydantic) are translated where they enter, never passed on.
+errors (botocore, pyarrow, pydantic) are translated where they enter, never passed on. Whatever
+they said is freed of secrets and bounded here, when the message is made.
 """
 
 from __future__ import annotations
+
+from darkroom.messages import message, quoted
+
+_MAX_REMEDY = 600
 
 
 class DarkroomError(Exception):
     """Base of every error raised on purpose."""
 
     exit_code = 1
+
+    def __init__(self, *parts: object) -> None:
+        super().__init__(*(message(part) if isinstance(part, str) else part for part in parts))
 
 
 class InputError(DarkroomError, ValueError):
@@ -36,10 +44,13 @@ class InputError(DarkroomError, ValueError):
     exit_code = 2
 
     def __init__(self, field: str, value: object, problem: str, remedy: str = "") -> None:
-        self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
-        shown = _shorten(value)
-        line = f"{field}: {problem}" if shown is None else f"{field}: got {shown}, {problem}"
-        super().__init__(f"{line}; {remedy}" if remedy else line)
+        self.field, self.value = message(field, _MAX_REMEDY), value
+        """A value of None is not shown: a secret, or nothing to show."""
+        self.problem, self.remedy = message(problem), message(remedy, _MAX_REMEDY)
+        got = "" if value is None else f"got {quoted(value)}, "
+        line = f"{self.field}: {got}{self.problem}"
+        # Each part is bounded by itself, so that a long problem never costs the remedy.
+        Exception.__init__(self, f"{line}; {self.remedy}" if remedy else line)
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         # Ray carries errors between processes by pickle, which would call __init__ with the
@@ -103,14 +114,3 @@ class InterruptedBySignal(DarkroomError):  # noqa: N818 - a stop on request is n
     """SIGTERM or SIGINT arrived; everything done so far is kept and resumable."""
 
     exit_code = 143
-
-
-_MAX_SHOWN = 120
-
-
-def _shorten(value: object) -> str | None:
-    """The value on one bounded line; None hides it (a secret, or nothing to show)."""
-    if value is None:
-        return None
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}... ({len(text)} characters)"

@@ -89,13 +89,13 @@ def parse_scalar(text: str, *, where: str, line: int | None = None) -> Any:
     return text
 
 
-def dump_yaml(values: Mapping[str, Any]) -> str:
+def dump_yaml(values: Mapping[str, Any], *, ascii_only: bool = False) -> str:
     """Plain data as YAML that `parse_yaml` reads back to the same values."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _Representer
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.allow_unicode = True
+    yaml.allow_unicode = not ascii_only
     yaml.width = 100
     stream = io.StringIO()
     yaml.dump(values, stream)

@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 from itertools import takewhile
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,7 @@ from darkroom.cli import output
 from darkroom.cli.help_option import HelpOption
 from darkroom.cli.stopping import Stopped, unwinding_on_signals
 from darkroom.cli.storage import storage_app
+from darkroom.cli.streams import standard_streams
 from darkroom.cli.submit import submit
 from darkroom.cli.verbs import add_verbs
 from darkroom.errors import ConfigError
@@ -80,21 +82,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     as_json = "--json" in own
     debug = "--debug" in own or os.environ.get("DARKROOM_DEBUG", "") not in ("", "0")
-    output.log_to_stderr(debug=debug)
-    try:
-        with unwinding_on_signals():
-            return _run(arguments or ["--help"])
-    except (Exception, Stopped) as error:  # noqa: BLE001 - the last line of defence
-        return output.print_error(error, as_json=as_json, debug=debug)
+    with standard_streams():
+        output.log_to_stderr(debug=debug)
+        try:
+            with unwinding_on_signals():
+                return _run(arguments or ["--help"])
+        except (Exception, Stopped) as error:  # noqa: BLE001 - the last line of defence
+            return output.print_error(error, as_json=as_json, debug=debug)
 
 
 def _run(arguments: Sequence[str]) -> int:
+    if "--help" not in arguments:
+        _check_folder()
     try:
         # Not standalone: typer would print usage errors in several lines and exit by itself.
         result: Any = app(list(arguments), prog_name="darkroom", standalone_mode=False)
     except typer.TyperException as error:
         raise _usage_error(error, arguments) from error
     return result if isinstance(result, int) else 0
+
+
+def _check_folder() -> None:
+    """Paths are relative to the current folder, and Ray's processes start in it."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ConfigError(
+            "current folder", None, f"is gone ({error.strerror})", "cd into one that exists"
+        ) from None
 
 
 def _usage_error(error: typer.TyperException, arguments: Sequence[str]) -> ConfigError:

@@ -16,12 +16,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from darkroom.cli.stopping import Stopped
+from darkroom.cli.streams import StdoutLostError, can_spell
 from darkroom.errors import DarkroomError, InputError
+from darkroom.messages import masked, message, one_line
 
 
-def print_json(values: Mapping[str, Any]) -> None:
-    """One JSON object on stdout."""
-    print(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+def print_json(values: Mapping[str, Any], *, of_secrets: bool = False) -> None:
+    """One JSON object on stdout; of_secrets: it is asked for credentials."""
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    if not can_spell(text):
+        text = json.dumps(values, indent=2, allow_nan=False)
+    print(text if of_secrets else masked(text), flush=True)
 
 
 def print_result(result: Mapping[str, Any], *, as_json: bool) -> None:
@@ -32,18 +37,20 @@ def print_result(result: Mapping[str, Any], *, as_json: bool) -> None:
     rows = list(_rows(result))
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
-        print(f"{name:{width}}  {value}".rstrip(), flush=True)
+        print(masked(f"{name:{width}}  {value}".rstrip()), flush=True)
 
 
 def print_error(error: BaseException, *, as_json: bool, debug: bool) -> int:
     """Report an error in one line (and as JSON), and return its exit code."""
     exit_code = _exit_code(error)
-    message = _message(error, debug=debug)
+    if isinstance(error, StdoutLostError) and error.is_silent:
+        return exit_code
+    text = _message(error, debug=debug)
     if debug:
         traceback.print_exception(error)
-    print(f"darkroom: {message}", file=sys.stderr, flush=True)
+    print(f"darkroom: {text}", file=sys.stderr, flush=True)
     if as_json:
-        shown: dict[str, Any] = {"type": type(error).__name__, "message": message}
+        shown: dict[str, Any] = {"type": type(error).__name__, "message": text}
         if isinstance(error, InputError):
             shown |= {"field": error.field, "remedy": error.remedy}
         print_json({"error": shown, "exit_code": exit_code})
@@ -53,7 +60,7 @@ def print_error(error: BaseException, *, as_json: bool, debug: bool) -> int:
 def log_to_stderr(*, debug: bool) -> None:
     """Send Darkroom's own log records to stderr; other libraries keep their settings."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(_Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logger = logging.getLogger("darkroom")
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
@@ -74,12 +81,17 @@ def stdout_to_stderr() -> Iterator[None]:
         os.close(kept)
 
 
+class _Formatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return message(super().formatMessage(record))
+
+
 def _exit_code(error: BaseException) -> int:
     return error.exit_code if isinstance(error, (DarkroomError, Stopped)) else 1
 
 
 def _message(error: BaseException, *, debug: bool) -> str:
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if isinstance(error, (DarkroomError, Stopped)):
         return text
     hint = "" if debug else "; DARKROOM_DEBUG=1 or --debug shows the traceback"

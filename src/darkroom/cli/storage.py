@@ -19,6 +19,7 @@ from darkroom.cli import output
 from darkroom.cli.child import run_child
 from darkroom.cli.help_option import HelpOption
 from darkroom.errors import ConfigError, InputError, IntegrityError
+from darkroom.messages import masked
 
 storage_app = typer.Typer(
     help="Look at, fetch, check and clean up what is published.", rich_markup_mode=None
@@ -31,9 +32,6 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug 
 
 _DURATION = re.compile(r"(\d{1,6})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-
-# They would send us and the command elsewhere than the server's own variables say.
-_FOREIGN_VARIABLES = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ENDPOINT_URL")
 
 
 @storage_app.callback(add_help_option=False)
@@ -50,7 +48,7 @@ def _show(report: _Report, *, as_json: bool) -> None:
     if as_json:
         output.print_json(report.to_dict())
     else:
-        print(report.text(), flush=True)
+        print(masked(report.text()), flush=True)
 
 
 @storage_app.command()
@@ -146,15 +144,17 @@ def serve(
 ) -> None:
     """Run an S3 server while COMMAND runs, or until it is stopped."""
     from darkroom.storage import EmbeddedServer
+    from darkroom.storage.s3_identity import use_no_settings
 
-    for name in _FOREIGN_VARIABLES:
-        os.environ.pop(name, None)
+    use_no_settings()
     with EmbeddedServer(data, port=port) as server:
         server.create_bucket(bucket)
         if command:
             raise typer.Exit(run_child(command, {**os.environ, **server.environment}))
         if json:
-            output.print_json({"bucket": bucket, "environment": server.environment})
+            output.print_json(
+                {"bucket": bucket, "environment": server.environment}, of_secrets=True
+            )
         else:
             for name, value in server.environment.items():
                 print(f"export {name}={shlex.quote(value)}", flush=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from darkroom.cli import output
+from darkroom.cli.streams import can_spell
 from darkroom.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -266,4 +267,6 @@ def _show_config(config: JobConfig, *, as_json: bool) -> None:
     from darkroom.config_source import SCHEMA_VERSION
     from darkroom.plain_yaml import dump_yaml
 
-    print(dump_yaml({"version": SCHEMA_VERSION, **config.to_dict()}), end="")
+    values = {"version": SCHEMA_VERSION, **config.to_dict()}
+    text = dump_yaml(values)
+    print(text if can_spell(text) else dump_yaml(values, ascii_only=True), end="", flush=True)

@@ -16,6 +16,13 @@ from typing import Any, Literal
 
 from darkroom.errors import DarkroomError, InputError, ObjectNotFoundError, StorageAccessError
 from darkroom.storage.probe import probe_conditional_writes
+from darkroom.storage.s3_identity import (
+    CREDENTIAL_VARIABLES,
+    ENDPOINT_VARIABLES,
+    FILE_VARIABLES,
+    REGION_VARIABLES,
+    VARIABLES,
+)
 from darkroom.storage.store import ObjectStore, open_store
 from darkroom.storage.uri import Uri, parse_uri
 from darkroom.storage.writer import attempt_prefix
@@ -37,8 +44,9 @@ Outcome = Literal["ok", "failed", "skipped"]
 # In order: a server that can say that the bucket is missing has accepted the credentials.
 _ACCESS: tuple[ProbeName, ...] = ("endpoint", "credentials", "clock", "region", "bucket")
 _BY_FIELD: dict[str, ProbeName] = {
-    "AWS_ENDPOINT_URL_S3": "endpoint",
-    "AWS_ENDPOINT_URL": "endpoint",
+    **dict.fromkeys((*CREDENTIAL_VARIABLES, *FILE_VARIABLES, "AWS settings"), "credentials"),
+    **dict.fromkeys(REGION_VARIABLES, "region"),
+    **dict.fromkeys((*ENDPOINT_VARIABLES, "AWS_CA_BUNDLE"), "endpoint"),
     "endpoint": "endpoint",
     "credentials": "credentials",
     "clock": "clock",
@@ -46,6 +54,8 @@ _BY_FIELD: dict[str, ProbeName] = {
     "bucket": "bucket",
     "server": "compare-and-swap",
 }
+_VARIABLES = {*VARIABLES, "AWS settings"}
+"""An error about one of them comes before any request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,8 @@ class _Probes:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._key = attempt_prefix(f"probe-{uuid.uuid4().hex}") + "probe"
+        self._unasked = False
+        """Whether the server has not been asked, for what the environment says."""
         self.results: dict[ProbeName, Probe] = {}
 
     def run(self) -> None:
@@ -134,7 +146,10 @@ class _Probes:
                 self.results[name] = Probe(name, "ok")
             return True
         for name in _ACCESS[: _ACCESS.index(listing.name)]:
-            self.results[name] = Probe(name, "ok")
+            if self._unasked:
+                self._skip(name, f"needs {listing.name}")
+            else:
+                self.results[name] = Probe(name, "ok")
         self.results[listing.name] = listing
         rest = (*_ACCESS, "list", "write", "read", "compare-and-swap", "delete")
         for name in rest[rest.index(listing.name) + 1 :]:
@@ -147,7 +162,9 @@ class _Probes:
         except InputError as error:
             # The error may be about something that comes before what was tried.
             failed = _BY_FIELD.get(error.field, name)
-            return Probe(failed, "failed", error.problem, error.remedy)
+            self._unasked = error.field in _VARIABLES
+            detail = f"{error.field}: {error.problem}" if self._unasked else error.problem
+            return Probe(failed, "failed", detail, error.remedy)
         except DarkroomError as error:
             return Probe(name, "failed", str(error), "run it again; then ask the server's operator")
 

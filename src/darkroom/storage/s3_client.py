@@ -1,6 +1,6 @@
 """The boto3 client behind every S3 request: credentials, endpoint, retries, limits.
 
-Credentials come from the AWS default chain and are never read, shown or stored here.
+Credentials come from the AWS default chain and are never shown or stored here.
 `AWS_ENDPOINT_URL_S3` (or `AWS_ENDPOINT_URL`) names another server, which is then addressed by
 path. Clients are cached per process and environment, because building one costs 0.2 s.
 """
@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from darkroom.errors import DarkroomError, StorageAccessError
+from darkroom.errors import StorageAccessError
+from darkroom.storage.s3_identity import (
+    VARIABLES,
+    VettedCredentials,
+    check_environment,
+    check_region,
+    connecting,
+)
 from darkroom.storage.store import NUM_THREADS
 
 if TYPE_CHECKING:
@@ -43,16 +50,6 @@ OUTAGE_PAUSE_SECONDS = (2.0, 5.0)
 DAMAGED_ON_THE_WAY = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"})
 """The server's checksums do not fit what it received, and it has kept nothing."""
 
-_ENVIRONMENT = (
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_ENDPOINT_URL",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_PROFILE",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-)
 _connections: dict[tuple[Any, ...], Connection] = {}
 _lock = threading.Lock()
 
@@ -89,7 +86,7 @@ class Connection:
 
 def connect(*, anonymous: bool = False, brisk: bool = False) -> Connection:
     """The connection for the environment as it is now. Errors: StorageAccessError."""
-    environment = tuple(os.environ.get(name) for name in _ENVIRONMENT)
+    environment = tuple(os.environ.get(name) for name in VARIABLES)
     # A forked child must not share its parent's sockets.
     identity = (os.getpid(), environment, anonymous, brisk)
     with _lock:
@@ -109,8 +106,14 @@ def custom_endpoint() -> str | None:
 
 
 def _check_endpoint(name: str, endpoint: str) -> None:
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(endpoint)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, half an IPv6 address
+        raise StorageAccessError(
+            name, endpoint, "is not a URL", "write https://host or https://host:port"
+        ) from None
+    if not usable or parts.hostname is None:
         raise StorageAccessError(
             name, endpoint, "is not an http:// or https:// URL", f"write https://{endpoint}"
         )
@@ -148,33 +151,32 @@ class _ClientFactory:
     def __init__(self, *, anonymous: bool) -> None:
         import boto3
         import botocore.session
-        from botocore.exceptions import BotoCoreError
 
+        check_environment()
         self._anonymous = anonymous
         self._endpoint = custom_endpoint()
         self._chain = botocore.session.Session()
         # dateutil, which it would take, needs longer for a listing's times than all else of it.
         parsers: Any = self._chain.get_component("response_parser_factory")
         parsers.set_parser_defaults(timestamp_parser=_time)
-        try:
+        with connecting():
             self._session = boto3.session.Session(botocore_session=self._chain)
             region = os.environ.get("AWS_REGION") or self._session.region_name
-        except BotoCoreError as error:
-            raise _refused(error) from None
+            found: Any = None if anonymous else self._session.get_credentials()
         self._region = region or DEFAULT_REGION
+        check_region(self._region)
+        self._credentials = None if found is None else VettedCredentials(found)
 
     def client(self, attempts: int) -> S3Client:
-        from botocore.exceptions import BotoCoreError
         from botocore.handlers import add_expect_header
 
         options: Any = {"region_name": self._region, "endpoint_url": self._endpoint}
-        try:
+        with connecting():
             client: S3Client = self._session.client("s3", config=self._config(attempts), **options)
-        except (BotoCoreError, ValueError) as error:
-            raise _refused(error) from None
         # Waiting for "100 Continue" would cost each upload a round trip.
         client.meta.events.unregister("before-call.s3", add_expect_header)
         client.meta.events.register("before-call.s3", _refuse_redirect)
+        client.meta.events.register("before-sign.s3", self._vet)
         damaged: Any = _send_damaged_again  # its types know no handlers that answer
         client.meta.events.register("needs-retry.s3", damaged)
         if attempts == PATIENT_ATTEMPTS:
@@ -184,29 +186,29 @@ class _ClientFactory:
 
     def lane(self, client: S3Client) -> Lane | None:
         """None where boto3 would do more than sign and send: a proxy, or no credentials."""
-        from botocore.exceptions import BotoCoreError
         from botocore.httpsession import get_cert_path
 
         from darkroom.storage.s3_lane import Lane
 
         endpoint = client.meta.endpoint_url
-        try:
-            credentials: Any = None if self._anonymous else self._session.get_credentials()
-        except BotoCoreError:
-            return None  # boto3 meets the same error and explains it
         proxied = getproxies() and not proxy_bypass(urlsplit(endpoint).netloc)
-        if proxied or (credentials is None and not self._anonymous):
+        if proxied or (self._credentials is None and not self._anonymous):
             return None
         authorities = self._chain.get_config_variable("ca_bundle") or get_cert_path(verify=True)
         return Lane(
             endpoint,
             region=client.meta.region_name,
-            credentials=credentials,
+            credentials=self._credentials,
             authorities=str(authorities),
             by_path=not urlsplit(endpoint).netloc.endswith(AWS_DOMAINS),
             connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS,
             read_timeout_seconds=READ_TIMEOUT_SECONDS,
         )
+
+    def _vet(self, **_: Any) -> None:
+        """Before botocore signs, which would ask for the same credentials a moment later."""
+        if self._credentials is not None:
+            self._credentials.get_frozen_credentials()
 
     def _config(self, attempts: int) -> BotoConfig:
         from botocore import UNSIGNED
@@ -264,9 +266,3 @@ def _sit_out_an_outage(
     if not isinstance(caught_exception, unreachable) or now - since > OUTAGE_SECONDS:
         return None
     return random.uniform(*OUTAGE_PAUSE_SECONDS)
-
-
-def _refused(error: Exception) -> DarkroomError:
-    from darkroom.storage.s3_errors import translate
-
-    return translate(error, uri="s3", verb="connect", reachable=False)

@@ -3,7 +3,7 @@
 The seam: nothing above it sees a botocore type. What the user can fix (bucket, permission,
 region, credentials, clock, endpoint) becomes StorageAccessError, which exits 2; a server that
 answered before and fails now is StorageError, which exits 1 and may be run again.
-Credentials never enter a message.
+What goes wrong before a request is `s3_identity.py`'s.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from darkroom.errors import (
     StorageAccessError,
     StorageError,
 )
+from darkroom.messages import one_line
+from darkroom.storage.s3_identity import IDENTITY_ERRORS, unusable
 
 
 class ConflictError(PreconditionFailedError):
@@ -180,16 +182,6 @@ _ACTIONS = {
     "abort uploads": "s3:AbortMultipartUpload and s3:ListBucketMultipartUploads",
 }
 
-_NO_CREDENTIALS = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.ProfileNotFound)
-_BROKEN_CREDENTIALS = (
-    boto.CredentialRetrievalError,
-    boto.TokenRetrievalError,
-    boto.UnauthorizedSSOTokenError,
-    boto.SSOTokenLoadError,
-    boto.RefreshWithMFAUnsupportedError,
-    boto.MetadataRetrievalError,
-    boto.InvalidConfigError,
-)
 _UNREACHABLE = (
     boto.EndpointConnectionError,
     boto.ConnectTimeoutError,
@@ -202,26 +194,13 @@ def translate(error: Exception, *, uri: str, verb: str, reachable: bool) -> Dark
     """Our error for botocore's. `reachable`: this server has answered this process before."""
     if isinstance(error, boto.ClientError):
         return _from_answer(_Answer(uri, verb, error))
-    if isinstance(error, _NO_CREDENTIALS):
-        return StorageAccessError(
-            "credentials",
-            None,
-            f"none were found ({_text(error)})",
-            "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the pod a"
-            " role; for a public bucket write s3://anonymous@bucket",
-        )
-    if isinstance(error, _BROKEN_CREDENTIALS):
-        return StorageAccessError(
-            "credentials",
-            None,
-            f"the chain could not provide any ({_text(error)})",
-            "log in again, or correct the profile or role",
-        )
-    if isinstance(error, ValueError) and not isinstance(error, boto.BotoCoreError):
-        return StorageAccessError("endpoint", None, _text(error), "correct AWS_ENDPOINT_URL_S3")
+    if isinstance(error, IDENTITY_ERRORS) or not isinstance(error, boto.BotoCoreError):
+        return unusable(error)
     if isinstance(error, _UNREACHABLE) and not reachable:
         return _unreachable(error)
-    return StorageError(f"{uri}: could not {verb}: {_text(error)}; run the same command again")
+    return StorageError(
+        f"{uri}: could not {verb}: {one_line(error).rstrip('.')}; run the same command again"
+    )
 
 
 def translate_fault(fault: Mapping[str, Any], *, uri: str, verb: str) -> DarkroomError:
@@ -259,7 +238,9 @@ def translated(uri: str, verb: str, *, reachable: bool) -> Iterator[None]:
     """Raise our errors in place of botocore's."""
     try:
         yield
-    except (boto.ClientError, boto.BotoCoreError) as error:
+    except DarkroomError:
+        raise
+    except (boto.ClientError, boto.BotoCoreError, OSError, ValueError) as error:
         raise translate(error, uri=uri, verb=verb, reachable=reachable) from None
 
 
@@ -278,7 +259,3 @@ def status_code(error: boto.ClientError) -> int:
 
 def _metadata(error: boto.ClientError) -> dict[str, Any]:
     return dict(error.response.get("ResponseMetadata", {}))
-
-
-def _text(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

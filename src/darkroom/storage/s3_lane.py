@@ -19,33 +19,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Protocol, cast
+from typing import cast
 from urllib.parse import quote, urlsplit
 
 import urllib3
 
+from darkroom.storage.s3_identity import Source
 from darkroom.storage.store import NUM_THREADS
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
-
-
-class Credentials(Protocol):
-    """A key pair at one moment, as botocore freezes it."""
-
-    @property
-    def access_key(self) -> str: ...
-
-    @property
-    def secret_key(self) -> str: ...
-
-    @property
-    def token(self) -> str | None: ...
-
-
-class CredentialSource(Protocol):
-    """botocore's credentials, which renew themselves."""
-
-    def get_frozen_credentials(self) -> Credentials: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +50,7 @@ class Lane:
         endpoint: str,
         *,
         region: str,
-        credentials: CredentialSource | None,
+        credentials: Source | None,
         authorities: str,
         by_path: bool,
         connect_timeout_seconds: float,
