@@ -32,7 +32,7 @@ _SECRET_NAME = re.compile(
 )
 _KEY_ID_NAME = re.compile(r"(?:^|_)KEY_ID$", re.IGNORECASE)
 _FILE_NAME = re.compile(r"(?:^|_)TOKEN_(?:FILE|PATH)$", re.IGNORECASE)
-_USERINFO = re.compile(r"://([^\s/@:]*):?(\S*)@")
+_PASSWORD = re.compile(r"://[^\s/@:]*:(\S+)@")
 _MAX_SECRET_FILE = 64 * 1024
 
 _SHORT = 8
@@ -41,24 +41,25 @@ _HEAD = 12
 """So much of a long secret is enough: others may have cut it."""
 _NAME = re.compile(r"[a-z][a-z-]*")
 
-_SIGN = r"(?:\s*=\s*|[\"']\s*:\s*)(?:b?[\"'])?"
+_SIGN = r"(?:\s*=\s*|\\*[\"']\s*:\s*)(?:b?\\*[\"'])?"
 """name=value and 'name': 'value'. "NAME: problem" is how messages of our own begin."""
-_HEADER = r"[\"']?\s*[:=]\s*(?:b?[\"'])?"
+_HEADER = r"\\*[\"']?\s*[:=]\s*(?:b?\\*[\"'])?"
+_VALUE = r"[^\s\\\"'&,;}]+"
 _LOOKS = tuple(
     re.compile(look, re.IGNORECASE)
     for look in (
         r"(\b[a-z][a-z0-9+.-]*://)(?!anonymous@)[^\s/'\"<>]+(?=@)",
-        rf"(authorization{_HEADER}(?:(?:bearer|basic|aws4-hmac-sha256)\s+)?)[^\s\"',]+",
-        rf"(x-amz-security-token{_HEADER})[^\s\"'&,;}}]+",
-        rf"(\b(?:x-amz-)?(?:signature|credential){_SIGN})[^\s\"'&,;}}]+",
-        rf"((?:access|secret)_?(?:access_?)?key(?:_?id)?{_SIGN})[^\s\"'&,;}}]+",
-        rf"((?:session|security|access|id|refresh|auth|identity|hf)_?token{_SIGN})[^\s\"'&,;}}]+",
-        rf"((?:client_?secret|api_?key|passw(?:or)?d){_SIGN})[^\s\"'&,;}}]+",
+        rf"(authorization{_HEADER}(?:(?:bearer|basic|aws4-hmac-sha256)\s+)?){_VALUE}",
+        rf"(x-amz-security-token{_HEADER}){_VALUE}",
+        rf"(\b(?:x-amz-)?(?:signature|credential){_SIGN}){_VALUE}",
+        rf"((?:access|secret)_?(?:access_?)?key(?:_?id)?{_SIGN}){_VALUE}",
+        rf"((?:session|security|access|id|refresh|auth|identity|hf)_?token{_SIGN}){_VALUE}",
+        rf"((?:client_?secret|api_?key|passw(?:or)?d){_SIGN}){_VALUE}",
         r"(<(?:\w*accesskey\w*|signatureprovided|stringtosign|canonicalrequest|sessiontoken)>)[^<\"]+",
         r"(\bbearer\s+)[\w.~+/=-]{16,}",
-        r"()\b(?-i:A(?:KIA|SIA|ROA|IDA)[A-Z0-9]{12,})\b",
-        r"()\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?",  # a web identity token
-        r"()\bhf_[a-z0-9]{16,}\b",
+        r"()(?:\b|(?<=\\n))(?-i:A(?:KIA|SIA|ROA|IDA)[A-Z0-9]{12,})\b",
+        r"()(?:\b|(?<=\\n))eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?",  # a web identity token
+        r"()(?:\b|(?<=\\n))hf_[a-z0-9]{16,}\b",
     )
 )
 """What looks like a secret; the first group stays."""
@@ -116,8 +117,8 @@ def _known() -> Iterator[str]:
                 yield value
         elif _FILE_NAME.search(name):
             yield _contents(value)
-        elif "@" in value and (userinfo := _USERINFO.search(value)):
-            yield userinfo[2] or userinfo[1]
+        elif "@" in value and (password := _PASSWORD.search(value)):
+            yield password[1]
 
 
 def _contents(path: str) -> str:
@@ -153,4 +154,4 @@ def _forms(secret: str) -> Iterator[str]:
         for spelling in spellings:
             yield re.escape(spelling)
             if len(spelling) >= 2 * _HEAD:
-                yield re.escape(spelling[:_HEAD]) + r"[^\s'\"<>,;&]*"
+                yield re.escape(spelling[:_HEAD]) + r"[^\s\\'\"<>,;&]*"

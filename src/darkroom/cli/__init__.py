@@ -4,6 +4,7 @@
     1    failed
     2    bad input: one line names the field, the value and the remedy; nothing was written
     130  interrupted by Ctrl-C
+    141  the reader of stdout has gone
     143  stopped by SIGTERM, after what could be kept was kept
 
 `darkroom --help` imports neither torch nor ray nor pydantic; a contract test measures it.

@@ -71,16 +71,27 @@ class _Stream:
     def write(self, text: str) -> int:
         return self._stream.write(text)
 
+    def _discard(self) -> None:
+        """What is still buffered would fail again when the interpreter ends."""
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
 
 class _Masked(_Stream):
     def write(self, text: str) -> int:
-        with suppress(OSError):  # when nobody reads it there is nowhere to say so
+        try:
             self._stream.write(masked(text))
+        except OSError:
+            self._discard()  # and there is nowhere to say so
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError):
+        try:
             self._stream.flush()
+        except OSError:
+            self._discard()
 
 
 class _Stdout(_Stream):
@@ -88,21 +99,15 @@ class _Stdout(_Stream):
         try:
             return self._stream.write(text)
         except OSError as error:
-            raise self._lost(error) from None
+            self._discard()
+            raise StdoutLostError(error) from None
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except OSError as error:
-            raise self._lost(error) from None
-
-    def _lost(self, error: OSError) -> StdoutLostError:
-        # What is still buffered would fail again when the interpreter ends.
-        with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
-        return StdoutLostError(error)
+            self._discard()
+            raise StdoutLostError(error) from None
 
 
 def _open_closed() -> None:

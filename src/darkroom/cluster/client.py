@@ -48,9 +48,11 @@ class Cluster:
         """
         try:
             _config.load_config(context=context)
-        except (ConfigException, FileNotFoundError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001 - of YAML, files, base64, certificates
+            # What follows the first line quotes the file, credentials and all.
+            first = (str(error).splitlines() or [type(error).__name__])[0]
             remedy = "set KUBECONFIG, or name a context that it has"
-            raise InputError("context", context, f"no usable kubeconfig: {error}", remedy) from None
+            raise InputError("context", context, f"no usable kubeconfig: {first}", remedy) from None
         self.namespace = namespace or _current_namespace(context)
         self._api: Any = client.ApiClient()
         self._core = client.CoreV1Api(self._api)

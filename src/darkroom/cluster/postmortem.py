@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from darkroom.cluster.client import ClusterError, Object, RefusedError
 from darkroom.cluster.follow import Record, Verdict
+from darkroom.messages import masked
 
 # The tails of the files that Ray's own processes and tasks wrote; pod logs do not have them.
 _RAY_LOGS = (
@@ -69,8 +70,8 @@ def keep(cluster: Source, store: Store, record: Record, verdict: Verdict) -> str
     folder = prefix(record.job)
     missing: list[str] = []
     for name, text in _collect(cluster, record, missing):
-        store.put(f"{folder}/{name}", text.encode())
-    store.put(f"{folder}/report.md", _report(record, verdict, missing).encode())
+        store.put(f"{folder}/{name}", masked(text).encode())
+    store.put(f"{folder}/report.md", masked(_report(record, verdict, missing)).encode())
     return folder
 
 

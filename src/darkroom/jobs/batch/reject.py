@@ -14,12 +14,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from darkroom.messages import masked
+
 REJECT_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("id", "stage", "reason", "detail", "traceback")]
 )
 """What the dead-letter table holds."""
 
 _MAX_DETAIL = 300
+_MAX_READ = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,10 @@ class Reject:
     traceback: str | None = None
     """First 16 hex digits of the traceback's digest: equal for the same fault at the same place."""
 
+    def __post_init__(self) -> None:
+        # However one is made, it is published.
+        object.__setattr__(self, "detail", plain_text(self.detail))
+
 
 class Rejects:
     """Collects the rows that one stage rejects of one piece."""
@@ -47,7 +54,7 @@ class Rejects:
     ) -> None:
         """Reject a row for what it is; `error` is what was raised about it, if anything."""
         digest = None if error is None else traceback_digest(error)
-        self.found.append(Reject(row_id, self._stage, reason, plain_text(detail), digest))
+        self.found.append(Reject(row_id, self._stage, reason, detail, digest))
 
     def add_error(self, row_id: str, reason: str, error: BaseException) -> None:
         """Reject a row for what it raised."""
@@ -55,8 +62,9 @@ class Rejects:
 
 
 def plain_text(text: str) -> str:
-    """One bounded line that any encoder takes: no lone surrogates, no control characters."""
-    text = " ".join(text[: 4 * _MAX_DETAIL].encode("utf-8", "backslashreplace").decode().split())
+    """One bounded line without secrets, lone surrogates or control characters."""
+    text = masked(text[:_MAX_READ])[: 4 * _MAX_DETAIL]
+    text = " ".join(text.encode("utf-8", "backslashreplace").decode().split())
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:_MAX_DETAIL]
 
 

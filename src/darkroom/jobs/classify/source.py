@@ -17,7 +17,7 @@ import pyarrow as pa
 from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.columns import check_columns
-from darkroom.jobs.batch.reject import Reject, Rejects, plain_text
+from darkroom.jobs.batch.reject import Reject, Rejects
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.pictures.files import read_files
@@ -128,7 +128,7 @@ def _of_folder(root: Uri) -> Pictures:
         pa.Table.from_pylist(rows, schema=ROW_SCHEMA),
         listing.parent,
         [
-            Reject(letter.path, "read", letter.reason, plain_text(letter.detail))
+            Reject(letter.path, "read", letter.reason, letter.detail)
             for letter in listing.dead_letters
         ],
         listing.num_skipped,

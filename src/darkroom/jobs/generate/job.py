@@ -123,7 +123,7 @@ def _parents(prompts: Prompts, llm: ModelFolder | None, model: ModelFolder | Non
 
 
 def _reject(bad: BadRow) -> Reject:
-    return Reject(plain_text(bad.where), bad.stage, bad.reason, plain_text(bad.detail))
+    return Reject(plain_text(bad.where), bad.stage, bad.reason, bad.detail)
 
 
 def _publish(config: GenerateConfig, batch: Batch) -> Artifact:

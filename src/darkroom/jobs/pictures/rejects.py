@@ -9,6 +9,7 @@ from typing import Literal
 import pyarrow as pa
 
 from darkroom.jobs.batch.part import parquet_bytes
+from darkroom.messages import one_line
 from darkroom.storage import FileEntry, PartWriter
 
 DEAD_LETTERS_NAME = "dead_letters/part-00000.parquet"
@@ -41,6 +42,9 @@ class DeadLetter:
     path: str
     reason: Reason
     detail: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", one_line(self.detail, 300))  # it is published
 
 
 def write_dead_letters(letters: Sequence[DeadLetter], writer: PartWriter) -> FileEntry:

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError
 
 from darkroom.errors import DarkroomError
+from darkroom.jobs.ray_data import darkroom_errors
 
 QUEUE_PER_ACTOR = 2
 """Tasks in flight per actor: one that runs, and one so that the next need not wait for us."""
@@ -51,15 +52,12 @@ def ordered_results(actors: Sequence[Any], method: str, tasks: Iterable[Any]) ->
 
 def _result(reference: ray.ObjectRef[Any]) -> Any:
     try:
-        return ray.get(reference)
-    except RayTaskError as error:
-        # Our own errors keep their type, so that bad input still exits with 2.
-        cause = error.cause
-        if isinstance(cause, DarkroomError):
-            raise cause from None
-        raise
-    except RayActorError as error:
+        with darkroom_errors():
+            return ray.get(reference)
+    except DarkroomError as error:
+        if not isinstance(error.__cause__, RayActorError):
+            raise
         raise DarkroomError(
             "a sampling actor died more often than max_restarts allows; if memory ran out, "
-            f"lower batch_size or num_actors ({str(error).splitlines()[0]})"
+            f"lower batch_size or num_actors ({str(error.__cause__).splitlines()[0]})"
         ) from error
