@@ -36,7 +36,7 @@ def map_classes(
     found: dict[str, frozenset[str]] = {}
     for name in classes:
         index = names.get(plain_name(name))
-        if name in classifier.labels:  # where two labels differ in case alone
+        if classifier.labels.count(name) == 1:  # two may differ in case alone
             found[name] = frozenset({name})
         elif index is not None:
             found[name] = frozenset({classifier.labels[index]})
