@@ -6,7 +6,7 @@ WordNet ids); a class that means none is left out and named. Figures come with t
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,10 +33,14 @@ def map_classes(
     Errors: ConfigError when `class_map` names a class or a label that does not exist.
     """
     names = label_names(classifier.labels)
+    spelt: defaultdict[str, list[str]] = defaultdict(list)
+    for label in classifier.labels:
+        spelt[plain_name(label)].append(label)
     found: dict[str, frozenset[str]] = {}
     for name in classes:
         index = names.get(plain_name(name))
-        if classifier.labels.count(name) == 1:  # two may differ in case alone
+        alike = spelt[plain_name(name)]
+        if len(alike) > 1 and alike.count(name) == 1:  # they differ in case alone
             found[name] = frozenset({name})
         elif index is not None:
             found[name] = frozenset({classifier.labels[index]})
