@@ -174,7 +174,8 @@ def _pool_schema(section: dict[str, Any]) -> dict[str, Any]:
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
     if "allOf" in schema or "$ref" in schema:
-        return {"anyOf": [schema, {"type": "null"}]}
+        # Not anyOf, whose message tells of both ways.
+        return {"if": {"not": {"type": "null"}}, "then": schema}
     if "enum" in schema:
         return schema | {"enum": [*schema["enum"], None]}
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]

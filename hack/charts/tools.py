@@ -96,7 +96,7 @@ def render(
     release: str = "darkroom",
     namespace: str = "darkroom",
 ) -> list[dict[str, Any]]:
-    """Every object that `helm template` makes of a chart. Errors: RenderError."""
+    """Every object that `helm template` makes of a chart, by name or path. Errors: RenderError."""
     text = render_text(chart, values, files=files, helm=helm, release=release, namespace=namespace)
     return [document for document in yaml.load_all(text, Loader=StrictLoader) if document]
 

@@ -100,7 +100,7 @@ selectors go by, above all others), and image (values).
 {{- $_ := set $container "image" (include "darkroom.image" (dict "root" $root "image" .image)) -}}
 {{- $_ := set $container "volumeMounts" (list (dict "name" "tmp" "mountPath" "/tmp")) -}}
 {{- $container = include "darkroom.combine" (list $container .container $ofContainer) | fromJson -}}
-{{- $_ := set $container "resources" (default $group.resources .resources) -}}
+{{- $_ := set $container "resources" (include "darkroom.resources" (default $group.resources .resources) | fromJson) -}}
 
 {{- $containers := prepend (default list $group.sidecars) $container -}}
 {{- $_ := set $pod "containers" (include "darkroom.restrictedList" (dict "root" $root "containers" $containers) | fromJsonArray) -}}
@@ -214,6 +214,17 @@ projected:
           - path: namespace
             fieldRef:
               fieldPath: metadata.namespace
+{{- end -}}
+
+{{/* Resources without nulls, their quantities as the strings that Kubernetes' schemas want. */}}
+{{- define "darkroom.resources" -}}
+{{- $resources := include "darkroom.overlay" (list dict (default dict .)) | fromJson -}}
+{{- range $quantities := pick $resources "requests" "limits" -}}
+{{- range $name, $value := $quantities -}}
+{{- $_ := set $quantities $name (toJson $value | trimAll "\"") -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $resources -}}
 {{- end -}}
 
 {{/* GPUs join the limits; requests of extended resources follow limits by themselves. */}}

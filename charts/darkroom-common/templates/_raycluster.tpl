@@ -72,7 +72,7 @@ autoscalerOptions:
   upscalingMode: {{ $v.autoscaler.upscalingMode }}
   imagePullPolicy: {{ $v.image.pullPolicy }}
   resources:
-    {{- toYaml $v.autoscaler.resources | nindent 4 }}
+    {{- include "darkroom.resources" $v.autoscaler.resources | fromJson | toYaml | nindent 4 }}
   securityContext:
     {{- include "darkroom.containerSecurityContext" $root | nindent 4 }}
   env:

@@ -32,8 +32,8 @@ keys, and limits of a single number are the schema's business.
 {{/* Takes dict: field, resources. */}}
 {{- define "darkroom.validate.resources" -}}
 {{- $field := .field -}}
-{{- range $kind, $quantities := .resources -}}
-{{- range $name, $value := $quantities -}}
+{{- range $kind, $quantities := pick (default dict .resources) "requests" "limits" -}}
+{{- range $name, $value := include "darkroom.overlay" (list dict $quantities) | fromJson -}}
 {{- $path := printf "%s.%s.%s" $field $kind $name -}}
 {{- include "darkroom.validate.quantity" (dict "field" $path "value" $value) -}}
 {{- if and (contains "/" $name) (not (regexMatch "^[0-9]+k?$" (toString $value))) -}}

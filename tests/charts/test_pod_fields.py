@@ -1,0 +1,276 @@
+"""Fields of a pod and its container pass through, merged, in every section that takes them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from schemas import ROOT, MissingToolError
+from tools import RenderError, operator_verdicts, render, schema_errors
+
+Objects = list[dict[str, Any]]
+JOB: dict[str, Any] = {"verb": "train", "output": "s3://b/run"}
+SIDECAR = {"name": "log", "image": "fluent-bit:3.2", "securityContext": {"runAsUser": 2}}
+ROOT_INIT = {"name": "own", "image": "busybox:1.37", "securityContext": {"runAsUser": 0}}
+FIELDS: dict[str, Any] = {
+    "runtimeClassName": "nvidia",
+    "schedulerName": "volcano",
+    "priorityClassName": "high",
+    "hostAliases": [{"ip": "10.0.0.9", "hostnames": ["s3.corp"]}],
+    "dnsPolicy": "None",
+    "dnsConfig": {"nameservers": ["10.0.0.10"]},
+    "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}],
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+    "affinity": {"podAntiAffinity": {}},
+    "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    ],
+    "imagePullSecrets": [{"name": "own"}],
+    "podSecurityContext": {"fsGroupChangePolicy": "OnRootMismatch"},
+    "volumes": [
+        {"name": "models", "persistentVolumeClaim": {"claimName": "models"}},
+        {"name": "tmp", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}},
+    ],
+    "volumeMounts": [{"name": "models", "mountPath": "/models"}],
+    "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+    "envFrom": [{"configMapRef": {"name": "more"}}],
+    "lifecycle": {"postStart": {"exec": {"command": ["true"]}}},
+    "securityContext": {"capabilities": {"add": ["IPC_LOCK"]}},
+    "resources": {"requests": {"cpu": 2, "memory": "4Gi"}, "claims": [{"name": "gpu"}]},
+    "initContainers": [ROOT_INIT],
+    "sidecars": [SIDECAR],
+    "podAnnotations": {"sidecar.istio.io/inject": "false"},
+}
+
+
+def templates(objects: Objects) -> dict[str, dict[str, Any]]:
+    """Pod templates by the section of values that they come of."""
+    found: dict[str, dict[str, Any]] = {}
+    for item in objects:
+        spec = item.get("spec", {})
+        cluster = spec.get("rayClusterSpec", spec)
+        if "headGroupSpec" in cluster:
+            found["head"] = cluster["headGroupSpec"]["template"]
+            found |= {g["groupName"]: g["template"] for g in cluster["workerGroupSpecs"]}
+        if "submitterPodTemplate" in spec:
+            found["submission"] = spec["submitterPodTemplate"]
+        if item["kind"] == "StatefulSet":
+            found["devS3"] = spec["template"]
+        if item["metadata"]["name"].endswith("-test-head"):
+            found["helmTest"] = item
+    return found
+
+
+CASES = [
+    ("darkroom-cluster", ("head", "pools", "helmTest", "devS3")),
+    ("darkroom-job", ("head", "pools", "submission")),
+]
+
+
+@pytest.mark.parametrize(("chart", "sections"), CASES, ids=[case[0] for case in CASES])
+def test_every_field_reaches_its_pod(chart: str, sections: tuple[str, ...]) -> None:
+    values: dict[str, Any] = dict.fromkeys(sections, FIELDS) | {"pools": {"cpu": FIELDS}}
+    values |= JOB if chart == "darkroom-job" else {"devS3": FIELDS | {"enabled": True}}
+    values |= {"env": {"ALL": "x"}, "envFrom": [{"secretRef": {"name": "all"}}]}
+    values |= {"image": {"pullSecrets": [{"name": "registry"}]}}
+    objects = render(chart, values)
+    assert schema_errors(objects) == []
+    assert [verdict["error"] for verdict in operator_verdicts(objects) if verdict["error"]] == []
+    found = templates(objects)
+    assert set(found) == {"cpu" if name == "pools" else name for name in sections}
+    for section, template in found.items():
+        check(template, is_ray=section in ("head", "cpu"))
+
+
+def check(template: dict[str, Any], *, is_ray: bool) -> None:
+    pod = template["spec"]
+    for name in ("runtimeClassName", "schedulerName", "hostAliases", "dnsConfig", "affinity"):
+        assert pod[name] == FIELDS[name]
+    assert template["metadata"]["annotations"].items() >= FIELDS["podAnnotations"].items()
+    assert pod["tolerations"] == FIELDS["tolerations"]
+    assert pod["imagePullSecrets"] == [{"name": "registry"}, {"name": "own"}]
+    assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert len(volumes) == len(pod["volumes"])
+    assert "ephemeral" in volumes["tmp"], "the more special volume is the one"
+    assert "persistentVolumeClaim" in volumes["models"]
+    ours, sidecar = pod["containers"]
+    mounts = [mount["mountPath"] for mount in ours["volumeMounts"]]
+    assert "/models" in mounts
+    assert len(mounts) == len(set(mounts))
+    env = {item["name"]: item for item in ours["env"]}
+    assert len(env) == len(ours["env"])
+    assert "valueFrom" in env["NODE"]
+    assert {"postStart"} <= set(ours["lifecycle"])
+    assert ours["resources"]["claims"] == FIELDS["resources"]["claims"]
+    assert ours["resources"]["requests"] == {"cpu": "2", "memory": "4Gi"}
+    if is_ray:
+        assert ours["lifecycle"]["preStop"]["exec"]["command"][:2] == ["ray", "stop"]
+        assert ours["envFrom"] == [{"secretRef": {"name": "all"}}, *FIELDS["envFrom"]]
+        assert env["ALL"]["value"] == "x"
+    restricted = ours["securityContext"]
+    assert restricted["capabilities"] == {"drop": ["ALL"], "add": ["IPC_LOCK"]}
+    assert restricted["readOnlyRootFilesystem"] is True
+    assert sidecar["securityContext"]["runAsUser"] == 2
+    assert sidecar["securityContext"]["allowPrivilegeEscalation"] is False
+    (init,) = pod["initContainers"]
+    assert init["securityContext"]["runAsUser"] == 0
+    assert init["securityContext"]["runAsNonRoot"] is False, "else the kubelet refuses to start it"
+    assert init["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+REFUSED_FIELDS = ("hostNetwork", "containers", "serviceAccountName", "automountServiceAccountToken")
+
+
+def test_what_would_open_the_pod_is_no_value() -> None:
+    schema = json.loads((ROOT / "charts/darkroom-cluster/values.schema.json").read_text())
+    assert not set(REFUSED_FIELDS) & set(schema["$defs"]["pool"]["properties"])
+    pools = {"cpu": {"hostNetwork": True}}
+    with pytest.raises(RenderError, match="additional properties 'hostNetwork'"):
+        render("darkroom-cluster", {"pools": pools})
+
+
+def test_environments_merge_whatever_their_form() -> None:
+    values = {
+        "env": [{"name": "A", "value": "all"}, {"name": "B", "value": "$(A)"}],
+        "poolDefaults": {"env": {"C": "defaults", "D": "defaults"}},
+        "pools": {"cpu": {"env": [{"name": "C", "value": "pool"}]}},
+        "head": {"env": {"A": {"valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}}},
+    }
+    found = templates(render("darkroom-cluster", values))
+
+    def env(section: str) -> dict[str, Any]:
+        items = found[section]["spec"]["containers"][0]["env"]
+        names = [item["name"] for item in items]
+        assert len(names) == len(set(names))
+        assert names.index("A") < names.index("B"), "$(A) needs A before it"
+        return {item["name"]: item.get("value", item.get("valueFrom")) for item in items}
+
+    assert env("cpu").items() >= {"A": "all", "B": "$(A)", "C": "pool", "D": "defaults"}.items()
+    assert env("head")["A"] == {"secretKeyRef": {"name": "s", "key": "k"}}
+
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+def test_image_of_a_group() -> None:
+    values = {
+        "image": {"repository": "r.example.com/darkroom", "digest": DIGEST},
+        "pools": {
+            "cpu": {},
+            "tag": {"image": {"tag": "1.0-cuda"}},
+            "other": {"image": {"repository": "other", "tag": "2"}},
+            "text": {"image": f"plain@{DIGEST}"},
+        },
+    }
+    found = templates(render("darkroom-cluster", values))
+    images = {name: found[name]["spec"]["containers"][0]["image"] for name in values["pools"]}
+    assert images == {
+        "cpu": f"r.example.com/darkroom@{DIGEST}",
+        "tag": "r.example.com/darkroom:1.0-cuda",
+        "other": "other:2",
+        "text": f"plain@{DIGEST}",
+    }
+
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("darkroom-cluster", {"pools": {"a": {"image": "ray"}}}, "image-tag-latest"),
+    ("darkroom-cluster", {"head": {"image": {"tag": "latest"}}}, "image-tag-latest"),
+    (
+        "darkroom-cluster",
+        {
+            "image": {"digest": DIGEST, "requireDigest": True},
+            "pools": {"a": {"image": {"tag": "1"}}},
+        },
+        "image-digest-required",
+    ),
+    (
+        "darkroom-cluster",
+        {"head": {"resources": {"limits": {"nvidia.com/gpu": 1}}}},
+        "gpu-twice",
+    ),
+    (
+        "darkroom-cluster",
+        {"pools": {"a": {"gpus": 2, "resources": {"limits": {"nvidia.com/gpu": 1}}}}},
+        "gpu-twice",
+    ),
+    (
+        "darkroom-cluster",
+        {"env": [{"name": "HF_TOKEN", "value": "x"}]},
+        "static-credentials",
+    ),
+    ("darkroom-cluster", {"autoscaler": {"env": {"WANDB_API_KEY": "x"}}}, "static-credentials"),
+    ("darkroom-job", JOB | {"submission": {"env": {"HF_TOKEN": "x"}}}, "static-credentials"),
+    ("darkroom-cluster", {"fullnameOverride": "a" * 50, "devS3": {"enabled": True}}, "name-length"),
+    (
+        "darkroom-cluster",
+        {"serviceAccount": {"create": False}, "s3": {"identity": {"mode": "irsa"}}},
+        "identity-incomplete",
+    ),
+    *(
+        ("darkroom-job", JOB | {"clusterSelector": "ray"} | given, "cluster-selector-ignores")
+        for given in (
+            {"env": {"A": "b"}},
+            {"pools": {"gpu": {"gpus": 1}}},
+            {"head": {"nodeSelector": {"a": "b"}}},
+            {"networkPolicy": {"s3Ports": [9000]}},
+            {"autoscaler": {"enabled": False}},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("chart", "values", "rule"),
+    REFUSED,
+    ids=[f"{rule}-{i}" for i, (_, _, rule) in enumerate(REFUSED)],
+)
+def test_refused(chart: str, values: dict[str, Any], rule: str) -> None:
+    with pytest.raises(RenderError, match=rf"\[{rule}\]") as refused:
+        render(chart, values)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_gpu_pools_offer_no_cpu_unless_told() -> None:
+    """CPU work never starts a GPU node; `helm test` asks each pool for what it offers."""
+    amd = {"resources": {"limits": {"amd.com/gpu": "2"}, "requests": {"cpu": "4"}}}
+    pools = {
+        "gpu": {"gpus": 1},
+        "amd": amd,
+        "mig": {"gpus": 1, "gpuResource": "nvidia.com/mig-1g.10gb"},
+        "shared": {"gpus": 1, "cpus": 6},
+        "flag": {"gpus": 1, "rayStartParams": {"num-cpus": "3"}},
+    }
+    objects = render("darkroom-cluster", {"pools": pools})
+    (spec,) = (o["spec"] for o in objects if o["kind"] == "RayCluster")
+    params = {group["groupName"]: group["rayStartParams"] for group in spec["workerGroupSpecs"]}
+    offered = {name: (p.get("num-cpus"), p["num-gpus"]) for name, p in params.items()}
+    assert offered == {
+        "cpu": (None, "0"),
+        "gpu": ("0", "1"),
+        "amd": ("0", "2"),
+        "mig": ("0", "1"),
+        "shared": ("6", "1"),
+        "flag": ("3", "1"),
+    }
+    asked = {
+        o["metadata"]["name"].removeprefix("darkroom-test-"): o["spec"]["containers"][0]["args"]
+        for o in objects
+        if o["kind"] == "Pod"
+    }
+    by_cpu = {name for name, args in asked.items() if "--entrypoint-num-cpus" in args}
+    by_gpu = {name for name, args in asked.items() if "--entrypoint-num-gpus" in args}
+    assert by_cpu == {"cpu", "shared", "flag"}
+    assert by_gpu == {"gpu", "amd", "mig"}
+
+
+def test_types_of_kubernetes_are_those_of_the_pinned_one() -> None:
+    from kubernetes_types import TARGET, types_text
+
+    try:
+        assert TARGET.read_text() == types_text()
+    except MissingToolError as missing:
+        pytest.skip(str(missing))
