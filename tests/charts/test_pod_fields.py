@@ -157,7 +157,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
 def test_image_of_a_group() -> None:
-    values = {
+    values: dict[str, Any] = {
         "image": {"repository": "r.example.com/darkroom", "digest": DIGEST},
         "pools": {
             "cpu": {},

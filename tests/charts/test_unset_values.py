@@ -41,7 +41,7 @@ def schema_of(chart: str) -> dict[str, Any]:
 
 def defaults(chart: str) -> dict[str, Any]:
     found = yaml.safe_load((ROOT / "charts" / chart / "values.yaml").read_text())
-    return copy.deepcopy(found) | GROUND[chart]
+    return dict(found) | GROUND[chart]
 
 
 def documented(chart: str) -> list[Entry]:
@@ -198,7 +198,8 @@ def test_values_of_an_old_release_alone_are_missed_by_name(chart: str, tmp_path:
     """`--reuse-values` leaves nothing of this version's values.yaml."""
     shutil.copytree(ROOT / "charts" / chart, tmp_path / chart)
     (tmp_path / chart / "values.yaml").write_text(yaml.safe_dump(GROUND[chart]))
-    command = [tool("helm"), "template", "darkroom", tmp_path / chart, "--kube-version", "1.35.0"]
+    command = [str(tool("helm")), "template", "darkroom", str(tmp_path / chart)]
+    command += ["--kube-version", "1.35.0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     required = set(schema_of(chart)["required"])
