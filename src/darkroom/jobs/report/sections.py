@@ -98,6 +98,8 @@ def measures_section(evaluation: Mapping[str, Any] | None) -> Section | None:
         f"{evaluation['num_images']} generated pictures against {reference['num_test']} real test "
         f"pictures; floors are {reference['num_train']} real training pictures measured alike."
     )
+    if dead := evaluation.get("num_dead_letters"):
+        lead += f" {dead} more files could not be used."
     if classifier:
         lead += (
             f" The reference classifier ({classifier['digest'][:12]}) was trained on the training "
