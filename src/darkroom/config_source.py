@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.config import Config, ConfigT, build_config
+from darkroom.contents import HEAD_BYTES, foreign
 from darkroom.errors import ConfigError
 from darkroom.fields import meant_as_text, types_at
 from darkroom.places import absolute
@@ -70,6 +71,8 @@ def read_file(path: Path, config_type: type[Config] = Config) -> dict[str, Any]:
         ) from None
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(str(path), None, f"is larger than {MAX_FILE_BYTES} bytes")
+    if data and (other := foreign(data[:HEAD_BYTES])):
+        raise ConfigError(str(path), None, other.what, other.remedy)
     values = parse_yaml(decode(data, str(path)), where=str(path), is_text=_texts_of(config_type))
     if values is None:
         return {}

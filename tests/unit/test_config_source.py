@@ -132,6 +132,8 @@ def test_another_schema_version_is_refused_and_both_are_named(write: Any, versio
     [
         ("- a\n- b\n", "holds no mapping"),
         ("just text\n", "holds no mapping"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
+        ("<!DOCTYPE html>\n<html>", "is a web page"),
         ("a: 1\na: 2\n", r"job.yaml:2: repeats the key 'a'"),
         (b"a: \xff\n", r"job.yaml:1: byte 0xff is not UTF-8"),
         ("#" * (MAX_FILE_BYTES + 1), "is larger than 1048576 bytes"),

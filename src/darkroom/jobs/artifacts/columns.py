@@ -7,7 +7,7 @@ driver, where a worker would fail on them again and again, or read labels that m
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow.parquet as pq
@@ -23,17 +23,22 @@ _FILES_AT_ONCE = 16
 
 
 def check_columns(
-    dataset: Artifact, num_classes: int | None, *, field: str, labelled: bool = True
+    dataset: Artifact,
+    num_classes: int | None,
+    *,
+    field: str,
+    columns: Collection[str] = COLUMNS.keys(),
+    labelled: bool = True,
 ) -> None:
     """Look at every data file. Errors: DataError naming `field`, the file and the column.
 
-    num_classes: labels must be below it; None where they are not used. labelled: each row must
-    have one.
+    num_classes: labels must be below it; None where they are not used. columns: those that are
+    read. labelled: each row must have a label.
     """
     names = [entry.name for entry in dataset.entries("data/")]
 
     def faults_of(name: str) -> list[str]:
-        return list(_faults(dataset, name, num_classes, labelled=labelled))
+        return list(_faults(dataset, name, num_classes, columns, labelled=labelled))
 
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         for name, faults in zip(names, pool.map(faults_of, names), strict=True):
@@ -45,7 +50,12 @@ def check_columns(
 
 
 def _faults(
-    dataset: Artifact, name: str, num_classes: int | None, *, labelled: bool
+    dataset: Artifact,
+    name: str,
+    num_classes: int | None,
+    columns: Collection[str],
+    *,
+    labelled: bool,
 ) -> Iterator[str]:
     footer = dataset.parquet_file(name).metadata
     stored = base64.b64decode((footer.metadata or {}).get(_ARROW_SCHEMA, b""))
@@ -54,7 +64,8 @@ def _faults(
     leaves = [footer.schema.column(index) for index in range(len(footer.schema))]
     # A leaf's name alone may be that of a field deep inside another column.
     paths = [leaf.path for leaf in leaves]
-    for column, wanted in COLUMNS.items():
+    for column in columns:
+        wanted = COLUMNS[column]
         types = [leaf.physical_type for leaf in leaves if leaf.path == column]
         if any(path.startswith(f"{column}.") for path in paths):
             yield f"has a nested column {column}, not {wanted}"

@@ -127,7 +127,8 @@ def read_reference(uri: str) -> Reference:
             "prepare it with one image_size, that of the generated pictures",
         )  # fmt: skip
     classes = tuple(metadata.get("classes") or ())
-    check_columns(artifact, len(classes), field="reference", labelled=False)
+    columns = ("image", "label")
+    check_columns(artifact, len(classes), field="reference", columns=columns, labelled=False)
     decoder = _decoder(artifact)
     return Reference(
         artifact=artifact,

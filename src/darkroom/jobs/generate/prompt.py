@@ -6,6 +6,7 @@ value or whose prompt is too long is a dead letter before a model is loaded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ from darkroom.jobs.tables.table import read_table, unknown_column
 from darkroom.storage import Parent
 
 MAX_ID_CHARS = 200
+
+_NAME = re.compile(r"[\w .()-]+")
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,9 @@ def _check_columns(
         for name in placeholders(template):
             if name not in allowed:
                 problem, remedy = unknown_column(name, allowed, left_out)
-                braces = "; double braces that are part of the text: {{ }}" * (
-                    not name.isidentifier()
-                )
-                raise DataError(field, template, problem, remedy + braces)
+                if not _NAME.fullmatch(name):  # JSON, say
+                    remedy += "; double braces that are part of the text: {{ }}"
+                raise DataError(field, template, problem, remedy)
 
 
 def _prompt_row(

@@ -16,7 +16,7 @@ from typing import Protocol
 from darkroom.config import json_digest
 from darkroom.errors import DataError, ObjectNotFoundError, UriError
 from darkroom.jobs.pictures.rejects import DeadLetter
-from darkroom.storage import ObjectInfo, ObjectStore, Uri, list_source
+from darkroom.storage import ObjectInfo, ObjectStore, Uri, list_source, open_store
 
 READ_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
 FOREIGN_SUFFIXES = frozenset(
@@ -148,6 +148,8 @@ def _no_pictures(root: Uri, files: PictureFiles, *, field: str, remedy: str) -> 
     if files.dead_letters:
         first = files.dead_letters[0]
         problem = f"holds no picture that can be read ({first.path}: {first.detail})"
+    elif not others and root.key and open_store(root.parent).head(root.name) is not None:
+        problem = "is a file and no folder of pictures"
     return DataError(
         field, str(root), problem, f"{remedy}; check its spelling with darkroom storage ls"
     )

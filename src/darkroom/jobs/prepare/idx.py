@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from darkroom.config import json_digest
+from darkroom.contents import HEAD_BYTES, foreign
 from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.pictures.files import changed
@@ -168,6 +169,8 @@ def _read_cached(root: str, key: str) -> IdxFile:
 
 def parse_idx(data: bytes, *, where: str) -> np.ndarray:
     """A uint8 array from IDX bytes, gzipped or not. Errors: DataError naming `where`."""
+    if other := foreign(data[:HEAD_BYTES]):
+        _fail(where, other.what, other.remedy)
     try:
         plain = io.BytesIO(data)
         opened = gzip.GzipFile(fileobj=plain) if data[:2] == b"\x1f\x8b" else plain

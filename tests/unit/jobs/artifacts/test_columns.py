@@ -86,6 +86,8 @@ def test_a_file_of_other_columns_is_named(
     tmp_path: Path, verb: Callable[[str], object], data: bytes, message: str
 ) -> None:
     uri = str(dataset(tmp_path / "data", data).uri)
+    if verb is read_reference and message.endswith(" id"):
+        return  # evaluate asks for no id
     field = "reference" if verb is read_reference else "input"
     with pytest.raises(DataError, match=rf"^{field}: .*part-00000\.parquet {message}.* prepare"):
         verb(uri)

@@ -66,6 +66,12 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path, names: tuple[str, 
         find_pictures(config(folder))
 
 
+def test_a_file_is_no_folder_of_pictures(tmp_path: Path) -> None:
+    fill(tmp_path, "one.jpg")
+    with pytest.raises(DataError, match="is a file and no folder of pictures"):
+        find_pictures(config(tmp_path / "one.jpg"))
+
+
 def test_large_files_are_rejected_unread_and_changed_ones_stop_the_job(tmp_path: Path) -> None:
     folder = fill(tmp_path / "in", "a/1.jpg", "a/2.jpg")
     (folder / "a/2.jpg").write_bytes(JPEG + bytes(10))

@@ -99,8 +99,10 @@ ZIPPED = idx_bytes(IMAGES, zipped=True)
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (b"", "begins with nothing"),
-        (b"<html>", "begins with 3c 68 74 6d"),
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"none", "begins with 6e 6f 6e 65"),
         (b"\0\0\x0d\x01" + GOOD[4:], "begins with 00 00 0d 01"),  # floats
         (GOOD[:-1], "claims the shape [40, 5, 4], 800 bytes, and holds 799"),
         (GOOD + b"x", "and holds more"),
