@@ -1,7 +1,7 @@
 ##@ Charts
 # What `make test-charts` builds when `make e2e` has not: a few minutes, once. Helm 3 only for the full tests.
-CHARTS_PROGRAMS := kubeconform helm kuberay-validate kubectl gitops-health argocd-merge \
-  kueue-validate admission-policy
+CHARTS_PROGRAMS := kubeconform helm kuberay-validate kuberay-reconcile kubectl \
+  gitops-health argocd-merge kueue-validate admission-policy
 TOOLS = PYTHONPATH=hack $(BIN)/python hack/charts/tools.py
 
 .PHONY: charts-tools test-charts test-charts-full

@@ -86,7 +86,11 @@ MODULES = [
     Module(
         "kuberay",
         "github.com/ray-project/kuberay/ray-operator",
-        {"kuberay-operator": ".", "kuberay-validate": "./validate"},
+        {
+            "kuberay-operator": ".",
+            "kuberay-validate": "./validate",
+            "kuberay-reconcile": "./reconcile",
+        },
     ),
     Module(
         "helm",

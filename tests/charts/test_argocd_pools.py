@@ -1,8 +1,7 @@
 """Under Argo CD an upgrade reaches every pool, and the autoscaler's numbers survive it.
 
-Three programs, each of the other project's own code: Argo CD's merge, the API server's admission
-policy, and Ray's autoscaler. Server-side apply takes workerGroupSpecs as a whole, and the operator
-deletes no worker of an autoscaled cluster that the autoscaler has not named.
+Each part is the other project's own code: Argo CD's merge, the API server's admission policy,
+KubeRay's reconciler and Ray's autoscaler. Server-side apply takes workerGroupSpecs as a whole.
 """
 
 from __future__ import annotations
@@ -187,6 +186,32 @@ def test_the_merge_is_argo_cds_word_for_word() -> None:
     assert len(functions) == 4
     source = (theirs / "controller/sync.go").read_text()
     assert [text.splitlines()[0] for text in functions if text not in source] == []
+
+
+def left(before: Cluster, after: Cluster) -> dict[str, int]:
+    """How many workers of each pool the operator keeps; what the autoscaler named is done with."""
+    for cluster in (before, after):
+        for pool in cluster["spec"]["workerGroupSpecs"]:
+            pool.pop("scaleStrategy", None)
+    kept: dict[str, int] = answer("kuberay-reconcile", before=before, after=after)
+    return kept
+
+
+@each_change
+def test_where_no_policy_is_no_worker_goes_for_a_number(change: str) -> None:
+    live = scaled(rendered(TWO, "1"), cpu=3, gpu=2)
+    make, _ = CHANGES[change]
+    target = make() if callable(make) else make
+    applied = argo_cd(application("production"), live, target)
+    # Also of a pool that is no more: the operator looks at those of the spec (docs/upgrades.md).
+    assert left(live, applied) == {"cpu": 3, "gpu": 2}
+
+
+def test_without_an_autoscaler_workers_go_by_the_number() -> None:
+    fixed: dict[str, Any] = {"autoscaler": {"enabled": False}}
+    before = rendered({"cpu": {"replicas": 3, "maxReplicas": 8}}, "1", **fixed)
+    after = rendered({"cpu": {"replicas": 1, "maxReplicas": 8}}, "1", **fixed)
+    assert left(before, after) == {"cpu": 1}
 
 
 class Kubernetes:
