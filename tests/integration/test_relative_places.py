@@ -36,8 +36,8 @@ def test_every_verb_takes_relative_paths(ray_local: None, here: Path) -> None:
     run("train", *smoke, *SMALL, "--input", "data", "--output", "./model")
     run("sample", *smoke, "--limit", "4", "--input", "model", "--output", "samples")
     run("report", *smoke, "--input", "model", "--samples", "samples", "--output", "report")
-    run("generate", "--input", "data", "--set", "draw=null", "--set", "prompt={id}",
-        "--output", "prompts", "--limit", "3")  # fmt: skip
+    (here / "subjects.csv").write_text("id,prompt\n002,a cat\n")
+    run("generate", "--input", "subjects.csv", "--set", "draw=null", "--output", "prompts")
     assert {path.name for path in here.iterdir()} >= {
         *("data", "model", "samples", "report", "prompts")
     }

@@ -178,8 +178,9 @@ def _damaged_files(artifact: Artifact) -> list[str]:
 
 def _locate(text: str) -> tuple[Artifact, str | None, list[str]]:
     """The artifact meant, the file in it if one is, and problems of a local copy."""
-    head, mark, name = text.partition("#")
-    if mark:
+    head, mark, name = text.rpartition("#")
+    # A local folder may have a # in its name.
+    if mark and (text.startswith("s3:") or not parse_uri(text).path.exists()):
         return open_artifact(head), name, []
     uri = parse_uri(text)
     try:

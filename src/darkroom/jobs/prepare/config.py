@@ -159,8 +159,8 @@ class PrepareConfig(JobConfig):
 
     image_size: tuple[Side, Side] | None = None
     """[height, width] of every stored picture; null keeps each picture's own size."""
-    channels: Literal[1, 3] = 3
-    """1 stores grey (L), 3 stores RGB."""
+    channels: Literal[1, 3] | None = None
+    """1 stores grey (L), 3 stores RGB; null is 1 where every picture is grey, else 3."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """How another aspect ratio meets image_size: centre crop, pad with background, or stretch."""
     resample: Literal["bicubic", "bilinear", "lanczos", "nearest"] = "bicubic"
@@ -192,6 +192,14 @@ class PrepareConfig(JobConfig):
     """CPUs that Ray reserves per task."""
     read_concurrency: Annotated[int, operational(ge=1, le=256)] = 16
     """Files that one task reads at once."""
+
+    @property
+    def needs_colour(self) -> str | None:
+        """Why pictures are stored in colour, whatever they are."""
+        jitter = self.augment.color_jitter
+        if jitter and (jitter.saturation or jitter.hue):
+            return "augment.color_jitter changes saturation or hue"
+        return "WebP has no grey pictures" if self.encoding.format == "webp" else None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -42,6 +42,9 @@ class Digits:
     def read(self, items: Sequence[Item], *, concurrency: int) -> list[bytes]:
         raise NotImplementedError("digits travel with their items")
 
+    def heads(self, items: Sequence[Item], *, length: int, concurrency: int) -> list[bytes]:
+        return []
+
 
 def _png(pixels_HW: np.ndarray) -> bytes:
     out = io.BytesIO()

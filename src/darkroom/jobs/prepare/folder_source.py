@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from darkroom.jobs.pictures.files import read_files
+from darkroom.jobs.pictures.files import read_files, read_heads
 from darkroom.jobs.pictures.folder import list_folder
 from darkroom.jobs.pictures.listing import Item, Listing
 from darkroom.jobs.prepare.config import CaptionsSource, ImageFolderSource
@@ -25,3 +25,7 @@ class FolderSource:
 
     def read(self, items: Sequence[Item], *, concurrency: int) -> list[bytes]:
         return read_files(open_store(self._root), items, concurrency=concurrency, field=_FIELD)
+
+    def heads(self, items: Sequence[Item], *, length: int, concurrency: int) -> list[bytes]:
+        store = open_store(self._root)
+        return read_heads(store, items, length=length, concurrency=concurrency, field=_FIELD)

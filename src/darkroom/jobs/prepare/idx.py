@@ -81,6 +81,9 @@ class IdxFiles:
     def read(self, items: Sequence[Item], *, concurrency: int) -> list[bytes]:
         return [self._png(item) for item in items]
 
+    def heads(self, items: Sequence[Item], *, length: int, concurrency: int) -> list[bytes]:
+        return self.read(items, concurrency=concurrency)
+
     def _png(self, item: Item) -> bytes:
         key, _, index = item.path.rpartition("/")
         file = _read_cached(str(self._root), key)

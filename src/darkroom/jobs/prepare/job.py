@@ -7,6 +7,7 @@ job; they are rows of `dead_letters/part-00000.parquet`, and counted by reason.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import Any
 from darkroom.errors import DarkroomError, DataError
 from darkroom.jobs.apart import check_apart
 from darkroom.jobs.artifacts import Kind
-from darkroom.jobs.pictures.config import SPLITS
+from darkroom.jobs.pictures.config import SPLITS, Split
 from darkroom.jobs.pictures.listing import Listing
 from darkroom.jobs.pictures.rejects import DeadLetter, write_dead_letters
 from darkroom.jobs.prepare.config import PrepareConfig
@@ -27,6 +28,14 @@ from darkroom.jobs.prepare.source import open_source
 from darkroom.jobs.progress import progress
 from darkroom.jobs.session import ray_session
 from darkroom.storage import Artifact, Output, open_output
+
+logger = logging.getLogger(__name__)
+
+_NEEDED_FOR: dict[Split, str] = {
+    "train": "training needs",
+    "validation": "the validation loss is measured on",
+    "test": "evaluate compares with",
+}
 
 
 def run(config: PrepareConfig) -> dict[str, Any]:
@@ -51,14 +60,17 @@ def run(config: PrepareConfig) -> dict[str, Any]:
         # Tasks only, no actors: as many logical CPUs as cores do, where training needs more.
         num_cpus = max(os.cpu_count() or 1, math.ceil(config.num_cpus))
         with ray_session(num_cpus=num_cpus):
-            parts = _write_parts(chunks, listing, config, output)
-        return _result(_publish(parts, listing, config, output))
+            # Imports ray: only after the checks that need none.
+            from darkroom.jobs.prepare.colour import choose_channels
+
+            chosen = config.model_copy(update={"channels": choose_channels(chunks, config)})
+            parts = _write_parts(chunks, listing, chosen, output)
+        return _result(_publish(parts, listing, chosen, output))
 
 
 def _write_parts(
     chunks: Sequence[Chunk], listing: Listing, config: PrepareConfig, output: Output
 ) -> list[WrittenPart]:
-    # Imports ray: only after the checks that need none.
     from darkroom.jobs.prepare.pipeline import run_pipeline
 
     num_items = sum(len(chunk.items) for chunk in chunks)
@@ -124,10 +136,14 @@ def _publish(
     }
     if letters:
         files.append(write_dead_letters(letters, output.writer))
+    is_split = any(item.split is not None for item in listing.items)
+    for split, needed_for in _NEEDED_FOR.items():
+        if not num_rows[split] and (is_split or getattr(config.split, split)):
+            logger.warning("not one picture is in the %s split, which %s", split, needed_for)
     metadata = {
         "classes": list(listing.classes),
         "num_rows": num_rows,
-        "image_size": list(config.image_size) if config.image_size else None,
+        "image_size": _image_size(parts, config),
         "channels": config.channels,
         "num_dead_letters": len(letters),
         "dead_letters": dict(sorted(Counter(letter.reason for letter in letters).items())),
@@ -138,9 +154,32 @@ def _publish(
     return output.publish(files, rows=sum(num_rows.values()), metadata=metadata)
 
 
+def _image_size(parts: Sequence[WrittenPart], config: PrepareConfig) -> list[int] | None:
+    """[height, width] of all pictures; None, said, where they differ."""
+    sizes = sorted({size for part in parts for size in part.sizes})
+    if config.image_size:
+        return list(config.image_size)
+    if len(sizes) < 2:
+        return list(sizes[0]) if sizes else None
+    (height, width), (other_height, other_width) = sizes[:2]
+    logger.info(
+        "image_size: pictures keep their own, %dx%d and %dx%d among them (height x width); "
+        "to train, set one", height, width, other_height, other_width,
+    )  # fmt: skip
+    return None
+
+
 def _result(artifact: Artifact) -> dict[str, Any]:
     metadata = artifact.manifest.metadata
-    figures = ("num_rows", "num_dead_letters", "dead_letters", "num_skipped", "classes")
+    figures = (
+        "num_rows",
+        "image_size",
+        "channels",
+        "num_dead_letters",
+        "dead_letters",
+        "num_skipped",
+        "classes",
+    )
     return {
         "output": str(artifact.uri),
         "digest": artifact.digest,

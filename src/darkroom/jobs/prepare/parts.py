@@ -57,6 +57,8 @@ class WrittenPart:
     entry: FileEntry | None
     """None when every file of the part was bad."""
     dead_letters: Sequence[DeadLetter]
+    sizes: Sequence[tuple[int, int]] = ()
+    """(height, width) of the pictures; of several sizes two."""
 
     @property
     def num_rows(self) -> int:
@@ -105,7 +107,8 @@ def write_part(
     )
     metadata = {"split": split, "row_groups": row_groups}
     entry = write_parquet(writer, name, pictures, row_groups, metadata=metadata)
-    return WrittenPart(split, entry, letters)
+    sizes = zip(pictures["height"].to_pylist(), pictures["width"].to_pylist(), strict=True)
+    return WrittenPart(split, entry, letters, sorted(set(sizes))[:2])
 
 
 def cut_row_groups(sizes: Iterable[int], *, max_rows: int, max_bytes: int) -> list[int]:

@@ -116,7 +116,7 @@ def decode_item(item: Item, data: bytes | None, config: PrepareConfig) -> Pictur
         return DeadImage("too_many_bytes", detail)
     return decode(
         data,
-        channels=config.channels,
+        channels=config.channels or 3,  # chosen before any is decoded
         background=config.background,
         animated=config.animated,
         limits=config.limits,

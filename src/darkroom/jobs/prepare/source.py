@@ -29,6 +29,9 @@ class Source(Protocol):
     def read(self, items: Sequence[Item], *, concurrency: int) -> list[bytes]:
         """The items' encoded bytes, in order. Errors: DataError when one has changed since."""
 
+    def heads(self, items: Sequence[Item], *, length: int, concurrency: int) -> list[bytes]:
+        """At least the first `length` bytes of each item, as far as there are so many."""
+
 
 def open_source(config: SourceConfig) -> Source:
     """The source that a config names."""

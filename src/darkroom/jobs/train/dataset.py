@@ -5,6 +5,7 @@ Reads the manifest only. Errors name the field of the config or of the dataset a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from darkroom.errors import ConfigError, DataError
@@ -22,6 +23,7 @@ class DatasetFacts:
     num_classes: int | None
     """None when the model is not conditioned on classes."""
     num_train_rows: int
+    has_validation: bool
 
     @classmethod
     def of(cls, dataset: Artifact, config: TrainConfig) -> DatasetFacts:
@@ -63,16 +65,47 @@ class DatasetFacts:
                 "has no classes",
                 "set objective.class_conditional=false",
             )
-        if config.validation.early_stopping_patience and not dataset.entries("data/validation/"):
-            raise ConfigError(
-                "validation.early_stopping_patience",
-                config.validation.early_stopping_patience,
-                "the dataset has no validation split",
-                "prepare one, or set it to null",
-            )
+        has_validation = bool(row_groups(dataset, "validation", 1))
+        for field, value, other in _fields_that_validate(config):
+            if not has_validation:
+                raise ConfigError(
+                    field,
+                    value,
+                    "needs a validation loss, and the dataset has no validation split",
+                    f"prepare it with split.validation above 0, or set it to {other}",
+                )
         return cls(
             shape=ImageShape(int(size[0]), int(size[1]), int(metadata["channels"])),
             classes=classes,
             num_classes=len(classes) if config.objective.class_conditional else None,
             num_train_rows=num_rows,
+            has_validation=has_validation,
         )
+
+    def remarks(self, config: TrainConfig) -> Iterator[str]:
+        """What the data makes of settings that were not chosen for it."""
+        if not self.has_validation:
+            yield "the data has no validation split: no validation loss is measured"
+        if config.batch_size > self.num_train_rows:
+            yield (
+                f"batch_size {config.batch_size} is more than the {self.num_train_rows} training "
+                "rows: a step meets some of them more than once"
+            )
+        sizes = [self.shape.height >> level for level in range(len(config.unet.block_out_channels))]
+        wanted = config.unet.attention_resolutions
+        if wanted and not set(wanted) & set(sizes):
+            yield (
+                f"unet.attention_resolutions {list(wanted)}: the levels of these pictures are "
+                f"{sizes} pixels high, so the model has no attention"
+            )
+
+
+def _fields_that_validate(config: TrainConfig) -> Iterator[tuple[str, object, str]]:
+    """Settings that wait for a validation loss, and what to set them to without one."""
+    if config.validation.early_stopping_patience:
+        patience = config.validation.early_stopping_patience
+        yield "validation.early_stopping_patience", patience, "null"
+    if config.lr_schedule.kind == "plateau":
+        yield "lr_schedule.kind", "plateau", "another"
+    if config.export == "best":
+        yield "export", "best", "last"

@@ -49,6 +49,8 @@ def run(config: TrainConfig) -> dict[str, Any]:
     with open_output(config.output, kind=Kind.MODEL, config=config, parents=parents) as output:
         if output.completed is not None:
             return _result(output.completed)
+        for remark in facts.remarks(config):
+            logger.warning("%s", remark)
         check_columns(dataset, facts.num_classes, field="input")
         address = RunAddress(config.output, secrets.token_hex(8))
         pointer = RunPointer.claim(

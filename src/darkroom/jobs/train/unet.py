@@ -28,7 +28,7 @@ def unet_arguments(
                 list(config.block_out_channels),
                 f"{levels} levels halve the image {levels - 1} times, but its {name} {size} is not "
                 f"a multiple of {factor}",
-                "use fewer levels, or prepare with an image_size that is",
+                f"use at most {_halvings(size) + 1}, or prepare with an image_size that is",
             )
     attends = [shape.height // 2**level in config.attention_resolutions for level in range(levels)]
     return {
@@ -44,6 +44,11 @@ def unet_arguments(
         "dropout": config.dropout,
         "num_class_embeds": None if num_classes is None else num_classes + 1,
     }
+
+
+def _halvings(size: int) -> int:
+    """How often a number can be halved."""
+    return (size & -size).bit_length() - 1
 
 
 def build_unet(config: TrainConfig, shape: ImageShape, num_classes: int | None) -> UNet2DModel:

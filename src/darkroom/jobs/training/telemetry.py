@@ -10,9 +10,11 @@ therefore set anew with every look of the driver, about once a second.
 
 from __future__ import annotations
 
+import string
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from ray.util.metrics import Gauge
 
@@ -58,7 +60,8 @@ class RunGauges:
             for name, text in METRICS.items()
         }
         for gauge in self._gauges.values():
-            gauge.set_default_tags({"run": run})
+            # Ray takes ASCII alone.
+            gauge.set_default_tags({"run": quote(run, safe=string.printable)})
         self._published_at = time.monotonic()
         self._shown: dict[tuple[str, Part | None], float] = {}
 
