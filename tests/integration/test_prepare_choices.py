@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,18 @@ def _ray(ray_local: None) -> None:
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(logging.getLogger("darkroom"), "propagate", True)
-    caplog.set_level(logging.INFO, "darkroom")
-    return lambda: caplog.text
+def said() -> Iterator[Callable[[], str]]:
+    """What the command line would have printed; Ray Data closes the handler of pytest's caplog."""
+    lines: list[str] = []
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("darkroom")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield lambda: "\n".join(lines)
+    logger.removeHandler(handler)
+    logger.setLevel(before)
 
 
 def write(folder: Path, *, shape: tuple[int, ...], number: int, name: str) -> None:
@@ -47,7 +56,7 @@ def prepared(source: dict[str, Any], output: Path, **values: Any) -> tuple[dict[
     return result, images
 
 
-def test_channels_and_size_are_those_of_the_data(tmp_path: Path, said: Any) -> None:
+def test_channels_and_size_are_those_of_the_data(tmp_path: Path, said: Callable[[], str]) -> None:
     folder = tmp_path / "in"
     source = {"kind": "image_folder", "uri": str(folder)}
     for label in ("a", "b"):
@@ -70,7 +79,9 @@ def test_channels_and_size_are_those_of_the_data(tmp_path: Path, said: Any) -> N
     assert {image.shape for image in images} == {(6, 6)}
 
 
-def test_what_needs_colour_and_what_is_missing_is_said(tmp_path: Path, said: Any) -> None:
+def test_what_needs_colour_and_what_is_missing_is_said(
+    tmp_path: Path, said: Callable[[], str]
+) -> None:
     write(tmp_path / "in" / "a", shape=(8, 8), number=2, name="grey")
     source = {"kind": "image_folder", "uri": str(tmp_path / "in")}
     shares = {"train": 0.98, "validation": 0.01, "test": 0.01}
@@ -82,10 +93,12 @@ def test_what_needs_colour_and_what_is_missing_is_said(tmp_path: Path, said: Any
 
 @pytest.mark.parametrize(("shape", "channels"), [((6, 5), 1), ((6, 5, 3), 3)])
 def test_idx_files_are_looked_at_too(
-    shape: tuple[int, ...], channels: int, tmp_path: Path, said: Any
+    shape: tuple[int, ...], channels: int, tmp_path: Path, said: Callable[[], str]
 ) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
     images = np.random.default_rng(0).integers(0, 256, (8, *shape), dtype=np.uint8)
     for name, data in idx_pair("train", images, np.arange(8, dtype=np.uint8)).items():
-        (tmp_path / name).write_bytes(data)
-    result, _ = prepared({"kind": "idx", "uri": str(tmp_path)}, tmp_path.with_name("idx-out"))
+        (folder / name).write_bytes(data)
+    result, _ = prepared({"kind": "idx", "uri": str(folder)}, tmp_path / "out")
     assert (result["channels"], result["image_size"]) == (channels, [6, 5])
