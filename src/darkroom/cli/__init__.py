@@ -30,6 +30,7 @@ from darkroom.cli.streams import standard_streams
 from darkroom.cli.submit import submit
 from darkroom.cli.verbs import add_verbs
 from darkroom.errors import ConfigError
+from darkroom.loopback import keep_off_proxies
 
 app = typer.Typer(
     name="darkroom",
@@ -85,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in own or os.environ.get("DARKROOM_DEBUG", "") not in ("", "0")
     with standard_streams():
         output.log_to_stderr(debug=debug)
+        keep_off_proxies(os.environ)
         try:
             with unwinding_on_signals():
                 return _run(arguments or ["--help"])

@@ -25,6 +25,7 @@ from darkroom.errors import ConfigError, DarkroomError
 from darkroom.jobs.demand import watched_demands
 from darkroom.jobs.environment import environment_variable
 from darkroom.jobs.local_ray_folder import local_ray_folder
+from darkroom.loopback import keep_off_proxies
 
 MIN_NUM_CPUS = 4
 """Ray Train and Ray Data wait for ever, without a word, on fewer; the count is bookkeeping."""
@@ -190,6 +191,7 @@ def _set_default_environment() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's own 15 lets workers hardly run at all beside anything else that is busy.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    keep_off_proxies(os.environ)
 
 
 def _set_local_auth() -> None:

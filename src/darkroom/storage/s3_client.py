@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from darkroom.errors import StorageAccessError
+from darkroom.loopback import is_loopback
 from darkroom.storage.s3_identity import (
     VARIABLES,
     VettedCredentials,
@@ -191,8 +192,7 @@ class _ClientFactory:
         from darkroom.storage.s3_lane import Lane
 
         endpoint = client.meta.endpoint_url
-        proxied = getproxies() and not proxy_bypass(urlsplit(endpoint).netloc)
-        if proxied or (self._credentials is None and not self._anonymous):
+        if _is_proxied(endpoint) or (self._credentials is None and not self._anonymous):
             return None
         authorities = self._chain.get_config_variable("ca_bundle") or get_cert_path(verify=True)
         return Lane(
@@ -215,7 +215,9 @@ class _ClientFactory:
         from botocore.config import Config as BotoConfig
 
         patient = attempts == PATIENT_ATTEMPTS
+        is_here = self._endpoint is not None and is_loopback(urlsplit(self._endpoint).hostname)
         return BotoConfig(
+            proxies={} if is_here else None,
             signature_version=UNSIGNED if self._anonymous else None,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             read_timeout=READ_TIMEOUT_SECONDS if patient else FIRST_READ_TIMEOUT_SECONDS,
@@ -228,6 +230,12 @@ class _ClientFactory:
             response_checksum_validation="when_required",
             parameter_validation=False,
         )
+
+
+def _is_proxied(endpoint: str) -> bool:
+    parts = urlsplit(endpoint)
+    is_here = is_loopback(parts.hostname)
+    return not is_here and parts.scheme in getproxies() and not proxy_bypass(parts.netloc)
 
 
 def _refuse_redirect(context: dict[str, Any], **_: Any) -> None:

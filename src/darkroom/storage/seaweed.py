@@ -5,16 +5,21 @@ What is done with the running server is `server.py`'s business.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import socket
 import subprocess
 import sysconfig
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 from darkroom.errors import StorageAccessError
 
 HOST = "127.0.0.1"
+RELEASE_SECONDS = 3.0
+_LOCK_NAME = "server.lock"
 
 _PORT_FLAGS = (
     "s3.port",
@@ -56,6 +61,41 @@ def free_ports(wanted: int) -> dict[str, int]:
                 ) from None
             ports[flag] = listener.getsockname()[1]
         return ports
+
+
+def claim_folder(directory: Path) -> int | None:
+    """A lock on the data, for SeaweedFS to inherit: two servers would ruin each other's.
+
+    None where the file system has no locks. Errors: StorageAccessError naming the other server.
+    """
+    descriptor = os.open(directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    # A server whose starter was just killed takes a moment to die.
+    deadline = time.monotonic() + RELEASE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            who = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
+            os.close(descriptor)
+            raise StorageAccessError(
+                "directory",
+                str(directory),
+                f"another server is serving it ({who or 'which is just starting'})",
+                "use that one, stop it, or serve another folder",
+            ) from None
+        except OSError:
+            os.close(descriptor)
+            return None
+        os.ftruncate(descriptor, 0)
+        return descriptor
+
+
+def sign_claim(descriptor: int, who: str) -> None:
+    """Write into the lock whose it is."""
+    os.pwrite(descriptor, who.encode(), 0)
 
 
 def kill_with_us(pid: int) -> subprocess.Popen[bytes]:

@@ -19,8 +19,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from darkroom.errors import StorageError
-from darkroom.storage.seaweed import HOST, free_ports, kill_with_us, weed_binary
+from darkroom.errors import StorageAccessError, StorageError
+from darkroom.storage.seaweed import (
+    HOST,
+    claim_folder,
+    free_ports,
+    kill_with_us,
+    sign_claim,
+    weed_binary,
+)
 from darkroom.storage.uri import parse_uri
 
 if TYPE_CHECKING:
@@ -65,6 +72,7 @@ class EmbeddedServer:
         self._ports: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
+        self._lock: int | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -109,17 +117,31 @@ class EmbeddedServer:
     def start(self) -> None:
         """Start and wait until the server stores and returns an object.
 
-        Errors: StorageAccessError when the wheel is missing or the port is taken.
+        Errors: StorageAccessError when the wheel is missing, the port is taken or another server
+        serves the folder.
         """
-        for _ in range(MAX_STARTS - 1):
-            # Between our looking and its binding another process may take a port.
-            with suppress(_EndedAtOnceError):
-                self._start()
-                return
-        self._start()
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock = claim_folder(self.directory)
+        except OSError as error:
+            raise StorageAccessError(
+                "directory",
+                str(self.directory),
+                f"cannot be written ({error.strerror})",
+                "choose another folder",
+            ) from None
+        try:
+            for _ in range(MAX_STARTS - 1):
+                # Between our looking and its binding another process may take a port.
+                with suppress(_EndedAtOnceError):
+                    self._start()
+                    return
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
 
     def _start(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
         self._ports = free_ports(self._port)
         self._write_identities()
         with (self.directory / "server.log").open("ab") as log:
@@ -131,6 +153,7 @@ class EmbeddedServer:
                 stderr=log,
                 start_new_session=True,
                 cwd=self.directory,
+                pass_fds=(self._lock,) if self._lock is not None else (),
             )
         try:
             self._watchdog = kill_with_us(self._process.pid)
@@ -138,11 +161,19 @@ class EmbeddedServer:
             if self._bucket is not None:
                 self.create_bucket(self._bucket)
         except BaseException:
-            self.stop()
+            self._stop_process()
             raise
+        if self._lock is not None:
+            sign_claim(self._lock, f"process {os.getpid()}, {self.endpoint}")
 
     def stop(self) -> None:
         """Stop the server; its data stays."""
+        self._stop_process()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _stop_process(self) -> None:
         if self._watchdog is not None:
             self._watchdog.kill()
             self._watchdog.communicate()
@@ -219,6 +250,7 @@ class EmbeddedServer:
                 connect_timeout=2,
                 read_timeout=10,
                 s3={"addressing_style": "path"},
+                proxies={},
             ),
         )
         return client
