@@ -58,7 +58,7 @@ class ClassifyConfig(BatchConfig):
     input: Annotated[Place, operational()]
     """A folder of pictures, or data that `darkroom prepare` published (s3:// URI or path)."""
     split: Literal["train", "validation", "test"] | None = None
-    """Of prepared data, this split alone; null for all."""
+    """Of prepared data, or of a folder with split folders, this split alone; null for all."""
     class_map: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Folder's class -> the model's labels that are right for it, where the names differ."""
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from darkroom.classifiers.names import Classifier, label_names, plain_name
 from darkroom.config import closest
 from darkroom.errors import ConfigError
+from darkroom.jobs.pictures.layout import nfc
 
 OTHER = "(another label)"
 
@@ -44,7 +45,8 @@ def map_classes(
             found[name] = frozenset({name})
         elif index is not None:
             found[name] = frozenset({classifier.labels[index]})
-    for name, labels in class_map.items():
+    for typed, labels in class_map.items():
+        name = nfc(typed)
         if name not in classes:
             guess = closest(name, classes)
             remedy = f"did you mean {guess!r}?" if guess else "name the input's own classes"

@@ -69,7 +69,7 @@ def find_pictures(config: ClassifyConfig) -> Pictures:
     """List the input. Errors: DataError when there is nothing to classify, those of storage."""
     root = parse_uri(config.input, field="input")
     artifact = published(root)
-    pictures = _of_folder(root) if artifact is None else _of_dataset(artifact, config)
+    pictures = _of_folder(root, config) if artifact is None else _of_dataset(artifact, config)
     return Pictures(
         _limited(pictures.rows, config),
         pictures.parent,
@@ -112,7 +112,7 @@ def _limited(rows: pa.Table, config: ClassifyConfig) -> pa.Table:
     return rows.take(pa.array(sample(ids, classes, limit=config.limit, seed=config.seed)))
 
 
-def _of_folder(root: Uri) -> Pictures:
+def _of_folder(root: Uri, config: ClassifyConfig) -> Pictures:
     listing = list_folder(root, field="input", classes="optional", remedy=_REMEDY)
     rows = [
         {
@@ -123,7 +123,10 @@ def _of_folder(root: Uri) -> Pictures:
             "etag": item.etag,
         }
         for item in listing.items
+        if config.split in (None, item.split)
     ]
+    if not rows:
+        raise _no_split(root, config)
     return Pictures(
         pa.Table.from_pylist(rows, schema=ROW_SCHEMA),
         listing.parent,
@@ -189,13 +192,17 @@ def _of_dataset(artifact: Artifact, config: ClassifyConfig) -> Pictures:
                 )
             )
     if not tables:
-        raise DataError(
-            "split" if config.split else "input",
-            config.split or str(artifact.uri),
-            "has no pictures",
-            "choose another split, or none for all",
-        )
+        raise _no_split(artifact.uri, config)
     return Pictures(pa.concat_tables(tables).combine_chunks(), artifact.as_parent("data"))
+
+
+def _no_split(where: Uri, config: ClassifyConfig) -> DataError:
+    return DataError(
+        "split" if config.split else "input",
+        config.split or str(where),
+        "has no pictures",
+        "choose another split, or none for all",
+    )
 
 
 class DatasetReader:

@@ -16,11 +16,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.config import build_config
 from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.columns import check_columns
-from darkroom.jobs.pictures.config import LimitsConfig
-from darkroom.jobs.pictures.decode import DeadImage, decode
+from darkroom.jobs.pictures.config import EncodingConfig, LimitsConfig
+from darkroom.jobs.pictures.decode import DeadImage, Picture, decode
+from darkroom.jobs.pictures.encode import stored_bytes
 from darkroom.jobs.pictures.files import read_files
 from darkroom.jobs.pictures.folder import list_folder
 from darkroom.jobs.pictures.listing import Item
@@ -56,18 +58,26 @@ class Decoder:
     background: int
     animated: Literal["reject", "first_frame"]
     limits: LimitsConfig
+    encoding: EncodingConfig
 
     def __call__(self, data: bytes, where: str, field_name: str) -> NDArray[np.uint8] | DeadImage:
         """uint8 CHW, or why there is none. Errors: DataError for another size."""
-        picture = decode(
-            data,
-            channels=self.shape.channels,
-            background=self.background,
-            animated=self.animated,
-            limits=self.limits,
+        picture = self._decode(data)
+        return (
+            picture if isinstance(picture, DeadImage) else self._array(picture, where, field_name)
         )
+
+    def as_stored(self, data: bytes, where: str) -> NDArray[np.uint8] | DeadImage:
+        """A file as `prepare` would have stored it: one that it converts loses what JPEG loses."""
+        picture = self._decode(data)
         if isinstance(picture, DeadImage):
             return picture
+        stored = stored_bytes(picture, data, self.encoding)
+        return (
+            self._array(picture, where, "input") if stored is data else self(stored, where, "input")
+        )
+
+    def _array(self, picture: Picture, where: str, field_name: str) -> NDArray[np.uint8]:
         width, height = picture.image.size
         if (width, height) != (self.shape.width, self.shape.height):
             raise DataError(
@@ -78,6 +88,15 @@ class Decoder:
             )  # fmt: skip
         array = np.asarray(picture.image)
         return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+    def _decode(self, data: bytes) -> Picture | DeadImage:
+        return decode(
+            data,
+            channels=self.shape.channels,
+            background=self.background,
+            animated=self.animated,
+            limits=self.limits,
+        )
 
 
 @dataclass(frozen=True)
@@ -173,6 +192,7 @@ def _decoder(reference: Artifact) -> Decoder:
             max_bytes=given.get("max_bytes", limits.max_bytes),
             max_pixels=given.get("max_pixels", limits.max_pixels),
         ),
+        encoding=build_config(EncodingConfig, config.get("encoding", {})),
     )
 
 
@@ -263,7 +283,7 @@ def _decoded(data: bytes | None, item: Item, decoder: Decoder) -> NDArray[np.uin
     if data is None:
         detail = f"{item.size} bytes; at most {decoder.limits.max_bytes}"
         return DeadImage("too_many_bytes", detail)
-    return decoder(data, item.path, "input")
+    return decoder.as_stored(data, item.path)
 
 
 def _row_groups(

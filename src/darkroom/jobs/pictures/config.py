@@ -1,4 +1,4 @@
-"""Words for pictures that configs use, and the bounds on one input file.
+"""Words for pictures that configs use, the bounds on one input file, how one is stored.
 
 Imports neither ray nor torch.
 """
@@ -27,3 +27,14 @@ class LimitsConfig(Config):
     """Most pixels (width x height) by the header: the guard against decompression bombs."""
     min_side: Side = 1
     """Least width and height in pixels."""
+
+
+class EncodingConfig(Config):
+    """How pictures are stored."""
+
+    format: Literal["keep", "jpeg", "png", "webp"] = "keep"
+    """keep stores a file's own bytes where nothing had to change, else re-encodes in its format."""
+    quality: Annotated[int, Field(ge=1, le=100)] = 95
+    """Quality of JPEG and of lossy WebP; PNG ignores it."""
+    lossless: bool = False
+    """Lossless WebP; the other formats ignore it."""

@@ -199,7 +199,8 @@ def _by_captions(
     labels = {name: label for label, name in enumerate(classes)}
     used: defaultdict[str, set[str]] = defaultdict(set)
     items, letters = [], list(files.dead_letters)
-    for info in files.pictures:
+    found = places([info.key for info in files.pictures], where=str(root), field=field)
+    for info, place in zip(files.pictures, found, strict=True):
         table = _table_of(info.key, tables)
         if table is None and (missing := _lacks_captions(info.key, tables)) is not None:
             raise _no_captions(root, missing, field)
@@ -212,7 +213,6 @@ def _by_captions(
         if (problem := _invalid(caption)) is not None:
             letters.append(DeadLetter(info.key, "no_caption", problem))
             continue
-        place = Place(split_of(nfc(info.key).partition("/")[0]) if "/" in info.key else None, None)
         label = None if caption.label is None else labels[caption.label]
         items.append(_item(info, place, label, caption.text))
     gone = {letter.path for letter in files.dead_letters}

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from darkroom.config import Config, Fraction, JobConfig, Place, PositiveInt, operational
-from darkroom.jobs.pictures.config import LimitsConfig, Side
+from darkroom.jobs.pictures.config import EncodingConfig, LimitsConfig, Side
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 
@@ -76,17 +76,6 @@ class SplitConfig(Config):
         if not math.isclose(total, 1.0, abs_tol=1e-6):
             raise ValueError(f"train + validation + test must be 1, not {total:g}")
         return self
-
-
-class EncodingConfig(Config):
-    """How pictures are stored."""
-
-    format: Literal["keep", "jpeg", "png", "webp"] = "keep"
-    """keep stores a file's own bytes where nothing had to change, else re-encodes in its format."""
-    quality: Annotated[int, Field(ge=1, le=100)] = 95
-    """Quality of JPEG and of lossy WebP; PNG ignores it."""
-    lossless: bool = False
-    """Lossless WebP; the other formats ignore it."""
 
 
 class RandomCropConfig(Config):

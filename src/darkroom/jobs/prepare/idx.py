@@ -27,6 +27,7 @@ from darkroom.contents import HEAD_BYTES, foreign
 from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.pictures.files import changed
+from darkroom.jobs.pictures.layout import nfc
 from darkroom.jobs.pictures.listing import Item, Listing
 from darkroom.jobs.prepare.config import IdxSource
 from darkroom.jobs.seeding import rank_key
@@ -156,7 +157,7 @@ class IdxFiles:
                 f"names {len(names)} classes, and labels go up to {num_classes - 1}",
                 "name every class",
             )
-        return list(names)
+        return [nfc(name) for name in names]
 
 
 @lru_cache(maxsize=4)

@@ -15,12 +15,13 @@ import pyarrow as pa
 from darkroom.config import build_config
 from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.pictures.decode import DeadImage, Picture, decode, keep_memory
+from darkroom.jobs.pictures.encode import stored_bytes
 from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.pictures.rejects import DEAD_SCHEMA
 from darkroom.jobs.prepare.augment import augment
 from darkroom.jobs.prepare.config import PrepareConfig
-from darkroom.jobs.prepare.encode import encode, resize
 from darkroom.jobs.prepare.plan import Chunk, copy_id
+from darkroom.jobs.prepare.resize import resize
 from darkroom.jobs.prepare.source import item_columns, open_source
 from darkroom.jobs.seeding import rank_key
 
@@ -138,6 +139,5 @@ def _stored(
         resample=config.resample,
         background=config.background,
     )
-    keeps = image is picture.image and picture.is_exact and config.encoding.format == "keep"
-    stored = data if keeps else encode(image, config.encoding, own_format=picture.format)
+    stored = stored_bytes(picture, data, config.encoding, image=image)
     return {"image": stored, "width": width, "height": height}

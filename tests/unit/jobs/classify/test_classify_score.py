@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pyarrow as pa
 import pytest
 
@@ -88,3 +90,9 @@ def test_counts() -> None:
     }
     assert counts == {("a", "a"): 1, ("a", "b"): 1, ("a", OTHER): 1, ("b", "b"): 1, ("b", OTHER): 1}
     assert sum(counts.values()) == score.num_scored
+
+
+def test_a_class_map_is_read_whatever_the_form_of_its_accents() -> None:
+    apart, together = (unicodedata.normalize(form, "café") for form in ("NFD", "NFC"))
+    found = map_classes([together], RESNET, {apart: ("espresso",)})
+    assert found == {together: frozenset({"espresso"})}

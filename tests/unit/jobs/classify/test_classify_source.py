@@ -85,3 +85,12 @@ def test_large_files_are_rejected_unread_and_changed_ones_stop_the_job(tmp_path:
     (folder / "a/1.jpg").write_bytes(JPEG[:-1])
     with pytest.raises(DataError, match=r"a/1\.jpg.* has changed since it was listed"):
         open_reader(settings).read(rows, Rejects("read"))
+
+
+def test_a_split_of_a_folder_with_split_folders(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "in", "train/a/1.jpg", "val/a/2.jpg", "val/b/3.jpg")
+    rows = find_pictures(config(folder, split="validation")).rows
+    assert rows["path"].to_pylist() == ["val/a/2.jpg", "val/b/3.jpg"]
+    assert rows["expected"].to_pylist() == ["a", "b"]
+    with pytest.raises(DataError, match=r"split: got 'test', has no pictures"):
+        find_pictures(config(folder, split="test"))

@@ -161,3 +161,15 @@ def test_a_split_without_captions_is_named(tmp_path: Path) -> None:
     files = {"train/metadata.jsonl": JSONL, "train/1.png": None, "test/1.png": None}
     with pytest.raises(DataError, match=r"test/captions.json', is missing.*or a metadata.jsonl"):
         listing(tmp_path, files)
+
+
+@pytest.mark.parametrize("captioned", [False, True])
+def test_splits_one_folder_too_deep_are_named(tmp_path: Path, *, captioned: bool) -> None:
+    one = lines({"file_name": "1.png", "text": "a cat"})
+    files = {
+        f"data/{split}/{name}": content
+        for split in ("train", "test")
+        for name, content in (("metadata.jsonl", one), ("deep/1.png", None))
+    }
+    with pytest.raises(DataError, match=r"holds one folder, data, .*name .*/data"):
+        listing(tmp_path, files, captioned=captioned)

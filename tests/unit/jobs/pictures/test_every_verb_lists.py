@@ -25,7 +25,7 @@ from darkroom.errors import InputError
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import find_pictures
 from darkroom.jobs.evaluate.pictures import Decoder, PictureShape, Reference, read_generated
-from darkroom.jobs.pictures.config import LimitsConfig
+from darkroom.jobs.pictures.config import EncodingConfig, LimitsConfig
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.source import open_source
 import darkroom.jobs.prepare.folder_source
@@ -42,7 +42,7 @@ def classify(uri):
     return len(found.rows), [reject.reason for reject in found.rejected]
 
 def evaluate(uri):
-    decoder = Decoder(PictureShape(8, 8, 1), 255, "reject", LimitsConfig())
+    decoder = Decoder(PictureShape(8, 8, 1), 255, "reject", LimitsConfig(), EncodingConfig())
     reference = Reference(None, ("cats", "dogs"), decoder, None, None)
     found = read_generated(uri, reference)
     return len(found.pictures), [letter.reason for letter in found.dead_letters]

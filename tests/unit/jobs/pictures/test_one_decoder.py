@@ -90,24 +90,26 @@ ODD: dict[str, Callable[[], bytes]] = {
 }
 
 
-def _settings(channels: int, background: int) -> dict[str, Any]:
+def _settings(channels: int, background: int, encoding: str) -> dict[str, Any]:
     return {
         "source": {"kind": "digits"}, "output": "out", "channels": channels,
-        "background": background, "encoding": {"format": "png"},
+        "background": background, "encoding": {"format": encoding},
     }  # fmt: skip
 
 
-def prepared(data: bytes, channels: int, background: int) -> Pixels:
-    config = build_config(PrepareConfig, _settings(channels, background))
+def prepared(data: bytes, channels: int, background: int, encoding: str = "png") -> Pixels:
+    config = build_config(PrepareConfig, _settings(channels, background, encoding))
     (row,) = item_rows(Item("a", "a", size=len(data)), data, config)
     return files.decoded(row["image"])
 
 
-def reference(folder: Path, channels: int, background: int) -> Reference:
+def reference(folder: Path, channels: int, background: int, encoding: str = "keep") -> Reference:
     """Of one black picture; what counts is what it says of how it was made."""
     mode = "L" if channels == 1 else "RGB"
     image = files.encoded(Image.new(mode, (WIDTH, HEIGHT)), "PNG")
-    config = build_config(PrepareConfig, {**_settings(channels, background), "output": str(folder)})
+    config = build_config(
+        PrepareConfig, {**_settings(channels, background, encoding), "output": str(folder)}
+    )
     with open_output(str(folder), kind="dataset", config=config) as output:
         entries = [
             output.writer.write_bytes(
@@ -123,9 +125,14 @@ def reference(folder: Path, channels: int, background: int) -> Reference:
     return read_reference(str(folder))
 
 
-@pytest.mark.parametrize(("channels", "background"), [(3, 255), (3, 0), (1, 255)])
-def test_evaluate_sees_what_prepare_stores(tmp_path: Path, channels: int, background: int) -> None:
-    real = reference(tmp_path / "data", channels, background)
+@pytest.mark.parametrize(
+    ("channels", "background", "encoding"),
+    [(3, 255, "keep"), (3, 0, "png"), (1, 255, "keep"), (3, 255, "jpeg"), (3, 255, "webp")],
+)
+def test_evaluate_sees_what_prepare_stores(
+    tmp_path: Path, channels: int, background: int, encoding: str
+) -> None:
+    real = reference(tmp_path / "data", channels, background, encoding)
     folder = tmp_path / "in/cats"
     folder.mkdir(parents=True)
     for name, make in ODD.items():
@@ -133,7 +140,7 @@ def test_evaluate_sees_what_prepare_stores(tmp_path: Path, channels: int, backgr
     seen = read_generated(str(tmp_path / "in"), real)
     assert not seen.dead_letters
     for name, image in zip(sorted(ODD), seen.pictures.images, strict=True):
-        wanted = prepared(ODD[name](), channels, background)
+        wanted = prepared(ODD[name](), channels, background, encoding)
         pixels = image[0] if channels == 1 else image.transpose(1, 2, 0)
         assert np.array_equal(pixels, wanted), name
 
@@ -158,7 +165,7 @@ def test_classify_sees_what_prepare_stores(name: str, background: int) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ODD)
 def test_report_and_sample_see_what_prepare_stores(name: str, channels: int) -> None:
-    config = build_config(PrepareConfig, {**_settings(channels, 255), "encoding": {}})
+    config = build_config(PrepareConfig, _settings(channels, 255, "keep"))
     data = ODD[name]()
     (row,) = item_rows(Item("a", "a", size=len(data)), data, config)
     assert np.array_equal(stored_pixels(row["image"], where="a"), files.decoded(row["image"]))
