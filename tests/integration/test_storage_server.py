@@ -45,10 +45,11 @@ def no_server_in_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPa
 def test_data_survives_a_restart_on_other_ports(
     tmp_path: Path, no_server_in_environment: pytest.MonkeyPatch
 ) -> None:
+    folder = tmp_path / "a,b #1; \u00e9 "  # to SeaweedFS a comma separates folders
     environments = []
     data = os.urandom(100_000)
     for number in range(2):
-        with EmbeddedServer(tmp_path, bucket="kept") as server:
+        with EmbeddedServer(folder, bucket="kept") as server:
             environments.append(server.environment)
             for name, value in server.environment.items():
                 no_server_in_environment.setenv(name, value)
@@ -64,9 +65,9 @@ def test_data_survives_a_restart_on_other_ports(
     first, second = environments
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         assert first[name] != second[name]
-    log = (tmp_path / "server.log").read_text()
+    log = (folder / "server.log").read_text()
     assert second["AWS_SECRET_ACCESS_KEY"] not in log
-    identities = tmp_path / "identities.json"
+    identities = folder / "identities.json"
     assert identities.stat().st_mode & 0o077 == 0
     # SIGKILL leaves SeaweedFS's sockets behind; we take them away.
     port = second["AWS_ENDPOINT_URL_S3"].rpartition(":")[2]

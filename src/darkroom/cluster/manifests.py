@@ -6,6 +6,7 @@ server's dry-run. A finding of our own policy is a warning.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -42,7 +43,7 @@ def read_manifests(sources: Sequence[str]) -> list[Object]:
 def _read(source: str) -> list[Object]:
     if source == "-":
         return parse("standard input", sys.stdin.buffer.read())
-    path = Path(source)
+    path = Path(os.path.expanduser(source))  # noqa: PTH111 - Path raises where there is no home
     if path.is_dir():
         return parse(source, _kustomize(path))
     try:

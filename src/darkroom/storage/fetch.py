@@ -35,7 +35,7 @@ from darkroom.storage.failpoint import AFTER_MOVE, BEFORE_MOVE, failpoint
 from darkroom.storage.manifest import encode_json
 from darkroom.storage.names import check_name, inside
 from darkroom.storage.source import hidden_part
-from darkroom.storage.uri import Uri
+from darkroom.storage.uri import Uri, parse_uri
 
 NOTE_NAME = ".darkroom.json"
 INCOMING_NAME = ".darkroom.incoming"
@@ -71,7 +71,7 @@ def get(
             f" {artifact.uri}` shows its files"
         )
     _refuse_our_names(artifact, wanted)
-    target = Path(directory).absolute()
+    target = parse_uri(directory, field="directory").path
     with _writing(target):
         if target.is_dir():
             _fill(target, artifact, wanted, prefix=prefix, overwrite=overwrite)

@@ -196,14 +196,14 @@ class EmbeddedServer:
             client.create_bucket(Bucket=name)
 
     def _flags(self) -> list[str]:
-        data = self.directory / "data"
-        data.mkdir(exist_ok=True)
+        (self.directory / "data").mkdir(exist_ok=True)
         return [
-            f"-dir={data}",
+            # Seen from its working folder: SeaweedFS takes a path with a comma for two.
+            "-dir=data",
             f"-ip={HOST}",
             f"-ip.bind={HOST}",
             "-s3",
-            f"-s3.config={self._identities_path}",
+            f"-s3.config={self._identities_path.name}",
             "-s3.autoCreateBucket=false",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",

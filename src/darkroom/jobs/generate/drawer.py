@@ -25,6 +25,7 @@ from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.generate.config import ClassConditionalConfig, TextToImageConfig
 from darkroom.jobs.generate.device import DTYPES, prepare_device
+from darkroom.jobs.pictures.layout import nfc
 from darkroom.model_folder import ModelFolder, unloadable
 from darkroom.models import load_unet, read_model_info
 from darkroom.report.sheet import as_picture, grey_levels
@@ -188,7 +189,7 @@ class _ClassConditional:
         return None
 
     def fault(self, request: Request) -> Fault | None:
-        if request.text in self._info.classes:
+        if nfc(request.text) in self._info.classes:
             return None
         known = ", ".join(self._info.classes[:12])
         return Fault("unknown_class", f"{request.text[:60]!r} is no class of the model ({known})")
@@ -197,7 +198,7 @@ class _ClassConditional:
     def draw(self, requests: Sequence[Request]) -> list[Pixels | Fault]:
         config, info = self._config, self._info
         labels = torch.tensor(
-            [info.classes.index(request.text) for request in requests], device=self._device
+            [info.classes.index(nfc(request.text)) for request in requests], device=self._device
         )
         noise = ImageNoise(
             [request.seed for request in requests], info.image_shape, device=self._device
