@@ -178,7 +178,9 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _holds_anything(folder: Path) -> bool:
     try:
-        return any(not _is_hidden(file) for file in _files(folder))
+        if any(not _is_hidden(file) for file in _files(folder)):
+            return True
+        return any(path.is_symlink() for path in folder.rglob("*"))
     except PermissionError:
         return True  # whoever looks there is told
 

@@ -183,3 +183,12 @@ def test_our_own_listing_does_not_leave_out_what_may_not_be_read() -> None:
 def test_a_level_with_a_link_to_nothing_is_shown(tmp_path: Path) -> None:
     (fill(tmp_path, "a") / "gone").symlink_to("nowhere")
     assert list(open_store(tmp_path).children()) == [("a", 4), ("gone", 7)]
+
+
+def test_a_folder_of_nothing_but_links_is_shown(tmp_path: Path) -> None:
+    fill(tmp_path / "elsewhere", "1.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/dogs").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "empty").mkdir()
+    assert [name for name, _ in open_store(tmp_path).children()] == ["elsewhere/", "in/"]
+    assert [name for name, _ in open_store(tmp_path / "in").children()] == ["dogs/"]

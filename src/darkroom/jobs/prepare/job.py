@@ -53,6 +53,7 @@ def run(config: PrepareConfig) -> dict[str, Any]:
             listing.dead_letters, len(listing.items) + len(listing.dead_letters), config
         )
     chunks = plan_chunks(listing.items, config)
+    _tell_of_limit(chunks, listing, config)
     parents = [listing.parent]
     with open_output(config.output, kind=Kind.DATASET, config=config, parents=parents) as output:
         if output.completed is not None:
@@ -66,6 +67,15 @@ def run(config: PrepareConfig) -> dict[str, Any]:
             chosen = config.model_copy(update={"channels": choose_channels(chunks, config)})
             parts = _write_parts(chunks, listing, chosen, output)
         return _result(_publish(parts, listing, chosen, output))
+
+
+def _tell_of_limit(chunks: Sequence[Chunk], listing: Listing, config: PrepareConfig) -> None:
+    drawn = {item.label for chunk in chunks for item in chunk.items} - {None}
+    if config.limit is not None and len(drawn) < len(listing.classes):
+        logger.warning(
+            "limit: %d pictures are of %d of the %d classes",
+            config.limit, len(drawn), len(listing.classes),
+        )  # fmt: skip
 
 
 def _write_parts(
