@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from darkroom.errors import DarkroomError, InputError, ObjectNotFoundError, StorageAccessError
-from darkroom.storage.probe import probe_conditional_writes
-from darkroom.storage.s3_identity import (
+from darkroom.storage.aws_variables import (
     CREDENTIAL_VARIABLES,
     ENDPOINT_VARIABLES,
     FILE_VARIABLES,
     REGION_VARIABLES,
     VARIABLES,
 )
+from darkroom.storage.probe import probe_conditional_writes
 from darkroom.storage.store import ObjectStore, open_store
 from darkroom.storage.uri import Uri, parse_uri
 from darkroom.storage.writer import attempt_prefix

@@ -20,8 +20,8 @@ from urllib.request import getproxies, proxy_bypass
 
 from darkroom.errors import StorageAccessError
 from darkroom.loopback import is_loopback
+from darkroom.storage.aws_variables import VARIABLES
 from darkroom.storage.s3_identity import (
-    VARIABLES,
     VettedCredentials,
     check_environment,
     check_region,

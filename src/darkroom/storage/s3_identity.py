@@ -19,35 +19,13 @@ from botocore import exceptions as boto
 
 from darkroom.errors import DarkroomError, StorageAccessError
 from darkroom.messages import hide, one_line
-
-CREDENTIAL_VARIABLES = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_SECURITY_TOKEN",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-    "AWS_PROFILE",
-    "AWS_DEFAULT_PROFILE",
-    "AWS_ROLE_ARN",
-    "AWS_ROLE_SESSION_NAME",
+from darkroom.storage.aws_variables import (
+    CREDENTIAL_VARIABLES,
+    ENDPOINT_VARIABLES,
+    FILE_VARIABLES,
+    REGION_VARIABLES,
+    VARIABLES,
 )
-REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
-ENDPOINT_VARIABLES = (
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_STS",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-)
-FILE_VARIABLES = (
-    "AWS_CONFIG_FILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_CA_BUNDLE",
-)
-VARIABLES = (*CREDENTIAL_VARIABLES, *REGION_VARIABLES, *ENDPOINT_VARIABLES, *FILE_VARIABLES)
-"""Everything of the environment that decides who we are and where we go."""
 
 # botocore takes one that is not there for an empty one.
 _MAY_BE_MISSING = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")

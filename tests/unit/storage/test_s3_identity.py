@@ -11,15 +11,14 @@ import darkroom.storage
 from darkroom.cli import main
 from darkroom.errors import StorageAccessError
 from darkroom.storage import check
-from darkroom.storage.s3_identity import (
+from darkroom.storage.aws_variables import (
     CREDENTIAL_VARIABLES,
     ENDPOINT_VARIABLES,
     FILE_VARIABLES,
     REGION_VARIABLES,
     VARIABLES,
-    check_environment,
-    use_no_settings,
 )
+from darkroom.storage.s3_identity import check_environment, use_no_settings
 
 VALUE = "T0pSecretT0ken"
 FLAWS = ("\n", "\r\n", "\t", "\x01", " ", "\u2003", "é")
