@@ -42,7 +42,7 @@ _serviceaccount.tpl and _networkpolicy.tpl.
 - name: {{ . }}
   valueFrom:
     secretKeyRef:
-      name: {{ include "darkroom.s3.secretName" $ }}
+      name: {{ include "darkroom.s3.secretName" $ | quote }}
       key: {{ . }}
       {{- if eq . "AWS_SESSION_TOKEN" }}
       optional: true

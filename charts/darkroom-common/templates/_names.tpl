@@ -19,13 +19,8 @@ the chart, or its alias, is joined to it, so that two charts of one release do n
 {{- end -}}
 {{- end -}}
 
-{{/* Labels of an object. */}}
+{{/* Labels of an object. Takes dict: root, labels (of this object alone). One map, so a key stands once. */}}
 {{- define "darkroom.labels" -}}
-{{- include "darkroom.labelsWith" (dict "root" .) -}}
-{{- end -}}
-
-{{/* Takes dict: root, labels (of this object alone). One map, so a key stands once. */}}
-{{- define "darkroom.labelsWith" -}}
 {{- $root := .root -}}
 {{- $own := dict "app.kubernetes.io/name" (default $root.Chart.Name $root.Values.nameOverride) -}}
 {{- $_ := set $own "app.kubernetes.io/version" $root.Chart.AppVersion -}}
@@ -35,9 +30,15 @@ the chart, or its alias, is joined to it, so that two charts of one release do n
 {{- toYaml (include "darkroom.combine" $layers | fromJson) -}}
 {{- end -}}
 
+{{/* Metadata of an object. Takes dict: root, name, labels (of this object alone). */}}
+{{- define "darkroom.metadata" -}}
+{{- $labels := include "darkroom.labels" . | fromYaml -}}
+{{- toYaml (dict "name" .name "namespace" .root.Release.Namespace "labels" $labels) -}}
+{{- end -}}
+
 {{/* What people select by. Nothing of ours does: `commonLabels` may set these keys. */}}
 {{- define "darkroom.releaseLabels" -}}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/part-of: darkroom
 {{- end -}}
 
@@ -56,13 +57,13 @@ a RayJob makes for itself; a cluster's name has no dot.
 
 {{/* Takes dict: root, component (submitter|s3). */}}
 {{- define "darkroom.componentSelector" -}}
-darkroom/cluster: {{ include "darkroom.clusterLabel" .root }}
+darkroom/cluster: {{ include "darkroom.clusterLabel" .root | quote }}
 darkroom/component: {{ .component }}
 {{- end -}}
 
 {{/* The Ray pods of this cluster. The second label is the operator's. */}}
 {{- define "darkroom.rayPodSelector" -}}
-darkroom/cluster: {{ include "darkroom.clusterLabel" . }}
+darkroom/cluster: {{ include "darkroom.clusterLabel" . | quote }}
 ray.io/is-ray-node: "yes"
 {{- end -}}
 

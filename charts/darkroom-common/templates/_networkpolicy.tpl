@@ -13,10 +13,7 @@ keys that values cannot set, so that no label takes a pod out of them.
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
-  name: {{ $name }}-ray
-  namespace: {{ $root.Release.Namespace }}
-  labels:
-    {{- include "darkroom.labels" $root | nindent 4 }}
+  {{- include "darkroom.metadata" (dict "root" $root "name" (printf "%s-ray" $name)) | nindent 2 }}
 spec:
   podSelector:
     matchLabels:
@@ -49,10 +46,7 @@ spec:
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
-  name: {{ $name }}-head
-  namespace: {{ $root.Release.Namespace }}
-  labels:
-    {{- include "darkroom.labels" $root | nindent 4 }}
+  {{- include "darkroom.metadata" (dict "root" $root "name" (printf "%s-head" $name)) | nindent 2 }}
 spec:
   podSelector:
     matchLabels:
@@ -79,10 +73,7 @@ spec:
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
-  name: {{ $name }}-submitter
-  namespace: {{ $root.Release.Namespace }}
-  labels:
-    {{- include "darkroom.labels" $root | nindent 4 }}
+  {{- include "darkroom.metadata" (dict "root" $root "name" (printf "%s-submitter" $name)) | nindent 2 }}
 spec:
   podSelector:
     matchLabels:

@@ -54,7 +54,7 @@ seccompProfile:
 - name: RAY_AUTH_TOKEN
   valueFrom:
     secretKeyRef:
-      name: {{ default (include "darkroom.fullname" .) .Values.auth.secretName }}
+      name: {{ default (include "darkroom.fullname" .) .Values.auth.secretName | quote }}
       key: auth_token
 {{- end }}
 {{- end -}}

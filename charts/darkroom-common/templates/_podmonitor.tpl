@@ -4,10 +4,7 @@
 apiVersion: monitoring.coreos.com/v1
 kind: PodMonitor
 metadata:
-  name: {{ include "darkroom.fullname" $ }}
-  namespace: {{ $.Release.Namespace }}
-  labels:
-    {{- include "darkroom.labelsWith" (dict "root" $ "labels" .labels) | nindent 4 }}
+  {{- include "darkroom.metadata" (dict "root" $ "name" (include "darkroom.fullname" $) "labels" .labels) | nindent 2 }}
 spec:
   selector:
     matchLabels:

@@ -91,7 +91,7 @@ autoscalerOptions:
 authOptions:
   mode: {{ $v.auth.mode }}
   {{- with $v.auth.secretName }}
-  secretName: {{ . }}
+  secretName: {{ . | quote }}
   {{- end }}
 {{- with $v.gcsFaultToleranceOptions }}
 gcsFaultToleranceOptions:
@@ -129,7 +129,7 @@ workerGroupSpecs:
 {{- if and $autoscales .live -}}
 {{- $replicas = max (int $pool.minReplicas) (min (int $pool.maxReplicas) (int (default 0 .live.replicas))) -}}
 {{- end -}}
-groupName: {{ .name }}
+groupName: {{ .name | quote }}
 replicas: {{ int64 $replicas }}
 minReplicas: {{ int64 $pool.minReplicas }}
 maxReplicas: {{ int64 $pool.maxReplicas }}

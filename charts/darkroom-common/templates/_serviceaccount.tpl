@@ -4,10 +4,7 @@
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  name: {{ include "darkroom.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
-  labels:
-    {{- include "darkroom.labels" . | nindent 4 }}
+  {{- include "darkroom.metadata" (dict "root" . "name" (include "darkroom.serviceAccountName" .)) | nindent 2 }}
   {{- $annotations := deepCopy .Values.serviceAccount.annotations }}
   {{- if eq .Values.s3.identity.mode "irsa" }}
   {{- $_ := set $annotations "eks.amazonaws.com/role-arn" .Values.s3.identity.roleArn }}

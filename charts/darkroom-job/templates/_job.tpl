@@ -76,7 +76,7 @@ backoffLimit: {{ int64 .Values.backoffLimit }}
 {{- end }}
 {{- if .Values.clusterSelector }}
 clusterSelector:
-  ray.io/cluster: {{ .Values.clusterSelector }}
+  ray.io/cluster: {{ .Values.clusterSelector | quote }}
 {{- else }}
 rayClusterSpec:
   {{- include "darkroom.rayClusterSpec" (dict "root" . "live" "{}") | nindent 2 }}
