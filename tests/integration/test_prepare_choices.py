@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers.idx_files import idx_pair
 from tests.helpers.pictures import decoded
 
 from darkroom.config import build_config
@@ -89,16 +88,3 @@ def test_what_needs_colour_and_what_is_missing_is_said(
     assert result["channels"] == 3
     assert "channels: 3, since WebP has no grey pictures" in said()
     assert "not one picture is in the validation split" in said()
-
-
-@pytest.mark.parametrize(("shape", "channels"), [((6, 5), 1), ((6, 5, 3), 3)])
-def test_idx_files_are_looked_at_too(
-    shape: tuple[int, ...], channels: int, tmp_path: Path, said: Callable[[], str]
-) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    images = np.random.default_rng(0).integers(0, 256, (8, *shape), dtype=np.uint8)
-    for name, data in idx_pair("train", images, np.arange(8, dtype=np.uint8)).items():
-        (folder / name).write_bytes(data)
-    result, _ = prepared({"kind": "idx", "uri": str(folder)}, tmp_path / "out")
-    assert (result["channels"], result["image_size"]) == (channels, [6, 5])

@@ -23,7 +23,7 @@ import psutil
 
 from darkroom.errors import ConfigError, DarkroomError
 from darkroom.jobs.demand import watched_demands
-from darkroom.jobs.environment import environment_variable
+from darkroom.jobs.environment import environment_variable, make_paths_absolute
 from darkroom.jobs.local_ray_folder import local_ray_folder
 from darkroom.loopback import keep_off_proxies
 
@@ -192,6 +192,7 @@ def _set_default_environment() -> None:
     # Ray's own 15 lets workers hardly run at all beside anything else that is busy.
     os.environ.setdefault("RAY_worker_niceness", "0")
     keep_off_proxies(os.environ)
+    make_paths_absolute(os.environ)
 
 
 def _set_local_auth() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.idx_files import idx_pair
 
 from darkroom.config import build_config
 from darkroom.jobs.pictures.listing import Item
@@ -16,6 +17,7 @@ from darkroom.jobs.prepare.colour import HEAD_BYTES, Look, look_at, says_grey
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.plan import Chunk
 from darkroom.jobs.prepare.rows import chunk_table
+from darkroom.jobs.prepare.source import open_source
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))
 COLOUR = np.stack([RAMP, RAMP, RAMP[::-1].T], axis=-1)
@@ -96,3 +98,17 @@ def test_a_long_file_is_known_by_its_head(look: Callable[[dict[str, bytes]], Loo
     as_rgb = encoded(Image.fromarray(noise).convert("RGB"))
     assert not says_grey(as_rgb[:HEAD_BYTES])
     assert look({"grey": long, "as RGB": as_rgb}) == Look(None, 2)
+
+
+@pytest.mark.parametrize(("shape", "has_colour"), [((6, 5), False), ((6, 5, 3), True)])
+def test_idx_files_are_looked_at_too(
+    shape: tuple[int, ...], has_colour: bool, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (8, *shape), dtype=np.uint8)
+    for name, data in idx_pair("train", images, np.arange(8, dtype=np.uint8)).items():
+        (tmp_path / name).write_bytes(data)
+    source = {"kind": "idx", "uri": str(tmp_path)}
+    config = build_config(PrepareConfig, {"output": "/out", "source": source})
+    items = open_source(config.source).listing().items
+    look = look_at(chunk_table(Chunk("train", items)), config.to_dict())
+    assert (look.coloured is not None, look.num_grey) == (has_colour, 0 if has_colour else 8)
