@@ -265,6 +265,13 @@ def test_gpu_pools_offer_no_cpu_unless_told() -> None:
     by_gpu = {name for name, args in asked.items() if "--entrypoint-num-gpus" in args}
     assert by_cpu == {"cpu", "shared", "flag"}
     assert by_gpu == {"gpu", "amd", "mig"}
+    tolerated = {
+        group["groupName"]: [t["key"] for t in group["template"]["spec"].get("tolerations", [])]
+        for group in spec["workerGroupSpecs"]
+    }
+    assert tolerated["amd"] == ["amd.com/gpu"]
+    assert tolerated["mig"] == tolerated["gpu"] == ["nvidia.com/gpu"]
+    assert tolerated["cpu"] == []
 
 
 def test_types_of_kubernetes_are_those_of_the_pinned_one() -> None:

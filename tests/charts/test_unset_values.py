@@ -30,6 +30,8 @@ GROUND: dict[str, dict[str, Any]] = {
 }
 # One of each type that YAML has. None means "unset" and is tried apart.
 SAMPLES: tuple[Any, ...] = (True, 7, 0.5, "text", ["text"], {"key": "text"})
+# Null means something else than the default there: no limit, and whom the image names.
+WHERE_NULL_DIFFERS = ("deadlines", "podSecurity")
 each_chart = pytest.mark.parametrize("chart", CHARTS)
 
 
@@ -109,10 +111,10 @@ def test_a_section_set_to_null_is_missed(chart: str) -> None:
 
 @each_chart
 def test_what_may_be_unset_means_what_the_default_means(chart: str) -> None:
-    """All of them at once; deadlines.* alone have a default that is not the meaning of null."""
+    """All of them at once."""
     unset = GROUND[chart]
     for entry in documented(chart):
-        if may_be_unset(chart, entry) and entry.path[0] != "deadlines":
+        if may_be_unset(chart, entry) and entry.path[0] not in WHERE_NULL_DIFFERS:
             unset = put(unset, entry.path, None)
     unset |= {"global": None}
     assert render(chart, unset) == render(chart, GROUND[chart])
@@ -205,3 +207,15 @@ def test_values_of_an_old_release_alone_are_missed_by_name(chart: str, tmp_path:
     required = set(schema_of(chart)["required"])
     assert missed(done.stderr) == required - set(GROUND[chart])
     assert "executing" not in done.stderr
+
+
+def test_without_users_of_ours_root_is_refused_all_the_same() -> None:
+    """OpenShift gives each namespace users of its own, and refuses pods that name another."""
+    unset = dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"))
+    for item in render("darkroom-cluster", {"podSecurity": unset}):
+        if item["kind"] != "RayCluster":
+            continue
+        pod = item["spec"]["headGroupSpec"]["template"]["spec"]
+        for context in (pod["securityContext"], pod["containers"][0]["securityContext"]):
+            assert context["runAsNonRoot"] is True
+            assert not set(unset) & set(context)

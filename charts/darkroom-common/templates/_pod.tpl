@@ -6,9 +6,11 @@ is the only writable path of ours; the operator adds /dev/shm to Ray's pods.
 
 {{- define "darkroom.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: {{ int64 .Values.podSecurity.runAsUser }}
-runAsGroup: {{ int64 .Values.podSecurity.runAsGroup }}
-fsGroup: {{ int64 .Values.podSecurity.fsGroup }}
+{{- range $key, $id := pick .Values.podSecurity "runAsUser" "runAsGroup" "fsGroup" }}
+{{- with $id }}
+{{ $key }}: {{ int64 . }}
+{{- end }}
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
@@ -20,8 +22,11 @@ capabilities:
 privileged: false
 readOnlyRootFilesystem: true
 runAsNonRoot: true
-runAsUser: {{ int64 .Values.podSecurity.runAsUser }}
-runAsGroup: {{ int64 .Values.podSecurity.runAsGroup }}
+{{- range $key, $id := pick .Values.podSecurity "runAsUser" "runAsGroup" }}
+{{- with $id }}
+{{ $key }}: {{ int64 . }}
+{{- end }}
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
@@ -145,7 +150,7 @@ selectors go by, above all others), and image (values).
 {{- $_ := set $spec "tolerations" $root.Values.spot.tolerations -}}
 {{- end -}}
 {{- if gt (int $group.gpus) 0 -}}
-{{- $_ := set $spec "tolerations" (concat (default list $spec.tolerations) $group.gpuTolerations) -}}
+{{- $_ := set $spec "tolerations" (concat (default list $spec.tolerations) (include "darkroom.gpuTolerations" $group | fromJsonArray)) -}}
 {{- end -}}
 
 {{- $own := include "darkroom.ownEnv" $root | fromYamlArray -}}
@@ -214,6 +219,13 @@ projected:
           - path: namespace
             fieldRef:
               fieldPath: metadata.namespace
+{{- end -}}
+
+{{/* A JSON list. Takes a merged pool. */}}
+{{- define "darkroom.gpuTolerations" -}}
+{{- $key := ternary "nvidia.com/gpu" .gpuResource (hasPrefix "nvidia.com/" .gpuResource) -}}
+{{- $own := list (dict "key" $key "operator" "Exists" "effect" "NoSchedule") -}}
+{{- toJson (ternary $own .gpuTolerations (kindIs "invalid" .gpuTolerations)) -}}
 {{- end -}}
 
 {{/* Resources without nulls, their quantities as the strings that Kubernetes' schemas want. */}}

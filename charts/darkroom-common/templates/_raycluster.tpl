@@ -19,9 +19,9 @@ means what poolDefaults says; below a pool's own keys it takes a default away. A
 {{- $merged := include "darkroom.overlay" (list $defaults $pool) | fromJson -}}
 {{- $_ := set $merged "env" (include "darkroom.envList" (list $defaults.env $pool.env) | fromJsonArray) -}}
 {{- $found := include "darkroom.gpuOf" (dict "resources" $merged.resources "name" $merged.gpuResource) | fromJson -}}
-{{- if and $found.name (eq (int $merged.gpus) 0) -}}
-{{- $_ := set $merged "gpus" $found.count -}}
+{{- if $found.name -}}
 {{- $_ := set $merged "gpuResource" $found.name -}}
+{{- $_ := set $merged "gpus" (default $found.count $merged.gpus) -}}
 {{- end -}}
 {{- toJson $merged -}}
 {{- end -}}
