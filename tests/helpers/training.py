@@ -29,7 +29,8 @@ from darkroom.storage.pointer import read_pointer
 
 T = TypeVar("T")
 
-WAIT_SECONDS = 240
+WAIT_SECONDS = 600
+"""Ends a hang; a busy machine takes minutes to start a training."""
 WEIGHTS = "model/unet/diffusion_pytorch_model.safetensors"
 
 SETTINGS: dict[str, Any] = {

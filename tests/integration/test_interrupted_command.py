@@ -34,7 +34,7 @@ def test_sigterm_in_a_job_is_143_one_line_and_no_ray(tmp_path: Path) -> None:
     pids_path = tmp_path / "pids.json"
     done = subprocess.run(
         [sys.executable, "-c", COMMAND, "prepare", "--recipe", "digits", "--output", pids_path],
-        capture_output=True, text=True, check=False, timeout=280,
+        capture_output=True, text=True, check=False, timeout=800,
     )  # fmt: skip
     assert done.returncode == 143, done.stderr
     assert done.stdout == ""

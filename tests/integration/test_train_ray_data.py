@@ -77,7 +77,7 @@ def test_workers_that_leave_no_cpu_are_refused(data: str, ray_local: None) -> No
         )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_stopped_run_starts_its_epoch_anew_and_ends(
     data: str, bucket_uri: str, tmp_path: Path
 ) -> None:

@@ -88,7 +88,7 @@ def published_at(model: Artifact) -> float:
     return datetime.fromisoformat(model.manifest.created_at).timestamp()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_kills_and_sigterm_leave_no_trace_in_the_weights(bucket_uri: str, tmp_path: Path) -> None:
     data = f"{bucket_uri}/data"
     publish_digits(data)
