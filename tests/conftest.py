@@ -49,6 +49,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(FileClock())
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A test has one name in all processes: packed bytes, which may hold a time, give none."""
+    is_packed = isinstance(val, bytes) and not (val.isascii() and val.decode().isprintable())
+    return argname if is_packed else None
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """What `-n auto` means here."""
