@@ -38,6 +38,7 @@ from darkroom.storage.manifest import (
     read_twice,
 )
 from darkroom.storage.probe import require_conditional_writes
+from darkroom.storage.source import hidden_part
 from darkroom.storage.store import ObjectStore, open_store
 from darkroom.storage.uri import Uri, parse_uri
 from darkroom.storage.writer import PartWriter, attempt_prefix
@@ -253,7 +254,7 @@ def _refuse_inputs(root: Uri, parents: Sequence[Parent]) -> None:
 def _refuse_foreign(store: ObjectStore) -> None:
     """A prefix that holds other things is not an output: probably the URI is mistyped."""
     others = (name for name, _ in store.children() if name not in _OURS)
-    foreign = next((name for name in others if any(True for _ in store.list(name))), None)
+    foreign = next((name for name in others if _is_something(store, name)), None)
     if foreign is not None:
         raise OutputExistsError(
             "output",
@@ -261,6 +262,14 @@ def _refuse_foreign(store: ObjectStore) -> None:
             f"holds other files already ({foreign})",
             "choose an empty prefix, or give --overwrite to publish beside them",
         )
+
+
+def _is_something(store: ObjectStore, name: str) -> bool:
+    """Whether a child is more than what systems leave behind (a mount point's `lost+found`)."""
+    if hidden_part(name.rstrip("/")) is not None:
+        return False
+    is_prefix = name.endswith("/") and store.root.scheme == "s3"
+    return not is_prefix or next(store.list(name), None) is not None  # it may be a mere marker
 
 
 def _refuse_other_kind(root: Uri, existing: Manifest, kind: str) -> None:

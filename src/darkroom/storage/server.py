@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from darkroom.errors import StorageAccessError, StorageError
+from darkroom.errors import StorageAccessError, StorageError, UriError
 from darkroom.storage.seaweed import (
     HOST,
     claim_folder,
@@ -189,7 +189,9 @@ class EmbeddedServer:
         self._remove_sockets()
 
     def create_bucket(self, name: str) -> None:
-        """Make a bucket; one that exists is kept as it is."""
+        """Make a bucket; one that exists is kept as it is. Errors: UriError."""
+        if parse_uri(f"s3://{name}", field="bucket").key:
+            raise UriError("bucket", name, "is not a bucket name", "leave out what follows the '/'")
         client = self._client()
         known = (client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou)
         with suppress(*known):

@@ -240,6 +240,23 @@ def test_damage_leaves_the_old_copy_whole(artifact: Artifact, parent: Path) -> N
     assert not is_unfinished(folder)
 
 
+def test_an_output_may_be_a_mount_point(reachable: Path) -> None:
+    """As `get` does, a job leaves alone what a fresh file system or a desktop put there."""
+    (reachable / "artifact/lost+found").mkdir(parents=True)
+    (reachable / "artifact/.DS_Store").touch()
+    (reachable / "artifact").chmod(0o777)
+    (reachable / "artifact/lost+found").chmod(0o700)
+    assert _as_a_user(lambda: _publish(reachable)) == ""
+    (reachable / "other").mkdir()
+    (reachable / "other/links").symlink_to(reachable / "artifact")
+    with pytest.raises(OutputExistsError, match="links"):
+        open_output(
+            f"file://{reachable}/other",
+            kind="x",
+            config=JobConfig(output=f"file://{reachable}/other"),
+        )
+
+
 def test_two_at_once(artifact: Artifact, parent: Path) -> None:
     folder = parent / "target"
     (folder / INCOMING_NAME).mkdir(parents=True)

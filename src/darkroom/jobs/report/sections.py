@@ -150,7 +150,7 @@ def provenance_section(sources: Sources) -> Section:
             )
         ],
         "What everything here was made from, the newest first. A digest covers a thing's files "
-        "and its own parents; darkroom storage lineage reads and verifies every byte.",
+        "and its own parents; darkroom storage lineage reads and verifies all that was published.",
     )  # fmt: skip
 
 
