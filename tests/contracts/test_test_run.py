@@ -10,13 +10,12 @@ from tests.helpers.file_clock import num_processes, recorded_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# The end of a run waits for the longest file. Split one that reaches this.
-LONGEST_SECONDS = 300
 
-
-def test_no_file_is_recorded_as_too_long() -> None:
-    too_long = {name: s for name, s in recorded_seconds().items() if s > LONGEST_SECONDS}
-    assert {name: s for name, s in too_long.items() if (ROOT / name).is_file()} == {}
+def test_no_file_is_so_long_that_the_others_wait_for_it() -> None:
+    """Split one that is. A share of the whole is the same on every machine."""
+    recorded = {name: s for name, s in recorded_seconds().items() if (ROOT / name).is_file()}
+    share = sum(recorded.values()) / 4  # of four processes
+    assert {name: s for name, s in recorded.items() if s > share} == {}
 
 
 def test_there_is_a_process_whatever_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
