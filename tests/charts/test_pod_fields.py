@@ -190,7 +190,12 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "darkroom-cluster",
         {"head": {"resources": {"limits": {"nvidia.com/gpu": 1}}}},
-        "gpu-twice",
+        "gpu-idle",
+    ),
+    (
+        "darkroom-cluster",
+        {"pools": {"a": {"gpus": 1, "rayStartParams": {"num-gpus": "0"}}}},
+        "gpu-idle",
     ),
     (
         "darkroom-cluster",
@@ -208,6 +213,16 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "darkroom-cluster",
         {"serviceAccount": {"create": False}, "s3": {"identity": {"mode": "irsa"}}},
+        "identity-incomplete",
+    ),
+    (
+        "darkroom-job",
+        JOB | {"submission": {"mode": "HTTPMode", "nodeSelector": {"a": "b"}}},
+        "submission-ignored",
+    ),
+    (
+        "darkroom-cluster",
+        {"serviceAccount": {"create": False, "annotations": {"a": "b"}}},
         "identity-incomplete",
     ),
     *(
@@ -243,6 +258,7 @@ def test_gpu_pools_offer_no_cpu_unless_told() -> None:
         "mig": {"gpus": 1, "gpuResource": "nvidia.com/mig-1g.10gb"},
         "shared": {"gpus": 1, "cpus": 6},
         "flag": {"gpus": 1, "rayStartParams": {"num-cpus": "3"}},
+        "claimed": {"rayStartParams": {"num-gpus": "1"}},
     }
     objects = render("darkroom-cluster", {"pools": pools})
     (spec,) = (o["spec"] for o in objects if o["kind"] == "RayCluster")
@@ -255,6 +271,7 @@ def test_gpu_pools_offer_no_cpu_unless_told() -> None:
         "mig": ("0", "1"),
         "shared": ("6", "1"),
         "flag": ("3", "1"),
+        "claimed": ("0", "1"),
     }
     asked = {
         o["metadata"]["name"].removeprefix("darkroom-test-"): o["spec"]["containers"][0]["args"]
@@ -264,7 +281,7 @@ def test_gpu_pools_offer_no_cpu_unless_told() -> None:
     by_cpu = {name for name, args in asked.items() if "--entrypoint-num-cpus" in args}
     by_gpu = {name for name, args in asked.items() if "--entrypoint-num-gpus" in args}
     assert by_cpu == {"cpu", "shared", "flag"}
-    assert by_gpu == {"gpu", "amd", "mig"}
+    assert by_gpu == {"gpu", "amd", "mig", "claimed"}
     tolerated = {
         group["groupName"]: [t["key"] for t in group["template"]["spec"].get("tolerations", [])]
         for group in spec["workerGroupSpecs"]

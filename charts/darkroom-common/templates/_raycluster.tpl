@@ -167,7 +167,7 @@ offers no CPU: work without a GPU then never starts a GPU node, and never waits 
 {{- $params := dict "num-gpus" (int64 .gpus | toString) -}}
 {{- if not (kindIs "invalid" .cpus) -}}
 {{- $_ := set $params "num-cpus" (int64 .cpus | toString) -}}
-{{- else if gt (int .gpus) 0 -}}
+{{- else if gt (int (default .gpus (get .rayStartParams "num-gpus"))) 0 -}}
 {{- $_ := set $params "num-cpus" "0" -}}
 {{- end -}}
 {{- toJson (merge (deepCopy .rayStartParams) $params) -}}

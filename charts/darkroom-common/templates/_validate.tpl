@@ -154,6 +154,9 @@ and its own; a pod that had them from here would leave every service and policy.
 {{- if and (eq $identity.mode "secret") (not $identity.secretName) -}}
 {{- include "darkroom.refuse" (list "identity-incomplete" "s3.identity.secretName" "is empty with mode \"secret\"" "name the Secret that holds the keys") -}}
 {{- end -}}
+{{- if and (not $made) .Values.serviceAccount.annotations -}}
+{{- include "darkroom.refuse" (list "identity-incomplete" "serviceAccount.annotations" "is given with serviceAccount.create false, so nothing gets them" "annotate your account yourself, or create it here") -}}
+{{- end -}}
 {{- if and (eq $identity.mode "irsa") (not $made) (not .Values.serviceAccount.name) -}}
 {{- include "darkroom.refuse" (list "identity-incomplete" "serviceAccount.name" "is empty with mode \"irsa\" and serviceAccount.create false" "name the account that carries the role") -}}
 {{- end -}}
@@ -176,11 +179,18 @@ and its own; a pod that had them from here would leave every service and policy.
 {{- end -}}
 {{- end -}}
 
-{{/* A GPU that nobody can use is paid for all the same. Takes dict: field, gpus, resources, name (of the GPU). */}}
+{{/*
+A GPU that nobody can use is paid for all the same. Takes dict: field, gpus (of the pod), told (what
+rayStartParams say, or nothing), resources, name (of the GPU).
+*/}}
 {{- define "darkroom.validate.gpus" -}}
 {{- $found := include "darkroom.gpuOf" . | fromJson -}}
-{{- if and $found.name (ne (int $found.count) (int .gpus)) -}}
-{{- include "darkroom.refuse" (list "gpu-twice" (printf "%s.resources" .field) (printf "has %d of %s, and Ray is told of %d GPUs" (int $found.count) $found.name (int .gpus)) .remedy) -}}
+{{- $gpus := max (int $found.count) (int .gpus) -}}
+{{- if and (gt $gpus 0) (eq (int (default .gpus .told)) 0) -}}
+{{- include "darkroom.refuse" (list "gpu-idle" .field (printf "has %d GPUs, and Ray is told of none" $gpus) "take them out of resources, or set num-gpus in rayStartParams") -}}
+{{- end -}}
+{{- if and $found.name (gt (int .gpus) 0) (ne (int $found.count) (int .gpus)) -}}
+{{- include "darkroom.refuse" (list "gpu-twice" (printf "%s.resources" .field) (printf "has %d of %s, and gpus is %d" (int $found.count) $found.name (int .gpus)) "say it once, in gpus") -}}
 {{- end -}}
 {{- end -}}
 
@@ -212,7 +222,7 @@ and its own; a pod that had them from here would leave every service and policy.
 {{- include "darkroom.validate.label" (dict "field" (printf "%s.labels" $field) "key" $key "value" $value) -}}
 {{- end -}}
 {{- include "darkroom.validate.podGroup" (dict "root" $root "field" $field "group" $pool) -}}
-{{- include "darkroom.validate.gpus" (dict "field" $field "gpus" $pool.gpus "resources" $pool.resources "name" $pool.gpuResource "remedy" "say it once, in gpus") -}}
+{{- include "darkroom.validate.gpus" (dict "field" $field "gpus" $pool.gpus "told" (get $pool.rayStartParams "num-gpus") "resources" $pool.resources "name" $pool.gpuResource) -}}
 {{- include "darkroom.validate.rayStartParams" (dict "field" (printf "%s.rayStartParams" $field) "params" $pool.rayStartParams) -}}
 {{- end -}}
 
@@ -232,8 +242,7 @@ and its own; a pod that had them from here would leave every service and policy.
 {{- $root := . -}}
 {{- include "darkroom.validate.serviceAccount" . -}}
 {{- include "darkroom.validate.podGroup" (dict "root" . "field" "head" "group" .Values.head) -}}
-{{- $gpus := default "0" (get .Values.head.rayStartParams "num-gpus") -}}
-{{- include "darkroom.validate.gpus" (dict "field" "head" "gpus" $gpus "resources" .Values.head.resources "name" "" "remedy" "remove it, or set head.rayStartParams.num-gpus") -}}
+{{- include "darkroom.validate.gpus" (dict "field" "head" "gpus" 0 "told" (get .Values.head.rayStartParams "num-gpus") "resources" .Values.head.resources "name" "") -}}
 {{- include "darkroom.validate.env" (dict "field" "autoscaler.env" "env" .Values.autoscaler.env) -}}
 {{- include "darkroom.validate.headEnv" (dict "root" . "field" "head.env" "env" .Values.head.env) -}}
 {{- include "darkroom.validate.rayStartParams" (dict "field" "head.rayStartParams" "params" .Values.head.rayStartParams) -}}

@@ -8,6 +8,13 @@
 {{- include "darkroom.refuse" (list "output-required" "output" "is empty" "say where to publish, such as s3://bucket/run") -}}
 {{- end -}}
 {{- include "darkroom.validate.podGroup" (dict "root" . "field" "submission" "group" .Values.submission) -}}
+{{- if eq .Values.submission.mode "HTTPMode" -}}
+{{- range $name, $value := omit .Values.submission "mode" "backoffLimit" "resources" -}}
+{{- if $value -}}
+{{- include "darkroom.refuse" (list "submission-ignored" (printf "submission.%s" $name) "is given with mode HTTPMode, in which there is no submitter pod" "remove it, or use K8sJobMode") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- include "darkroom-job.validate.runtime" . -}}
 {{- include "darkroom-job.validate.cleanup" . -}}
 {{- if .Values.clusterSelector -}}
