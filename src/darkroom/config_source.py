@@ -114,7 +114,14 @@ def parse_setting(text: str, config_type: type[Config] = Config) -> tuple[str, A
 
 
 def _texts_of(config_type: type[Config], above: Sequence[str] = ()) -> IsText:
-    return lambda path, value: meant_as_text(types_at(config_type, (*above, *path)), value)
+    def is_text(path: tuple[str, ...], value: object) -> bool:
+        fields = (*above, *path)
+        # A list may name a class called null; `output: null` is no folder of that name.
+        if value is None and "array" not in types_at(config_type, fields[:-1]):
+            return False
+        return meant_as_text(types_at(config_type, fields), value)
+
+    return is_text
 
 
 def _is_quoted(text: str) -> bool:

@@ -88,6 +88,15 @@ def test_other_fields_are_yaml_still() -> None:
             load_config(SampleConfig, recipe=BASE, settings=[setting])
 
 
+@pytest.mark.parametrize("field", ["output", "input", "model: {name"])
+def test_a_file_that_leaves_a_field_empty_names_nothing(field: str, tmp_path: Path) -> None:
+    for nothing in ("null", "~", ""):
+        file = tmp_path / "job.yaml"
+        file.write_text(f"{field}: {nothing}" + ("}" if "{" in field else ""))
+        with pytest.raises(ConfigError, match="valid string"):
+            load_config(ClassifyConfig, recipe=BASE, file=file)
+
+
 def test_types_are_found_behind_unions_lists_and_mappings() -> None:
     assert types_at(GenerateConfig, ["draw", "model"]) == {"string"}
     assert types_at(GenerateConfig, ["draw", "kind"]) == {"choice"}
