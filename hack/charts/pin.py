@@ -42,6 +42,7 @@ def main() -> int:
     for path, template in ((component, COMPONENT), (values, VALUES)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(template.format(**match.groupdict()))
+        print(f"pinned {path}")
     return 0
 
 

@@ -120,6 +120,7 @@ def release(cluster: Cluster, item: dict[str, Any], step: str) -> None:
         if found:
             text = found["data"][source.get("valuesKey", "values.yaml")]
             values = merged(values, yaml.safe_load(text))
+    values = merged(values, item["spec"].get("values", {}))
     made = render(Path(chart).name, values, namespace=namespace)
     cluster.apply(made, f"{step}, release", namespace)
 
@@ -272,6 +273,21 @@ def test_the_pin_is_in_everything_that_production_runs(pinned: Repository) -> No
     name, _, digest = IMAGE.partition("@")
     assert {image.partition("@")[2] for image in images} == {digest}
     assert {image.partition("@")[0].partition(":")[0] for image in images} == {name}
+
+
+@each_environment
+def test_jobs_of_flux_follow_the_cluster(pinned: Repository, environment: str) -> None:
+    """Not in an entry point: what a team adds to its own."""
+    cluster = flux(pinned, environment)
+    (namespace,) = {name[1] for name in cluster.objects if name[0] == "RayCluster"}
+    for item in pinned.kustomize("manifests/releases/jobs"):
+        item["metadata"]["namespace"] = namespace
+        cluster.apply([item], "jobs")
+        release(cluster, item, "jobs")
+    check(cluster)
+    (job,) = (item for name, item in cluster.objects.items() if name[0] == "RayJob")
+    digests = {image.partition("@")[2] for image in images_of(job)}
+    assert digests == ({IMAGE.partition("@")[2]} if environment == "production" else {""})
 
 
 def images_of(node: Any) -> Iterator[str]:
