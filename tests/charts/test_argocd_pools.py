@@ -193,7 +193,7 @@ def left(before: Cluster, after: Cluster) -> dict[str, int]:
     for cluster in (before, after):
         for pool in cluster["spec"]["workerGroupSpecs"]:
             pool.pop("scaleStrategy", None)
-    kept: dict[str, int] = answer("kuberay-reconcile", before=before, after=after)
+    kept: dict[str, int] = answer("kuberay-reconcile", before=before, after=after)["left"]
     return kept
 
 

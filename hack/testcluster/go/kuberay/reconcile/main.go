@@ -2,8 +2,8 @@
 // operator's own reconciler and without a cluster.
 //
 // It reads one JSON object from standard input: the RayCluster `before` and `after`. The operator makes
-// the pods of the first, they run, and it meets the second. It writes worker group -> number of workers
-// left of the first.
+// the pods of the first, they run, and it meets the second. It writes what it made of the first, and of
+// each worker group how many workers are left of it.
 package main
 
 import (
@@ -16,6 +16,7 @@ import (
 	"github.com/ray-project/kuberay/ray-operator/controllers/ray"
 	"github.com/ray-project/kuberay/ray-operator/controllers/ray/utils"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -35,15 +36,23 @@ type question struct {
 	After  rayv1.RayCluster `json:"after"`
 }
 
+type answer struct {
+	Pods         []corev1.Pod         `json:"pods"`
+	Services     []corev1.Service     `json:"services"`
+	Secrets      []corev1.Secret      `json:"secrets"`
+	RoleBindings []rbacv1.RoleBinding `json:"roleBindings"`
+	Left         map[string]int       `json:"left"`
+}
+
 func main() {
 	var asked question
 	err := json.NewDecoder(os.Stdin).Decode(&asked)
-	var left map[string]int
+	var said answer
 	if err == nil {
-		left, err = change(context.Background(), asked)
+		said, err = change(context.Background(), asked)
 	}
 	if err == nil {
-		err = json.NewEncoder(os.Stdout).Encode(left)
+		err = json.NewEncoder(os.Stdout).Encode(said)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -66,13 +75,14 @@ func (o offline) IndexField(context.Context, client.Object, string, client.Index
 	return nil
 }
 
-func change(ctx context.Context, asked question) (map[string]int, error) {
+func change(ctx context.Context, asked question) (answer, error) {
+	said := answer{Left: map[string]int{}}
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
-		return nil, err
+		return said, err
 	}
 	if err := rayv1.AddToScheme(scheme); err != nil {
-		return nil, err
+		return said, err
 	}
 	cluster := asked.Before.DeepCopy()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
@@ -91,34 +101,49 @@ func change(ctx context.Context, asked question) (map[string]int, error) {
 		return nil
 	}
 	if err := reconcile(); err != nil {
-		return nil, err
+		return said, err
+	}
+	if err := said.list(ctx, store); err != nil {
+		return said, err
 	}
 	first, err := run(ctx, store)
 	if err != nil {
-		return nil, err
+		return said, err
 	}
 	current := &rayv1.RayCluster{}
 	if err := store.Get(ctx, request.NamespacedName, current); err != nil {
-		return nil, err
+		return said, err
 	}
 	current.Spec = asked.After.Spec
 	if err := store.Update(ctx, current); err != nil {
-		return nil, err
+		return said, err
 	}
 	if err := reconcile(); err != nil {
-		return nil, err
+		return said, err
 	}
-	left := map[string]int{}
 	pods := &corev1.PodList{}
 	if err := store.List(ctx, pods); err != nil {
-		return nil, err
+		return said, err
 	}
 	for _, pod := range pods.Items {
 		if group := pod.Labels[utils.RayNodeGroupLabelKey]; first[pod.Name] && group != utils.RayNodeHeadGroupLabelValue {
-			left[group]++
+			said.Left[group]++
 		}
 	}
-	return left, nil
+	return said, nil
+}
+
+// list takes in what the operator has made.
+func (said *answer) list(ctx context.Context, store client.Client) error {
+	pods, services, secrets := &corev1.PodList{}, &corev1.ServiceList{}, &corev1.SecretList{}
+	bindings := &rbacv1.RoleBindingList{}
+	for _, kind := range []client.ObjectList{pods, services, secrets, bindings} {
+		if err := store.List(ctx, kind); err != nil {
+			return err
+		}
+	}
+	said.Pods, said.Services, said.Secrets, said.RoleBindings = pods.Items, services.Items, secrets.Items, bindings.Items
+	return nil
 }
 
 // run lets every pod run, as a kubelet would, and names them.
