@@ -1,5 +1,6 @@
 ##@ Charts
-# What `make test-charts` builds when `make e2e` has not: a few minutes, once. Helm 3 only for the full tests.
+# What `make test-charts` builds when `make e2e` has not: some ten minutes on two cores, most of it Kueue, and
+# once. Helm 3 only for the full tests.
 CHARTS_PROGRAMS := kubeconform helm kuberay-validate kuberay-reconcile kubectl \
   gitops-health argocd-merge kueue-validate admission-policy
 TOOLS = PYTHONPATH=hack $(BIN)/python hack/charts/tools.py

@@ -301,6 +301,16 @@ def images_of(node: Any) -> Iterator[str]:
             yield from images_of(value)
 
 
+@pytest.mark.parametrize("image", ["", "registry.example.com/darkroom:1.0", f"{IMAGE}0"])
+def test_what_is_no_digest_pins_nothing(plain: Repository, image: str) -> None:
+    values = plain.root / "manifests/overlays/production/values/image.yaml"
+    before = values.read_text()
+    with pytest.raises(subprocess.CalledProcessError, match="exit status 2"):
+        plain.pin(image)
+    assert values.read_text() == before
+    assert not (plain.root / "manifests/overlays/production/pinned-image").exists()
+
+
 def test_production_is_refused_without_a_pin(plain: Repository) -> None:
     (item,) = (a for a in applications(plain, "production") if a["metadata"]["name"] == "darkroom")
     with pytest.raises(RenderError, match="image-digest-required"):

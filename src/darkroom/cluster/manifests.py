@@ -98,7 +98,7 @@ def check_rules(objects: Iterable[Object]) -> list[Finding]:
         f"{label(item)} {finding}" for item, finding in found if finding.source != "darkroom"
     ]
     if refused:
-        problem = "KubeRay would refuse it:\n  " + "\n  ".join(refused)
+        problem = "the cluster would refuse it:\n  " + "\n  ".join(refused)
         raise InputError("manifest", None, problem, "nothing was applied")
     return [finding for _, finding in found]
 
