@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from darkroom.cli import main
 from darkroom.storage import EmbeddedServer, check, open_store, s3_client
 from darkroom.storage.s3_client import connect
 
+ROOT = Path(__file__).parents[2]
 DEAD = "http://127.0.0.1:9"
 NAMES = [
     name
@@ -61,21 +64,31 @@ class _Proxy(BaseHTTPRequestHandler):
         pass
 
 
+Listening = Callable[[type[BaseHTTPRequestHandler]], ThreadingHTTPServer]
+
+
 @pytest.fixture
-def proxy() -> Iterator[ThreadingHTTPServer]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Proxy) as server:
-        server.asked = []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def listening() -> Iterator[Listening]:
+    """Starts a server that notes in `asked` what it is asked for."""
+    with ExitStack() as stack:
+
+        def start(handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            server.asked = []  # type: ignore[attr-defined]
+            thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+            return server
+
+        yield start
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy"])
 def test_a_remote_server_is_reached_through_it(
-    s3: EmbeddedServer, proxy: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch, name: str
+    s3: EmbeddedServer, listening: Listening, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    proxy = listening(_Proxy)
     for other in (*NAMES, "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.server_port}")
@@ -115,6 +128,39 @@ def test_the_server_starts_and_tells_its_children(
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+class _ApiServer(BaseHTTPRequestHandler):
+    """Knows nothing, and is asked."""
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        self.send_error(404)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+def test_an_api_server_here_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listening: Listening
+) -> None:
+    server = listening(_ApiServer)
+    kubeconfig = {
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+        "clusters": [
+            {"name": "here", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}
+        ],
+        "users": [{"name": "me", "user": {"token": "t"}}],
+    }
+    (tmp_path / "config").write_text(json.dumps(kubeconfig))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    for name in NAMES:
+        monkeypatch.setenv(name, DEAD)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["submit", str(ROOT / "manifests/base/train/rayjob.yaml")]) != 0
+    assert server.asked  # type: ignore[attr-defined]
 
 
 def test_the_command_line_keeps_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

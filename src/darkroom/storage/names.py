@@ -47,11 +47,14 @@ def make_files(folder: Path, names: Iterable[object], *, where: str) -> list[Pat
     system may hold "A" and "a" to be one); StorageError when the disk refuses.
     """
     made: set[tuple[int, int]] = set()
+    folders: set[Path] = set()
     paths = []
     for name in names:
-        path = inside(folder, name, where=where)
+        path = folder / check_name(name, where=where)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.parent not in folders:
+                folders.add(inside(folder, name, where=where).parent)
+                path.parent.mkdir(parents=True, exist_ok=True)
             made.add(_make_new(path, made))
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
             raise _refused(
