@@ -205,8 +205,8 @@ def test_a_model_published_anew_meanwhile_is_noticed(model: Artifact, tmp_path: 
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
-        ({"classes": ["seven"]}, ConfigError, "is not a class of the model"),
-        ({"classes": [10]}, ConfigError, "numbered from 0"),
+        ({"classes": ["seven"]}, ConfigError, "is neither a class of the model nor the index"),
+        ({"classes": ["10"]}, ConfigError, "numbered from 0"),
         ({"num_steps": 101}, ConfigError, "trained on 100 timesteps"),
     ],
 )
