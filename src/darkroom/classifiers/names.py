@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -84,8 +85,8 @@ def _imagenet_names(labels: tuple[str, ...]) -> list[list[str]]:
 
 
 def plain_name(name: str) -> str:
-    """A class name for comparing: lower case, single spaces."""
-    return " ".join(name.replace("_", " ").lower().split())
+    """A class name for comparing: lower case, single spaces, one form of Unicode."""
+    return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").lower().split())
 
 
 def _torchvision(name: str) -> Classifier:

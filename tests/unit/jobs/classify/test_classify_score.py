@@ -7,7 +7,7 @@ import unicodedata
 import pyarrow as pa
 import pytest
 
-from darkroom.classifiers.names import Classifier, describe_classifier
+from darkroom.classifiers.names import Classifier, describe_classifier, with_labels
 from darkroom.errors import ConfigError
 from darkroom.jobs.classify.score import OTHER, Score, map_classes
 
@@ -42,6 +42,12 @@ def test_imagenettes_ten_map_by_wordnet_id_and_by_name(classifier: Classifier) -
 @pytest.mark.parametrize("name", ["espresso", "Espresso", "EGYPTIAN_CAT", "  golf ball "])
 def test_case_and_underscores_do_not_matter(name: str) -> None:
     assert name in map_classes([name], RESNET, {})
+
+
+def test_a_label_as_written_wins_over_one_that_differs_in_case() -> None:
+    labels = ("Cat", "cat", "002", "2", "e\u0301te\u0301")
+    found = map_classes(["Cat", "cat", "002", "\u00e9t\u00e9"], with_labels(RESNET, labels), {})
+    assert list(found.values()) == [{"Cat"}, {"cat"}, {"002"}, {"e\u0301te\u0301"}]
 
 
 @pytest.mark.parametrize("name", ["cat", "crane", "maillot", "n99999999", "other"])
