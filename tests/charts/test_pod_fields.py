@@ -41,6 +41,7 @@ FIELDS: dict[str, Any] = {
     "resources": {"requests": {"cpu": 2, "memory": "4Gi"}, "claims": [{"name": "gpu"}]},
     "initContainers": [ROOT_INIT],
     "sidecars": [SIDECAR],
+    "image": {"tag": "7.7.7"},
     "podAnnotations": {"sidecar.istio.io/inject": "false"},
 }
 
@@ -98,6 +99,7 @@ def check(template: dict[str, Any], *, is_ray: bool) -> None:
     assert "ephemeral" in volumes["tmp"], "the more special volume is the one"
     assert "persistentVolumeClaim" in volumes["models"]
     ours, sidecar = pod["containers"]
+    assert ours["image"].endswith(":7.7.7")
     mounts = [mount["mountPath"] for mount in ours["volumeMounts"]]
     assert "/models" in mounts
     assert len(mounts) == len(set(mounts))
@@ -208,6 +210,16 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "static-credentials",
     ),
     ("darkroom-cluster", {"autoscaler": {"env": {"WANDB_API_KEY": "x"}}}, "static-credentials"),
+    (
+        "darkroom-cluster",
+        {"head": {"sidecars": [SIDECAR | {"env": [{"name": "HF_TOKEN", "value": "x"}]}]}},
+        "static-credentials",
+    ),
+    (
+        "darkroom-job",
+        JOB | {"runtimeEnvYAML": "env_vars: {AWS_SECRET_ACCESS_KEY: x}"},
+        "static-credentials",
+    ),
     ("darkroom-job", JOB | {"submission": {"env": {"HF_TOKEN": "x"}}}, "static-credentials"),
     ("darkroom-cluster", {"fullnameOverride": "a" * 50, "devS3": {"enabled": True}}, "name-length"),
     (
@@ -255,6 +267,7 @@ def test_gpu_pools_offer_no_cpu_unless_told() -> None:
     pools = {
         "gpu": {"gpus": 1},
         "amd": amd,
+        "shared-gpu": {"resources": {"limits": {"nvidia.com/gpu.shared": 1}}},
         "mig": {"gpus": 1, "gpuResource": "nvidia.com/mig-1g.10gb"},
         "shared": {"gpus": 1, "cpus": 6},
         "flag": {"gpus": 1, "rayStartParams": {"num-cpus": "3"}},
@@ -268,6 +281,7 @@ def test_gpu_pools_offer_no_cpu_unless_told() -> None:
         "cpu": (None, "0"),
         "gpu": ("0", "1"),
         "amd": ("0", "2"),
+        "shared-gpu": ("0", "1"),
         "mig": ("0", "1"),
         "shared": ("6", "1"),
         "flag": ("3", "1"),
@@ -281,7 +295,7 @@ def test_gpu_pools_offer_no_cpu_unless_told() -> None:
     by_cpu = {name for name, args in asked.items() if "--entrypoint-num-cpus" in args}
     by_gpu = {name for name, args in asked.items() if "--entrypoint-num-gpus" in args}
     assert by_cpu == {"cpu", "shared", "flag"}
-    assert by_gpu == {"gpu", "amd", "mig", "claimed"}
+    assert by_gpu == {"gpu", "amd", "mig", "claimed", "shared-gpu"}
     tolerated = {
         group["groupName"]: [t["key"] for t in group["template"]["spec"].get("tolerations", [])]
         for group in spec["workerGroupSpecs"]

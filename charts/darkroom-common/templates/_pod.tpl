@@ -131,7 +131,7 @@ selectors go by, above all others), and image (values).
 {{- $container := dict "env" $env "volumeMounts" (include "darkroom.s3.volumeMounts" $root | fromYamlArray) -}}
 {{- $container = include "darkroom.combine" (list $container .container) | fromJson -}}
 {{- $selected := include "darkroom.componentSelector" (dict "root" $root "component" "submitter") | fromYaml -}}
-{{- include "darkroom.pod" (dict "root" $root "group" .group "component" "submitter" "labels" $selected "spec" $spec "container" $container "image" $root.Values.image) -}}
+{{- include "darkroom.pod" (dict "root" $root "group" .group "component" "submitter" "labels" $selected "spec" $spec "container" $container "image" (include "darkroom.groupImage" . | fromJson).image) -}}
 {{- end -}}
 
 {{/* Pod of a Ray group. Takes dict: root, role (head|worker), group (the head's or the merged pool's values). */}}
@@ -170,10 +170,9 @@ grace period and Ray's workers never hear of it. */ -}}
 {{- if $isHead -}}
 {{- $_ := set $container "ports" (include "darkroom.headPorts" . | fromYamlArray) -}}
 {{- end -}}
-{{- $image := include "darkroom.groupImage" . | fromJson -}}
 {{- $resources := include "darkroom.groupResources" $group | fromJson -}}
 {{- $selected := dict "darkroom/cluster" (include "darkroom.clusterLabel" $root) -}}
-{{- include "darkroom.pod" (dict "root" $root "group" $group "component" .role "labels" $selected "spec" $spec "container" $container "image" $image.image "resources" $resources) -}}
+{{- include "darkroom.pod" (dict "root" $root "group" $group "component" .role "labels" $selected "spec" $spec "container" $container "image" (include "darkroom.groupImage" . | fromJson).image "resources" $resources) -}}
 {{- end -}}
 
 {{/* A group's own image over `image`, as JSON below the key `image`: a string, or a map. */}}

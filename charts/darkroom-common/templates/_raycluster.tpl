@@ -33,7 +33,7 @@ means what poolDefaults says; below a pool's own keys it takes a default away. A
 {{- $wanted := .name -}}
 {{- range $quantities := list .resources.requests .resources.limits -}}
 {{- range $key, $value := $quantities -}}
-{{- if and (or (eq $key $wanted) (regexMatch "/(gpu|mig-.+)$" $key)) (gt (int (toString $value)) 0) -}}
+{{- if and (or (eq $key $wanted) (regexMatch "gpu([.]shared)?$|/mig-.+$|^gpu[.]intel[.]com/" $key)) (gt (int (toString $value)) 0) -}}
 {{- $name = $key -}}
 {{- $count = int (toString $value) -}}
 {{- end -}}

@@ -48,12 +48,21 @@ keys, and limits of a single number are the schema's business.
 {{- $field := .field -}}
 {{- range include "darkroom.envList" (list .env) | fromJsonArray -}}
 {{- $path := printf "%s.%s" $field .name -}}
-{{- if and (hasKey . "value") (regexMatch "^(AWS_ACCESS_KEY_ID|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|RAY_AUTH_TOKEN|HF_TOKEN|HUGGING_FACE_HUB_TOKEN|WANDB_API_KEY)$" .name) -}}
-{{- include "darkroom.refuse" (list "static-credentials" $path "is a credential in plain sight" "use s3.identity, auth.secretName, or valueFrom or envFrom with a Secret") -}}
-{{- end -}}
+{{- include "darkroom.validate.credential" (dict "field" $path "item" .) -}}
 {{- if has .name (list "HOME" "AWS_REGION" "AWS_ENDPOINT_URL_S3" "AWS_ROLE_ARN" "AWS_WEB_IDENTITY_TOKEN_FILE" "AWS_EC2_METADATA_DISABLED" "RAY_USAGE_STATS_ENABLED" "PYTHONDONTWRITEBYTECODE" "TORCHINDUCTOR_CACHE_DIR" "TRITON_CACHE_DIR" "RAY_NODE_MARKET_TYPE" "RAY_AUTH_MODE") -}}
 {{- include "darkroom.refuse" (list "reserved-env" $path "is set by the chart" "use the value that sets it, such as s3.region, s3.endpoint, spot or auth.mode") -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "darkroom.credentials" -}}
+AWS_ACCESS_KEY_ID|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|RAY_AUTH_TOKEN|HF_TOKEN|HUGGING_FACE_HUB_TOKEN|WANDB_API_KEY
+{{- end -}}
+
+{{/* Takes dict: field, item (of a container's env). */}}
+{{- define "darkroom.validate.credential" -}}
+{{- if and (get .item "value") (regexMatch (printf "^(%s)$" (include "darkroom.credentials" .)) .item.name) -}}
+{{- include "darkroom.refuse" (list "static-credentials" .field "is a credential in plain sight" "use s3.identity, auth.secretName, or valueFrom or envFrom with a Secret") -}}
 {{- end -}}
 {{- end -}}
 
@@ -114,6 +123,13 @@ and its own; a pod that had them from here would leave every service and policy.
 {{- define "darkroom.validate.podGroup" -}}
 {{- $field := .field -}}
 {{- include "darkroom.validate.env" (dict "field" (printf "%s.env" $field) "env" .group.env) -}}
+{{- range $key := list "sidecars" "initContainers" -}}
+{{- range $container := default list (get $.group $key) -}}
+{{- range $container.env -}}
+{{- include "darkroom.validate.credential" (dict "field" (printf "%s.%s.%s.env.%s" $field $key $container.name .name) "item" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- include "darkroom.validate.labels" (dict "field" (printf "%s.podLabels" $field) "labels" .group.podLabels) -}}
 {{- include "darkroom.validate.resources" (dict "field" (printf "%s.resources" $field) "resources" .group.resources) -}}
 {{- with .group.tmpSizeLimit -}}

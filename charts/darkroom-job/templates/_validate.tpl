@@ -27,6 +27,9 @@
 {{/* What the submitter's shell or Ray reads as text of its own. */}}
 {{- define "darkroom-job.validate.runtime" -}}
 {{- with .Values.runtimeEnvYAML -}}
+{{- if regexMatch (include "darkroom.credentials" $) . -}}
+{{- include "darkroom.refuse" (list "static-credentials" "runtimeEnvYAML" "names a credential, and anyone can read it there" "use s3.identity, or envFrom with a Secret") -}}
+{{- end -}}
 {{- if hasKey (fromYaml .) "Error" -}}
 {{- include "darkroom.refuse" (list "runtime-env-yaml" "runtimeEnvYAML" "is not a YAML mapping" "write it as in `ray job submit --runtime-env`") -}}
 {{- end -}}
