@@ -214,6 +214,17 @@ def test_a_bad_name_is_refused_in_one_line(name: Any) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_there_is_one_way_to_the_disk() -> None:
+    """Whoever downloads gets the paths from `make_files`, or names the one file himself."""
+    source = Path(model_folder.__file__).parent
+    for path in source.rglob("*.py"):
+        text = path.read_text()
+        if ".download_many(" in text:
+            assert "make_files(" in text, path
+        if "store.download(" in text:
+            assert path.name in ("artifact.py", "weights.py"), path
+
+
 def test_gc_leaves_what_it_cannot_read(tmp_path: Path) -> None:
     """A manifest with a bad name may name anything."""
     uri = _published(tmp_path, "../../escaped")

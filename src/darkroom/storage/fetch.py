@@ -40,6 +40,8 @@ from darkroom.storage.uri import Uri, parse_uri
 NOTE_NAME = ".darkroom.json"
 INCOMING_NAME = ".darkroom.incoming"
 
+_MOVE_IT = "move it away, or choose an empty folder"
+
 
 @dataclass(frozen=True, slots=True)
 class FetchedNote:
@@ -166,7 +168,7 @@ def _move(source: Path, folder: Path, name: str) -> None:
     if path.is_symlink():
         path.unlink()
     if path.is_dir():
-        raise OutputExistsError("directory", str(path), "is a folder", f"{name} is a file: move it")
+        raise OutputExistsError("directory", str(path), "is a folder", _MOVE_IT)
     shutil.move(source, path)  # a rename, or a copy where a subfolder is a mount of its own
 
 
@@ -220,9 +222,11 @@ def _refuse_contents(
             if overwrite
             else f"holds other files ({foreign})"
         )
-        raise OutputExistsError(
-            "directory", str(folder), problem, "move it away, or choose an empty folder"
-        )
+        raise OutputExistsError("directory", str(folder), problem, _MOVE_IT)
+    for name in wanted:
+        path = inside(folder, name, where=str(artifact.uri))
+        if path.is_dir() and not any(mine.startswith(f"{name}/") for mine in ours):
+            raise OutputExistsError("directory", str(path), "is a folder", _MOVE_IT)
     is_ours = old is not None and not old.complete and old.uri == str(artifact.uri)
     if old is not None and found and not overwrite and not is_ours:
         raise OutputExistsError(

@@ -19,6 +19,7 @@ from darkroom.errors import (
     ConfigError,
     DarkroomError,
     DataError,
+    InputError,
     IntegrityError,
     ObjectNotFoundError,
     OutputExistsError,
@@ -143,6 +144,25 @@ def _below_a_file(parent: Path) -> Path:
 def _dangling(parent: Path) -> Path:
     (parent / "target").symlink_to(parent / "nowhere")
     return parent / "target"
+
+
+def test_nothing_begins_where_a_file_cannot_be(parent: Path) -> None:
+    """A hidden link out of the folder, and a folder that has the name of a file."""
+    files = {**FILES, ".cache/x": b"x"}
+    artifact = _publish(parent / "store", "hidden", files)
+    outside = parent / "outside"
+    outside.mkdir()
+    for name, problem in ((".cache", "leads out"), ("config.json", "is a folder")):
+        folder = parent / f"for {name}"
+        folder.mkdir()
+        if name == ".cache":
+            (folder / name).symlink_to(outside)
+        else:
+            (folder / name).mkdir()
+        with pytest.raises(InputError, match=problem):
+            get(artifact.uri, folder)
+        assert [path.name for path in folder.iterdir()] == [name]
+    assert not list(outside.iterdir())
 
 
 @pytest.mark.parametrize("place", [_file, _below_a_file, _dangling])
