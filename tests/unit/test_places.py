@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 
 from darkroom.cli.verbs import VERBS
+from darkroom.cluster.manifests import read_manifests
 from darkroom.config import build_config
-from darkroom.errors import ConfigError
+from darkroom.config_source import read_file
+from darkroom.errors import ConfigError, InputError
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.generate.config import GenerateConfig
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.report.config import ReportConfig
 from darkroom.places import absolute, absolute_or_hub_id, is_hub_id
-from darkroom.storage import parse_uri
+from darkroom.storage import EmbeddedServer, parse_uri
 
 PLACES = {
     "classify": {"input", "output", "model.weights", "model.labels"},
@@ -220,3 +222,15 @@ def test_a_local_name_may_be_odd(
 def test_a_name_that_is_no_text_is_refused_by_its_field() -> None:
     with pytest.raises(ConfigError, match=r"^input: is not valid UTF-8"):
         build_config(ReportConfig, {"input": "a\udcff", "output": "o"})
+
+
+def test_files_that_options_name_are_found_at_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "job.yaml").write_text("kind: RayJob\n")
+    assert read_file(Path("~/job.yaml")) == {"kind": "RayJob"}
+    assert EmbeddedServer("~/objects").directory == tmp_path / "objects"
+    with pytest.raises(InputError) as caught:
+        read_manifests(["~/job.yaml"])
+    assert "cannot be read" not in str(caught.value)
