@@ -124,7 +124,7 @@ def _publish(
     classes = [name for name in pictures.classes if name in seen]
     if empty := [name for name in pictures.classes if name not in seen]:
         _log.warning("%d classes without a usable picture: %s", len(empty), ", ".join(empty[:5]))
-    figures = score.figures(classes, top_k=config.top_k)
+    figures = score.figures(pictures.classes, top_k=config.top_k)
     files = []
     if score.num_scored:
         table = score.table()

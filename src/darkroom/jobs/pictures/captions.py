@@ -1,4 +1,4 @@
-"""What people write beside pictures: `captions.json`, `metadata.jsonl`, `metadata.csv`.
+"""What people write beside pictures: `captions.json`, or `metadata` as JSON lines, CSV or Parquet.
 
 `captions.json` maps a picture's path to its caption, or lists objects; `metadata.*` has one object
 or row per picture, as the Hugging Face hub reads it. A path is below the file's own folder, or
@@ -11,18 +11,19 @@ from __future__ import annotations
 import json
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Never
 
 from darkroom.errors import DataError
 from darkroom.jobs.pictures.layout import nfc
 from darkroom.jobs.tables.csv_rows import read_csv
-from darkroom.jobs.tables.row import BadRow
+from darkroom.jobs.tables.parquet_rows import read_parquet
+from darkroom.jobs.tables.row import BadRow, Found
 from darkroom.jobs.text_file import text_of
 
 CAPTIONS_NAME = "captions.json"
-METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
+METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 IMAGES_FOLDER = "images"
 
 _FILE_KEYS = ("file_name", "image", "file")
@@ -58,13 +59,22 @@ def path_key(path: str) -> str:
 
 def tells_of_files(name: str, data: bytes, *, where: str, field: str) -> bool:
     """Whether a `metadata` file names files: others of that name are none of our business."""
-    if name.endswith(".csv"):
-        return not set(_FILE_KEYS).isdisjoint(read_csv(data, file=where, field=field)[0])
+    if not data.strip():
+        return False
+    if not name.endswith(".jsonl"):
+        return not set(_FILE_KEYS).isdisjoint(_table(name, data, where=where, field=field)[0])
     try:
         first = json.loads(text_of(data, where=where, field=field).lstrip().partition("\n")[0])
     except (ValueError, RecursionError):
         return True  # reading it says what is wrong
     return isinstance(first, dict) and any(key in first for key in _FILE_KEYS)
+
+
+def _table(name: str, data: bytes, *, where: str, field: str) -> tuple[Sequence[str], Found]:
+    if name.endswith(".parquet"):
+        return read_parquet(data, file=where, field=field)[:2]
+    text_of(data, where=where, field=field)  # a byte that is none is an error here, and no bad row
+    return read_csv(data, file=where, field=field)
 
 
 class _Reader:
@@ -78,12 +88,12 @@ class _Reader:
 
     def entries(self, data: bytes) -> Iterator[tuple[str, str, Caption]]:
         """What the entry is called, the path in it, what it says."""
-        if self._name.endswith(".csv"):
-            objects = self._csv(data)
+        if self._name.endswith((".csv", ".parquet")):
+            objects = self._rows(data)
         elif self._name.endswith(".jsonl"):
-            objects = self._lines(self._text(data))
+            objects = self._lines(text_of(data, where=self._where, field=self._field))
         else:
-            values = self._json(self._text(data))
+            values = self._json(text_of(data, where=self._where, field=self._field))
             if isinstance(values, dict):
                 yield from self._pairs(values)
                 return
@@ -94,9 +104,6 @@ class _Reader:
             objects = ((f"entry {number}", entry) for number, entry in enumerate(values))
         for which, entry in objects:
             yield which, *self._entry(which, entry)
-
-    def _text(self, data: bytes) -> str:
-        return text_of(data, where=self._where, field=self._field)
 
     def _pairs(self, values: dict[str, Any]) -> Iterator[tuple[str, str, Caption]]:
         for number, (path, caption) in enumerate(values.items()):
@@ -134,9 +141,8 @@ class _Reader:
                 except (ValueError, RecursionError) as error:
                     self.fail(f"line {number} is no JSON ({error})", "write one object per line")
 
-    def _csv(self, data: bytes) -> Iterator[tuple[str, dict[str, str | None]]]:
-        self._text(data)  # a byte that is none is an error here, and no bad row
-        header, found = read_csv(data, file=self._where, field=self._field)
+    def _rows(self, data: bytes) -> Iterator[tuple[str, dict[str, str | None]]]:
+        header, found = _table(self._name, data, where=self._where, field=self._field)
         for place, row in found:
             which = place.removeprefix(f"{self._where} ")
             if isinstance(row, BadRow):

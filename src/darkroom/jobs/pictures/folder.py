@@ -28,6 +28,7 @@ from darkroom.jobs.pictures.files import PictureFiles, fingerprint, list_picture
 from darkroom.jobs.pictures.layout import Place, nfc, places, split_of
 from darkroom.jobs.pictures.listing import Item, Listing
 from darkroom.jobs.pictures.rejects import DeadLetter
+from darkroom.jobs.tables.encoded import plain_bytes
 from darkroom.storage import ObjectInfo, ObjectStore, Parent, Uri, open_store
 
 logger = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ def _tables(
         if not _may_tell(name, folder, files, captioned=captioned):
             continue
         where = f"{store.root}/{info.key}"
-        data = store.get(info.key)
+        data = plain_bytes(store.get(info.key), where=where, field=field)
         if name in METADATA_NAMES and not tells_of_files(name, data, where=where, field=field):
             continue
         if folder in tables:

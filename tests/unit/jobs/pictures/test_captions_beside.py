@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from darkroom.errors import DataError
@@ -101,11 +104,35 @@ def test_a_flat_folder_with_metadata_is_split_by_the_config(tmp_path: Path) -> N
     assert [(one.path, one.reason) for one in found.dead_letters] == [("2.png", "no_caption")]
 
 
+def test_metadata_as_parquet_and_packed(tmp_path: Path) -> None:
+    table = pa.table({"file_name": ["1.png"], "text": ["a cat"], "label": [3], "boxes": [[1, 2]]})
+    pq.write_table(table, tmp_path / "table")
+    files = {
+        "train/metadata.parquet": (tmp_path / "table").read_bytes(),
+        "test/metadata.csv": gzip.compress(b"file_name,text\n1.png,a dog\n"),
+    }
+    found = listing(tmp_path / "in", {**files, "train/1.png": None, "test/1.png": None})
+    assert rows(found) == [
+        ("test/1.png", "test", "a dog", None),
+        ("train/1.png", "train", "a cat", "3"),
+    ]
+
+
+def test_a_pointer_in_place_of_metadata_is_named(tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    with pytest.raises(DataError, match=r"metadata.csv', is a Git LFS pointer"):
+        listing(tmp_path, {"metadata.csv": pointer, "1.png": None})
+
+
 def test_other_tables_beside_class_folders_are_left_alone(tmp_path: Path) -> None:
-    others = {"metadata.csv": "id,licence\n1,MIT\n", "captions.json": '{"info": {}}'}
+    others = {
+        "metadata.csv": "id,licence\n1,MIT\n",
+        "cats/metadata.jsonl": "",
+        "captions.json": '{"info": {}}',
+    }
     found = listing(tmp_path, {**others, "cats/1.png": None})
     assert rows(found) == [("cats/1.png", None, None, "cats")]
-    assert found.num_skipped == {".csv": 1, ".json": 1}
+    assert found.num_skipped == {".csv": 1, ".json": 1, ".jsonl": 1}
 
 
 def test_captions_are_read_without_being_told_so(tmp_path: Path) -> None:
