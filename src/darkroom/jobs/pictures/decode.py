@@ -38,7 +38,7 @@ from darkroom.jobs.pictures.rejects import Reason
 NUM_KEPT_BLOCKS = 4
 """Blocks of memory, of at most 16 MiB each, that Pillow keeps from one picture for the next."""
 
-_STORED = LimitsConfig(max_bytes=1 << 31, max_pixels=1 << 30)
+_STORED = LimitsConfig(max_bytes=1 << 31, max_pixels=1 << 28)
 """`prepare` has looked at them before, with the bounds that its user set."""
 
 _FORMATS: dict[str, ImageFormat] = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}

@@ -69,13 +69,16 @@ def places(keys: Sequence[str], *, where: str, field: str, strict: bool = True) 
         ]
     inside = [names for names in parts if names]
     if inside and all(len(names) > 1 and split_of(names[1]) for names in inside):
-        if strict and len(tops) == 1 and any(len(names) > 2 for names in inside):
+        is_wrapped = len(tops) == 1 and any(len(names) > 2 for names in inside)
+        if is_wrapped and strict:
             raise DataError(
                 field, where, f"holds one folder, {tops[0]}, and the splits are in there",
                 f"name {where}/{tops[0]}",
             )  # fmt: skip
+        level = 2 if is_wrapped else 0
         return [
-            Place(split_of(names[1]), names[0]) if names else Place(None, None) for names in parts
+            Place(split_of(names[1]), _at(names, level)) if names else Place(None, None)
+            for names in parts
         ]
     return [Place(None, _at(names, 0)) for names in parts]
 

@@ -117,6 +117,11 @@ def test_how_much_classes_matter_is_the_verbs_choice(tmp_path: Path) -> None:
     assert letters(listing(stray, "wanted")) == [("1.png", "no_class")]
     assert len(listing(stray, "optional").items) == 2
     assert len(listing(odd, "optional").items) == 2
+    deep = fill(tmp_path / "deep", "data/train/cats/1.png", "data/test/dogs/2.png")
+    assert placed(listing(deep, "optional")) == [
+        ("data/test/dogs/2.png", "test", "dogs"),
+        ("data/train/cats/1.png", "train", "cats"),
+    ]
     with pytest.raises(DataError, match="train, which are splits"):
         listing(odd, "wanted")
 

@@ -189,6 +189,18 @@ def test_what_evaluate_cannot_use_has_the_reasons_of_prepare(tmp_path: Path) -> 
         read_generated(str(tmp_path / "in"), real)
 
 
+@pytest.mark.parametrize("name", ["bomb.png", "claims-much.jpg", "truncated.webp"])
+def test_samples_that_cannot_be_decoded_are_one_line(tmp_path: Path, name: str) -> None:
+    (bad,) = (broken for broken in files.broken_files() if broken.name == name)
+    table = pa.table({"id": ["a"], "class_name": ["cats"], "image": [bad.data]})
+    uri = str(tmp_path / "samples")
+    config = build_config(PrepareConfig, {**_settings(3, 255, "keep"), "output": uri})
+    with open_output(uri, kind="samples", config=config) as output:
+        output.publish([output.writer.write_bytes("samples.parquet", parquet_bytes(table), rows=1)])
+    with pytest.raises(DataError, match=f"a picture that cannot be read .{bad.reason}: "):
+        read_generated(uri, reference(tmp_path / "data", 3, 255))
+
+
 def test_a_stored_picture_that_is_damaged_is_named() -> None:
     with pytest.raises(DataError, match=r"strip/1.png', cannot be read \(truncated"):
         stored_pixels(ODD["plain.png"]()[:100], where="strip/1.png")
