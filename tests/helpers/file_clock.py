@@ -47,11 +47,13 @@ class FileClock:
         """Set-up, call and teardown are reported one by one."""
         self._taken[file_of(report.nodeid)] += report.duration
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Files that were not run keep their record; files that are gone lose it."""
-        if hasattr(session.config, "workerinput") or not session.config.option.record_seconds:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Files that were not run keep their record; all do when a test failed or was left out."""
+        config = session.config
+        whole = exitstatus == 0 and not config.option.keyword and not config.option.markexpr
+        if hasattr(config, "workerinput") or not config.option.record_seconds or not whole:
             return
-        root = session.config.rootpath
+        root = config.rootpath
         known = {name: s for name, s in recorded_seconds().items() if (root / name).exists()}
         known |= {name: round(seconds, 1) for name, seconds in self._taken.items()}
         RECORD.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
