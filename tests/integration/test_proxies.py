@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import TEST_BUCKET
 
 from darkroom.cli import main
+from darkroom.errors import StorageAccessError
 from darkroom.storage import EmbeddedServer, check, open_store, s3_client
 from darkroom.storage.s3_client import connect
 
@@ -98,6 +99,25 @@ def test_a_remote_server_is_reached_through_it(
     assert list(open_store("s3://remote/prefix").list()) == []
     assert proxy.asked  # type: ignore[attr-defined]
     assert all(path.startswith("http://") for path in proxy.asked)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy"])
+def test_a_proxy_that_does_not_answer_is_named(
+    s3: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for other in (*NAMES, "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "http://me:secret-word@127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://store.test")
+    monkeypatch.setattr(s3_client, "_connections", {})
+    report = check("s3://remote/prefix")
+    assert not report.ok
+    assert "NO_PROXY" in report.text()
+    with pytest.raises(
+        StorageAccessError, match=r"^proxy: got '127\.0\.0\.1:9', the environment.*NO_PROXY"
+    ):
+        list(open_store("s3://remote/prefix").list())
+    assert "secret-word" not in report.text()
 
 
 def test_an_exception_alone_costs_no_lane(

@@ -47,7 +47,7 @@ _BY_FIELD: dict[str, ProbeName] = {
     **dict.fromkeys((*CREDENTIAL_VARIABLES, *FILE_VARIABLES, "AWS settings"), "credentials"),
     **dict.fromkeys(REGION_VARIABLES, "region"),
     **dict.fromkeys((*ENDPOINT_VARIABLES, "AWS_CA_BUNDLE"), "endpoint"),
-    "endpoint": "endpoint",
+    **dict.fromkeys(("endpoint", "proxy"), "endpoint"),
     "credentials": "credentials",
     "clock": "clock",
     "region": "region",

@@ -222,6 +222,14 @@ def _from_answer(answer: _Answer) -> DarkroomError:
 
 
 def _unreachable(error: boto.BotoCoreError) -> StorageAccessError:
+    if isinstance(error, boto.ProxyConnectionError):
+        host = str(error.kwargs.get("proxy_url", "")).rpartition("@")[2]  # without its password
+        return StorageAccessError(
+            "proxy",
+            host,
+            "the environment's proxy for this server cannot be reached",
+            "correct or unset HTTPS_PROXY and HTTP_PROXY, or name the server in NO_PROXY",
+        )
     parts = urlsplit(str(error.kwargs.get("endpoint_url", "")))
     why = ": its certificate is not trusted" if isinstance(error, boto.SSLError) else ""
     return StorageAccessError(
