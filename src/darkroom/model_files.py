@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from darkroom.contents import HEAD_BYTES, Foreign, foreign
@@ -31,6 +31,7 @@ _CONFIGS = frozenset(
 )
 _OTHERS = (".index.json", ".txt", ".model", ".jinja", ".pt", ".pth", ".ckpt", ".msgpack")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
+_COMPILED, _PARALLEL = "_orig_mod.", "module."
 _MAX_JSON_BYTES = 16 * 1024**2
 _AGAIN = "download the model again"
 
@@ -115,4 +116,17 @@ def _of_safetensors(name: str, size: int, read: Read, head: bytes) -> Foreign | 
     if wanted != size:
         what = "cut off" if size < wanted else "too long"
         return Foreign(f"is {what}: it has {size:,} of {wanted:,} bytes", _AGAIN)
-    return None
+    return _of_names([name for name in header if name != "__metadata__"])
+
+
+def _of_names(names: Sequence[str]) -> Foreign | None:
+    """Under names that they do not know, libraries leave weights out and draw random ones."""
+    wrapper = "torch.compile" if any(_COMPILED in name for name in names) else ""
+    if names and all(name.startswith(_PARALLEL) for name in names):
+        wrapper = "DataParallel"
+    if not wrapper:
+        return None
+    return Foreign(
+        f"has the names that {wrapper} gives to weights ({names[0]})",
+        "save the model itself, not what wraps it",
+    )

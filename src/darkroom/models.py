@@ -88,14 +88,16 @@ def load_unet(artifact: Artifact, device: torch.device | str = "cpu") -> UNet2DM
         artifact.download(folder, prefix=UNET_FOLDER)
         check_references(folder)
         try:
-            unet = UNet2DModel.from_pretrained(
-                folder, local_files_only=True, low_cpu_mem_usage=False
+            unet, found = UNet2DModel.from_pretrained(
+                folder, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
             )
         except Exception as error:  # a file that lies raises anything
             problem = " ".join((str(error) or type(error).__name__).split())[:300]
             raise _unfit(
                 artifact, f"does not load as safetensors of its U-Net ({problem})"
             ) from error
+    if missing := sorted(found["missing_keys"]):  # it would draw with random weights
+        raise _unfit(artifact, f"lacks {len(missing)} of its weights, first {missing[0]}")
     for name, parameter in unet.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise _unfit(artifact, f"has NaN or infinite weights in {name}")

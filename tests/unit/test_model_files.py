@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from tests.helpers.language_models import save_tiny_language_model
 from tests.helpers.tiny_artifacts import publish_model
 from tests.helpers.tiny_text_to_image import save_tiny_stable_diffusion
@@ -28,6 +29,12 @@ def safetensors(num_bytes: int = 4, **entry: object) -> bytes:
     header = {"w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4], **entry}}
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + b"w" * num_bytes
+
+
+def named(name: str) -> bytes:
+    """The same weights under another name."""
+    text = safetensors()[8:-4].replace(b'"w"', f'"{name}"'.encode())
+    return len(text).to_bytes(8, "little") + text + b"wwww"
 
 
 WHOLE = safetensors()
@@ -51,6 +58,9 @@ WHOLE = safetensors()
         ({"unet/m.safetensors": WHOLE + b"w"}, "is too long"),
         ({"unet/m.safetensors": safetensors(data_offsets="x")}, "that is damaged"),
         ({"unet/m.safetensors": b"PK\x03\x04 a pickle"}, "is no safetensors file"),
+        ({"m.safetensors": named("_orig_mod.w")}, r"names that torch\.compile gives.*_orig_mod\.w"),
+        ({"m.safetensors": named("block._orig_mod.w")}, r"names that torch\.compile gives"),
+        ({"m.safetensors": named("module.w")}, "names that DataParallel gives"),
         ({"m.bin": PAGE}, r"m\.bin is a web page"),
         ({"m.gguf": b"none"}, r"m\.gguf is no GGUF"),
         ({"m-00001-of-00002.safetensors": WHOLE, "m-00002-of-00002.safetensors": POINTER},
@@ -96,6 +106,11 @@ def of_another_model(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "llama", "hidden_size": "many"}')
 
 
+def with_other_names(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    save_file({f"net.{name}": t for name, t in load_file(path).items()}, path, {"format": "pt"})
+
+
 def without_a_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text('{"model": 7}')
 
@@ -115,6 +130,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (of_another_type, "cannot be loaded"),
         (of_another_model, "cannot be loaded"),
         (without_a_tokenizer, "cannot be loaded"),
+        (with_other_names, r"\(21 of its weights are not there, first lm_head\.weight\)"),
     ],
 )
 def test_a_language_model_that_does_not_load_is_one_line(

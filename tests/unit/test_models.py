@@ -46,6 +46,17 @@ def test_a_changed_weight_file_is_not_loaded(tmp_path: Path) -> None:
         load_unet(artifact)
 
 
+def test_weights_under_other_names_are_not_replaced_by_random_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unet = tiny_unet()
+    named = {f"_orig_mod.{name}": tensor for name, tensor in unet.state_dict().items()}
+    monkeypatch.setattr(unet, "state_dict", lambda *_, **__: named)
+    artifact = publish_model(tmp_path, unet)
+    with pytest.raises(DataError, match=r"lacks \d+ of its weights, first "):
+        load_unet(artifact)
+
+
 def test_a_model_that_says_too_little_is_named(tmp_path: Path) -> None:
     config = JobConfig(output=str(tmp_path))
     with open_output(str(tmp_path), kind="model", config=config) as output:

@@ -91,9 +91,12 @@ class _Transformers:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(name, padding_side="left", **keywords)
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            name, dtype=DTYPES[config.precision], **keywords
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            name, dtype=DTYPES[config.precision], output_loading_info=True, **keywords
         )
+        model, found = loaded
+        if missing := sorted(found["missing_keys"]):  # it would answer from random weights
+            raise ValueError(f"{len(missing)} of its weights are not there, first {missing[0]}")
         self._model = model.to(self._device).eval()
         self._chat = _Chat(self._tokenizer, config.system_prompt)
         limit = int(getattr(self._model.config, "max_position_embeddings", 0) or 1 << 30)
