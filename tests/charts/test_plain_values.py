@@ -54,6 +54,21 @@ def test_every_whole_number_may_be_large(chart: str) -> None:
     assert text.count(str(LARGE)) >= len(names)
 
 
+@pytest.mark.parametrize("persistent", [True, False])
+def test_quantities_may_be_numbers(persistent: bool) -> None:
+    size = 2**31
+    storage = {"size": size, "persistent": persistent}
+    resources = {"requests": {"cpu": 2, "memory": size}, "limits": {"memory": size}}
+    part = {"resources": resources, "tmpSizeLimit": size}
+    values = {"head": part, "pools": {"cpu": part}, "helmTest": part}
+    values |= {"devS3": part | {"enabled": True, "storage": storage}}
+    objects = render("darkroom-cluster", values)
+    assert schema_errors(objects) == []
+    text = json.dumps(objects)
+    assert text.count(f'"{size}"') == 5 * 3 + 1, "of five pods, and of the server's volume"
+    assert "e+" not in text
+
+
 ROLE = "arn:aws:iam::111122223333:role/x"
 WORDS = {"fullnameOverride": "yes", "auth": {"secretName": "null"}, "pools": {"on": {}}}
 

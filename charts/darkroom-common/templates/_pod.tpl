@@ -96,7 +96,7 @@ selectors go by, above all others), and image (values).
 {{- $pod := dict "automountServiceAccountToken" false "enableServiceLinks" false -}}
 {{- $_ := set $pod "securityContext" (include "darkroom.podSecurityContext" $root | fromYaml) -}}
 {{- $_ := set $pod "imagePullSecrets" (include "darkroom.pullSecrets" $root | fromJsonArray) -}}
-{{- $tmp := dict "name" "tmp" "emptyDir" (dict "sizeLimit" (default "1Gi" $group.tmpSizeLimit)) -}}
+{{- $tmp := dict "name" "tmp" "emptyDir" (dict "sizeLimit" (default "1Gi" $group.tmpSizeLimit | include "darkroom.quantity")) -}}
 {{- $_ := set $pod "volumes" (list $tmp) -}}
 {{- $ofGroup := dict "securityContext" $group.podSecurityContext -}}
 {{- $pod = include "darkroom.combine" (list $pod .spec $ofPod $ofGroup) | fromJson -}}
@@ -227,12 +227,17 @@ projected:
 {{- toJson (ternary $own .gpuTolerations (kindIs "invalid" .gpuTolerations)) -}}
 {{- end -}}
 
+{{/* A quantity as text; a large number too, which would print with an exponent. */}}
+{{- define "darkroom.quantity" -}}
+{{- toJson . | trimAll "\"" -}}
+{{- end -}}
+
 {{/* Resources without nulls, their quantities as the strings that Kubernetes' schemas want. */}}
 {{- define "darkroom.resources" -}}
 {{- $resources := include "darkroom.overlay" (list dict (default dict .)) | fromJson -}}
 {{- range $quantities := pick $resources "requests" "limits" -}}
 {{- range $name, $value := $quantities -}}
-{{- $_ := set $quantities $name (toJson $value | trimAll "\"") -}}
+{{- $_ := set $quantities $name (include "darkroom.quantity" $value) -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $resources -}}
