@@ -50,7 +50,7 @@ format: setup ## Rewrite the code in the project's format
 # make bench BENCHMARKS=storage ARGS=--quick; docs/benchmarks.md tells of each.
 BENCHMARKS ?= train resume ingest storage publishing prepare classify generate_overlap
 bench: setup ## Measure ratios on this machine, interleaved (JSON in build/benchmarks/, and tables)
-	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name $(ARGS); done
+	@for name in $(BENCHMARKS); do PYTHONPATH=. $(BIN)/python -m benchmarks.$$name $(ARGS); done
 
 proof: setup ## Run the long proofs (many kills and resumes; tens of minutes)
 	$(BIN)/pytest tests/proofs --timeout 3600 $(ARGS)

@@ -34,6 +34,11 @@ TEST_BUCKET = "darkroom-tests"
 READER = "reader"
 
 
+# Workers import what tests hand them; the current folder is not on their path.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
+)
+
 # A shell starts background commands with SIGINT ignored, and whatever a test starts inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

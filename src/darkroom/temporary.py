@@ -6,14 +6,29 @@ Python, torch and TensorBoard each have words of their own for a full disk; here
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from darkroom.errors import StorageError
+from darkroom.errors import ConfigError, StorageError
 
 _TORCH_COULD_NOT_WRITE = "PytorchStreamWriter failed writing"
+
+
+def temporary_place() -> Path:
+    """The folder for temporary files. Errors: ConfigError when no folder will do."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        raise unusable_place(os.environ.get("TMPDIR"), "no folder takes temporary files") from None
+
+
+def unusable_place(folder: str | Path | None, problem: str) -> ConfigError:
+    """Our error about the temporary folder."""
+    shown = None if folder is None else str(folder)
+    return ConfigError("TMPDIR", shown, problem, "set TMPDIR to a folder that can be written to")
 
 
 @contextmanager
@@ -22,7 +37,7 @@ def temporary_folder(prefix: str = "darkroom-") -> Iterator[Path]:
 
     Errors: StorageError that names the temporary folder and the remedy when its disk is full.
     """
-    temporary = Path(tempfile.gettempdir())
+    temporary = temporary_place()
     try:
         with tempfile.TemporaryDirectory(prefix=prefix) as folder:
             yield Path(folder)

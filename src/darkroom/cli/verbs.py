@@ -226,7 +226,9 @@ def _run(verb: Verb, flags: tuple[Flag, ...], options: Mapping[str, Any]) -> Non
     if options["show_config"]:
         _show_config(config, as_json=as_json)
         return
-    with output.stdout_to_stderr():
+    from darkroom.jobs.caches import caches_of_this_run
+
+    with output.stdout_to_stderr(), caches_of_this_run():
         result = verb.run(config)
     output.print_result(result, as_json=as_json)
 

@@ -17,11 +17,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from darkroom.errors import ConfigError
 from darkroom.jobs.environment import environment_variable
+from darkroom.temporary import temporary_place, unusable_place
 
 PREFIX = "darkroom-ray-"
 _LONGEST_PARENT = 20
 """The path of a Unix socket must fit into 107 bytes; Ray needs 64 of them, this folder 22."""
+_LONGEST_GIVEN = 39
+"""Below RAY_TMPDIR Ray makes a folder "ray" of its own."""
 _LOCK = "lock"
 _REMOVALS = 20
 _PAUSE_SECONDS = 0.1
@@ -32,11 +36,12 @@ def local_ray_folder() -> Iterator[Path | None]:
     """A folder for `ray.init(_temp_dir=...)`, while TMPDIR names one for the processes it starts.
 
     With RAY_TMPDIR Ray's own rules hold instead, and its logs are kept: yields None.
-    Errors: OSError when the temporary folder cannot be written to.
+    Errors: ConfigError when one of these folders cannot be used.
     """
     with ExitStack() as stack:
-        temporary = Path(tempfile.gettempdir())
+        temporary = temporary_place()
         if "RAY_TMPDIR" in os.environ:
+            _check_given(os.environ["RAY_TMPDIR"])
             ray_folder = None
             own = stack.enter_context(own_folder(temporary))
         else:
@@ -62,9 +67,30 @@ def own_folder(parent: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def _check_given(folder: str) -> None:
+    """Ray itself would say of each of these only that its node did not start."""
+    path = Path(folder)
+    length = len(os.fsencode(folder))
+    remedy = f"name an absolute folder of at most {_LONGEST_GIVEN} bytes, or unset it"
+    if not path.is_absolute():
+        raise ConfigError("RAY_TMPDIR", folder, "is not an absolute path", remedy)
+    if length > _LONGEST_GIVEN:
+        problem = f"has {length} bytes, which leaves no room for the names of Ray's sockets"
+        raise ConfigError("RAY_TMPDIR", folder, problem, remedy)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        problem = f"is no folder to write to ({error.strerror})"
+        raise ConfigError("RAY_TMPDIR", folder, problem, remedy) from None
+
+
 def _new_folder(parent: Path) -> tuple[Path, int]:
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        except OSError as error:
+            raise unusable_place(parent, f"cannot be written to ({error.strerror})") from None
         try:
             lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
         except FileNotFoundError:

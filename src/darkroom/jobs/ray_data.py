@@ -14,6 +14,10 @@ from ray.exceptions import RayError, RayTaskError
 
 from darkroom.errors import DarkroomError
 
+TASK_RETRIES = 10
+"""How often a task may lose its worker. Ray Data's own number is none, and it tries again for
+ever too where a worker cannot even import what it is to run."""
+
 
 @contextmanager
 def quiet_data_context(*, preserve_order: bool) -> Iterator[None]:

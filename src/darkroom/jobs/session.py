@@ -16,8 +16,9 @@ import socket
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -95,9 +96,12 @@ def _keeping_sigterm_handler() -> Iterator[None]:
 def _connect(address: str, *, log_to_driver: bool) -> None:
     import ray
 
+    _check_address(address)
+    # A driver by ray:// has a proxy in the cluster, which knows nothing of our current folder.
+    own: dict[str, Any] = {} if address.startswith("ray://") else {"job_config": _job_config()}
     try:
         _knock(address)
-        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=log_to_driver)
+        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=log_to_driver, **own)
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             "RAY_ADDRESS",
@@ -105,6 +109,41 @@ def _connect(address: str, *, log_to_driver: bool) -> None:
             f"no Ray cluster can be used there ({_first_line(error)})",
             "correct it, or unset it to run on a local Ray",
         ) from error
+
+
+def _check_address(address: str) -> None:
+    """Refuse what Ray would take for the name of a host, and look for in vain."""
+    scheme, sign, rest = address.rpartition("://")
+    if sign and scheme != "ray":
+        dashboard = scheme in ("http", "https")
+        raise ConfigError(
+            "RAY_ADDRESS",
+            address,
+            "is the address of Ray's dashboard, which `ray job submit` takes" if dashboard
+            else f"{scheme}:// is no scheme of Ray's",
+            "write the cluster's own, host:6379 or ray://host:10001, or unset it to run on a"
+            " local Ray",
+        )  # fmt: skip
+    host, _, port = rest.rpartition(":")
+    if address != "auto" and not (host.strip() == host != "" and port.isdecimal()):
+        remedy = "write host:6379, ray://host:10001 or auto, or unset it to run on a local Ray"
+        raise ConfigError("RAY_ADDRESS", address, "is not host:port", remedy)
+
+
+def _job_config() -> Any:
+    """For a driver whose current folder is none of the workers' business.
+
+    Ray puts it before the libraries on their import path: a numpy.py that lies there would be
+    imported for numpy.
+    """
+    from ray.job_config import JobConfig
+
+    class OwnFolderOnly(JobConfig):
+        def _serialize(self) -> Any:
+            self._py_driver_sys_path.clear()
+            return super()._serialize()
+
+    return OwnFolderOnly()
 
 
 def _knock(address: str) -> None:
@@ -141,6 +180,7 @@ def _start_once(
     with _workers_import_this_package():
         ray.init(
             address="local",
+            job_config=_job_config(),
             num_cpus=num_cpus,
             object_store_memory=object_store_bytes,
             include_dashboard=False,  # eleven processes and 900 MB that nobody is told of
@@ -193,6 +233,8 @@ def _set_default_environment() -> None:
     os.environ.setdefault("RAY_worker_niceness", "0")
     # How often Ray Train asks its workers how they are: its own 2 s lengthen every run by as much.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    # Ray's own number is none: a task that does not fit into memory would be tried for ever.
+    os.environ.setdefault("RAY_task_oom_retries", "100")
     keep_off_proxies(os.environ)
     make_paths_absolute(os.environ)
 
@@ -208,9 +250,14 @@ def _set_local_auth() -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-def _workers_import_this_package() -> AbstractContextManager[None]:
-    """Let worker processes import the same darkroom, installed or not."""
+@contextmanager
+def _workers_import_this_package() -> Iterator[None]:
+    """Let worker processes import the same darkroom, installed or not, and nothing by accident.
+
+    An empty part of PYTHONPATH, as in ":/opt/lib", would mean the current folder.
+    """
     root = str(Path(__file__).resolve().parents[2])
-    before = os.environ.get("PYTHONPATH")
-    parts = [root, *(before.split(os.pathsep) if before else [])]
-    return environment_variable("PYTHONPATH", os.pathsep.join(dict.fromkeys(parts)))
+    parts = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    path = os.pathsep.join(dict.fromkeys(parts))
+    with environment_variable("PYTHONPATH", path), environment_variable("PYTHONSAFEPATH", "1"):
+        yield

@@ -4,8 +4,8 @@
 
 Each stage is an operator of one streaming Ray Data pipeline with workers of its own, so they
 overlap; what crosses between two is a packed piece (`piece.py`). Ray runs a piece again when its
-worker dies, as often as it takes; how often is counted outside the workers (`Attempts`), so that
-a row that kills every worker is found and rejected instead of being tried for ever.
+worker dies, as often as finding its bad rows takes; how often is counted outside the workers
+(`Attempts`), so that a row that kills every worker is found and rejected.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from darkroom.jobs.batch.preflight import WRITE, WRITER_CPUS, check_fits, writin
 from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.batch.stage import Stage, StageFunction, run_stage
 from darkroom.jobs.capacity import gpus_of_nodes, most_cpus
-from darkroom.jobs.ray_data import darkroom_errors, quiet_data_context
+from darkroom.jobs.ray_data import TASK_RETRIES, darkroom_errors, quiet_data_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +94,20 @@ def stream(
     try:
         with quiet_data_context(preserve_order=False), darkroom_errors():
             dataset = ray.data.from_blocks([pack(piece) for piece in pieces])
+            # The whole piece, then each of its rows alone.
+            tries = max_restarts + max(len(piece.table) for piece in pieces) + TASK_RETRIES
             for number, stage in enumerate(stages):
                 # More workers than pieces would have nothing to do.
                 fitting = replace(stage, num_workers=min(stage.num_workers, len(pieces)))
-                dataset = _add(dataset, fitting, number, attempts, max_restarts)
+                dataset = _add(
+                    dataset, fitting, number, attempts, max_restarts=max_restarts, tries=tries
+                )
             commit: Any = _commit_task
             dataset = dataset.map_batches(
                 commit, fn_args=(committer,),
                 compute=TaskPoolStrategy(min(num_writers, len(pieces))),
                 batch_size=1, batch_format="pyarrow", num_cpus=WRITER_CPUS, memory=len(stages) + 1,
+                max_retries=TASK_RETRIES,
             )  # fmt: skip
             for bundle in dataset.iter_internal_ref_bundles():
                 for entry in bundle.blocks:
@@ -113,7 +118,13 @@ def stream(
 
 
 def _add(
-    dataset: ray.data.Dataset, stage: Stage, number: int, attempts: Any, max_restarts: int
+    dataset: ray.data.Dataset,
+    stage: Stage,
+    number: int,
+    attempts: Any,
+    *,
+    max_restarts: int,
+    tries: int,
 ) -> ray.data.Dataset:
     arguments = (stage, attempts, max_restarts)
     # Ray would fuse a stage into the next one where their resources are equal, and so run one
@@ -124,13 +135,13 @@ def _add(
     if stage.actor:
         pool = ActorPoolStrategy(size=stage.num_workers, max_tasks_in_flight_per_actor=2)
         return dataset.map_batches(
-            _StageActor, fn_constructor_args=arguments, compute=pool,
+            _StageActor, fn_constructor_args=arguments, compute=pool, max_task_retries=tries,
             batch_size=1, batch_format="pyarrow", **options,
         )  # fmt: skip
     task: Any = _stage_task  # its types know no further arguments
     return dataset.map_batches(
         task, fn_args=arguments, compute=TaskPoolStrategy(stage.num_workers),
-        batch_size=1, batch_format="pyarrow", **options,
+        max_retries=tries, batch_size=1, batch_format="pyarrow", **options,
     )  # fmt: skip
 
 

@@ -8,11 +8,14 @@ workers run is the caller's.
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -86,32 +89,48 @@ def run_workers(
     Errors: TrainingError with the cause that Ray Train names, once restarts are used up;
     UnfilledDemandError.
     """
-    monitor: Any = RunMonitor.remote(label, ledger.highest_step)  # type: ignore[attr-defined] # made by ray.remote
-    trainer = ray.train.torch.TorchTrainer(
-        worker,
-        train_loop_config={"settings": make_settings(monitor)},
-        datasets=datasets,
-        torch_config=ray.train.torch.TorchConfig(timeout_s=workers.collective_timeout_seconds),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=workers.num_workers,
-            use_gpu=workers.use_gpu,
-            resources_per_worker=workers.resources_per_worker,
-        ),
-        run_config=ray.train.RunConfig(
-            name=run_name,
-            failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
-        ),
-    )
-    fit = _Fit(trainer)
-    fit.start()
-    with progress(num_steps, "train", "step") as bar:
-        attendant = _Attendant(monitor, bar, ledger, records, workers.hang_timeout_seconds)
-        while fit.is_alive():
-            fit.join(timeout=_TICK_SECONDS)
-            demand.check()
-            attendant.pass_on(stop)
-            attendant.look()
-    return fit.outcome()
+    with _place_for_ray_train() as place:
+        monitor: Any = RunMonitor.remote(label, ledger.highest_step)  # type: ignore[attr-defined] # made by ray.remote
+        trainer = ray.train.torch.TorchTrainer(
+            worker,
+            train_loop_config={"settings": make_settings(monitor)},
+            datasets=datasets,
+            torch_config=ray.train.torch.TorchConfig(timeout_s=workers.collective_timeout_seconds),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=workers.num_workers,
+                use_gpu=workers.use_gpu,
+                resources_per_worker=workers.resources_per_worker,
+            ),
+            run_config=ray.train.RunConfig(
+                name=run_name,
+                storage_path=place,
+                failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
+            ),
+        )
+        fit = _Fit(trainer)
+        fit.start()
+        with progress(num_steps, "train", "step") as bar:
+            attendant = _Attendant(monitor, bar, ledger, records, workers.hang_timeout_seconds)
+            while fit.is_alive():
+                fit.join(timeout=_TICK_SECONDS)
+                demand.check()
+                attendant.pass_on(stop)
+                attendant.look()
+        return fit.outcome()
+
+
+@contextmanager
+def _place_for_ray_train() -> Iterator[str]:
+    """Ray Train wants a folder for what we never give it; its own choice lies below HOME.
+
+    Not the temporary folder that this process knows, but that of the Ray which it started.
+    """
+    parent = os.environ.get("TMPDIR", "")
+    with tempfile.TemporaryDirectory(
+        prefix="darkroom-train-", dir=parent if parent and Path(parent).is_dir() else None,
+        ignore_cleanup_errors=True,
+    ) as place:  # fmt: skip
+        yield place
 
 
 class _Fit(threading.Thread):
