@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from darkroom.errors import DarkroomError
-from darkroom.jobs.ray_data import TASK_RETRIES, darkroom_errors, quiet_data_context
+from darkroom.jobs.ray_data import darkroom_errors, map_bounded, quiet_data_context
 from darkroom.jobs.session import ray_session
 
 
@@ -70,7 +70,7 @@ def test_what_no_worker_can_import_ends_in_one_line(
 
     with quiet_data_context(preserve_order=True):
         rows = ray.data.from_blocks([pa.table({"id": [1, 2, 3]})])
-        rows = rows.map_batches(only_here.step, batch_size=None, max_retries=TASK_RETRIES)
+        rows = map_bounded(rows, only_here.step, batch_size=None)
         with pytest.raises(DarkroomError, match="only_here") as caught, darkroom_errors():
             rows.materialize()
     assert str(caught.value).startswith("a task failed: ")
@@ -85,6 +85,6 @@ def test_a_task_that_kills_its_worker_ends(ray_in_odd_folder: None) -> None:
 
     with quiet_data_context(preserve_order=True):
         rows = ray.data.from_blocks([pa.table({"id": [1]})])
-        rows = rows.map_batches(die, batch_size=None, max_retries=2)
+        rows = map_bounded(rows, die, batch_size=None, max_retries=2)
         with pytest.raises(DarkroomError, match="a task failed: "), darkroom_errors():
             rows.materialize()

@@ -6,17 +6,34 @@ Used by every verb that streams through Ray Data; what streams is theirs.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import ray.data
 from ray.data import DataContext
 from ray.exceptions import RayError, RayTaskError
+from ray.util.annotations import RayDeprecationWarning
 
 from darkroom.errors import DarkroomError
 
 TASK_RETRIES = 10
-"""How often a task may lose its worker. Ray Data's own number is none, and it tries again for
-ever too where a worker cannot even import what it is to run."""
+"""How often a task may lose its worker, where nothing of its own counts that."""
+
+
+def map_bounded(dataset: ray.data.Dataset, function: Any, **options: Any) -> ray.data.Dataset:
+    """`dataset.map_batches`, whose tasks end: max_retries, or max_task_retries of actors.
+
+    Ray Data's own number is none. A row that kills every worker would be tried for ever, and so
+    would a function that no worker can import, which Ray takes for a fault of the system.
+    """
+    if not options.keys() & {"max_retries", "max_task_retries"}:
+        options["max_retries"] = TASK_RETRIES
+    with warnings.catch_warnings():
+        # It has no other name for them yet, and warns that they will have one.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        return dataset.map_batches(function, **options)
 
 
 @contextmanager

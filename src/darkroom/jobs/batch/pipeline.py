@@ -30,7 +30,7 @@ from darkroom.jobs.batch.preflight import WRITE, WRITER_CPUS, check_fits, writin
 from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.batch.stage import Stage, StageFunction, run_stage
 from darkroom.jobs.capacity import gpus_of_nodes, most_cpus
-from darkroom.jobs.ray_data import TASK_RETRIES, darkroom_errors, quiet_data_context
+from darkroom.jobs.ray_data import TASK_RETRIES, darkroom_errors, map_bounded, quiet_data_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +102,10 @@ def stream(
                 dataset = _add(
                     dataset, fitting, number, attempts, max_restarts=max_restarts, tries=tries
                 )
-            commit: Any = _commit_task
-            dataset = dataset.map_batches(
-                commit, fn_args=(committer,),
+            dataset = map_bounded(
+                dataset, _commit_task, fn_args=(committer,),
                 compute=TaskPoolStrategy(min(num_writers, len(pieces))),
                 batch_size=1, batch_format="pyarrow", num_cpus=WRITER_CPUS, memory=len(stages) + 1,
-                max_retries=TASK_RETRIES,
             )  # fmt: skip
             for bundle in dataset.iter_internal_ref_bundles():
                 for entry in bundle.blocks:
@@ -134,13 +132,12 @@ def _add(
         options["num_gpus"] = stage.num_gpus
     if stage.actor:
         pool = ActorPoolStrategy(size=stage.num_workers, max_tasks_in_flight_per_actor=2)
-        return dataset.map_batches(
-            _StageActor, fn_constructor_args=arguments, compute=pool, max_task_retries=tries,
-            batch_size=1, batch_format="pyarrow", **options,
+        return map_bounded(
+            dataset, _StageActor, fn_constructor_args=arguments, compute=pool,
+            max_task_retries=tries, batch_size=1, batch_format="pyarrow", **options,
         )  # fmt: skip
-    task: Any = _stage_task  # its types know no further arguments
-    return dataset.map_batches(
-        task, fn_args=arguments, compute=TaskPoolStrategy(stage.num_workers),
+    return map_bounded(
+        dataset, _stage_task, fn_args=arguments, compute=TaskPoolStrategy(stage.num_workers),
         max_retries=tries, batch_size=1, batch_format="pyarrow", **options,
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.parts import MB, Block, Part, WrittenPart, group_blocks, write_part
 from darkroom.jobs.prepare.plan import Chunk
 from darkroom.jobs.prepare.rows import chunk_table, process
-from darkroom.jobs.ray_data import TASK_RETRIES, darkroom_errors, quiet_data_context
+from darkroom.jobs.ray_data import darkroom_errors, map_bounded, quiet_data_context
 from darkroom.storage import PartWriter
 
 BlockRef = Any  # ray.ObjectRef of a pyarrow.Table
@@ -51,13 +51,13 @@ def _blocks(
 ) -> Iterator[Block[BlockRef]]:
     """The processed chunks, as references, in order."""
     with quiet_data_context(preserve_order=True):
-        dataset = ray.data.from_blocks([chunk_table(chunk) for chunk in chunks]).map_batches(
+        dataset = map_bounded(
+            ray.data.from_blocks([chunk_table(chunk) for chunk in chunks]),
             process,
             fn_kwargs={"config_values": config.to_dict()},
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=config.num_cpus,
-            max_retries=TASK_RETRIES,
         )
         entries = (
             entry for bundle in dataset.iter_internal_ref_bundles() for entry in bundle.blocks

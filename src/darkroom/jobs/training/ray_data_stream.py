@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from darkroom.errors import ConfigError, DataError, IntegrityError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.capacity import most_cpus
-from darkroom.jobs.ray_data import TASK_RETRIES
+from darkroom.jobs.ray_data import map_bounded
 from darkroom.jobs.training.config import WorkersConfig
 from darkroom.jobs.training.ledger import Stopwatch
 from darkroom.jobs.training.seeding import DATA_ORDER, derive_seed
@@ -58,7 +58,7 @@ def decoded_dataset(
     # epoch, is an order of row groups that no task had to move.
     refs = ray.data.from_items(items, override_num_blocks=len(items))
     decode: Any = partial(_decode_groups, uri=str(dataset.uri), digest=dataset.digest, shape=shape)
-    return refs.randomize_block_order().map_batches(decode, batch_size=1, max_retries=TASK_RETRIES)
+    return map_bounded(refs.randomize_block_order(), decode, batch_size=1)
 
 
 def _require_spare_cpu(workers: WorkersConfig) -> None:
