@@ -24,7 +24,8 @@ import psutil
 
 from darkroom.errors import ConfigError, DarkroomError
 from darkroom.jobs.demand import watched_demands
-from darkroom.jobs.environment import environment_variable, make_paths_absolute
+from darkroom.jobs.environment import make_paths_absolute
+from darkroom.jobs.interpreter import job_config, plain_executable, workers_python
 from darkroom.jobs.local_ray_folder import local_ray_folder
 from darkroom.loopback import keep_off_proxies
 
@@ -74,6 +75,7 @@ def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> 
                 _connect(address, log_to_driver=log_to_driver)
             else:
                 folder = stack.enter_context(local_ray_folder())
+                stack.enter_context(plain_executable())
                 _start(num_cpus or local_num_cpus(), folder, log_to_driver=log_to_driver)
         stack.callback(ray.shutdown)
         stack.enter_context(watched_demands())
@@ -98,7 +100,7 @@ def _connect(address: str, *, log_to_driver: bool) -> None:
 
     _check_address(address)
     # A driver by ray:// has a proxy in the cluster, which knows nothing of our current folder.
-    own: dict[str, Any] = {} if address.startswith("ray://") else {"job_config": _job_config()}
+    own: dict[str, Any] = {} if address.startswith("ray://") else {"job_config": job_config()}
     try:
         _knock(address)
         ray.init(address=address, logging_level=logging.WARNING, log_to_driver=log_to_driver, **own)
@@ -128,22 +130,6 @@ def _check_address(address: str) -> None:
     if address != "auto" and not (host.strip() == host != "" and port.isdecimal()):
         remedy = "write host:6379, ray://host:10001 or auto, or unset it to run on a local Ray"
         raise ConfigError("RAY_ADDRESS", address, "is not host:port", remedy)
-
-
-def _job_config() -> Any:
-    """For a driver whose current folder is none of the workers' business.
-
-    Ray puts it before the libraries on their import path: a numpy.py that lies there would be
-    imported for numpy.
-    """
-    from ray.job_config import JobConfig
-
-    class OwnFolderOnly(JobConfig):
-        def _serialize(self) -> Any:
-            self._py_driver_sys_path.clear()
-            return super()._serialize()
-
-    return OwnFolderOnly()
 
 
 def _knock(address: str) -> None:
@@ -177,10 +163,10 @@ def _start_once(
 ) -> None:
     import ray
 
-    with _workers_import_this_package():
+    with workers_python():
         ray.init(
             address="local",
-            job_config=_job_config(),
+            job_config=job_config(),
             num_cpus=num_cpus,
             object_store_memory=object_store_bytes,
             include_dashboard=False,  # eleven processes and 900 MB that nobody is told of
@@ -248,16 +234,3 @@ def _set_local_auth() -> None:
     given = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
     if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token" and not given:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
-@contextmanager
-def _workers_import_this_package() -> Iterator[None]:
-    """Let worker processes import the same darkroom, installed or not, and nothing by accident.
-
-    An empty part of PYTHONPATH, as in ":/opt/lib", would mean the current folder.
-    """
-    root = str(Path(__file__).resolve().parents[2])
-    parts = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    path = os.pathsep.join(dict.fromkeys(parts))
-    with environment_variable("PYTHONPATH", path), environment_variable("PYTHONSAFEPATH", "1"):
-        yield

@@ -79,21 +79,6 @@ def test_the_users_own_way_of_authentication_stays(
     assert "RAY_AUTH_TOKEN" not in os.environ
 
 
-@pytest.mark.parametrize("before", [None, "elsewhere"])
-def test_workers_find_this_package_first_and_the_environment_is_restored(
-    monkeypatch: pytest.MonkeyPatch, before: str | None
-) -> None:
-    if before is None:
-        monkeypatch.delenv("PYTHONPATH", raising=False)
-    else:
-        monkeypatch.setenv("PYTHONPATH", before)
-    with session._workers_import_this_package():
-        first, *others = os.environ["PYTHONPATH"].split(os.pathsep)
-        assert Path(first, "darkroom", "errors.py").is_file()
-        assert others == ([before] if before else [])
-    assert os.environ.get("PYTHONPATH") == before
-
-
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 def test_cluster_that_does_not_answer_is_named_at_once(
     monkeypatch: pytest.MonkeyPatch, scheme: str

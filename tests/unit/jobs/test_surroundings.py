@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import pytest
 from darkroom.errors import ConfigError
 from darkroom.jobs import session
 from darkroom.jobs.caches import caches_of_this_run
+from darkroom.jobs.interpreter import plain_executable, workers_python
 from darkroom.jobs.local_ray_folder import local_ray_folder
 
 CACHES = ("MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
@@ -136,8 +138,40 @@ def test_a_module_in_the_current_folder_is_not_ours_to_import(name: str, tmp_pat
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("before", [None, "elsewhere"])
+def test_workers_find_this_package_first_and_the_environment_is_restored(
+    monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    if before is None:
+        monkeypatch.delenv("PYTHONPATH", raising=False)
+    else:
+        monkeypatch.setenv("PYTHONPATH", before)
+    with workers_python():
+        first, *others = os.environ["PYTHONPATH"].split(os.pathsep)
+        assert Path(first, "darkroom", "errors.py").is_file()
+        assert others == ([before] if before else [])
+    assert os.environ.get("PYTHONPATH") == before
+
+
 def test_workers_get_no_folder_that_nobody_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "/opt/lib", ""]))
-    with session._workers_import_this_package():
+    with workers_python():
         assert os.environ["PYTHONPATH"].split(os.pathsep)[1:] == ["/opt/lib"]
         assert os.environ["PYTHONSAFEPATH"] == "1"
+
+
+def test_an_interpreter_in_an_odd_folder_has_a_plain_name(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / "it's my folder"
+    odd.symlink_to(Path(sys.executable).parents[1])
+    given = str(odd / "bin" / Path(sys.executable).name)
+    monkeypatch.setattr(sys, "executable", given)
+    with plain_executable():
+        assert shlex.quote(sys.executable) == sys.executable
+        line = f"{sys.executable} -c 'import darkroom, sys; print(sys.prefix)'"
+        found = subprocess.run(["bash", "-c", line], check=True, capture_output=True, text=True)
+        assert "environment" in found.stdout
+    assert sys.executable == given
+    assert not list(place.iterdir())
+    assert (odd / "pyvenv.cfg").exists()
