@@ -113,7 +113,7 @@ def test_a_proxy_that_does_not_answer_is_named(
     report = check("s3://remote/prefix")
     assert not report.ok
     assert "NO_PROXY" in report.text()
-    with pytest.raises(StorageAccessError, match="the environment's proxy.*NO_PROXY"):
+    with pytest.raises(StorageAccessError, match=r"the environment's proxy.*NO_PROXY"):
         list(open_store("s3://remote/prefix").list())
     assert "secret-word" not in report.text()
 
