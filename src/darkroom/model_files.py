@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from darkroom.contents import HEAD_BYTES, Foreign, foreign
@@ -65,6 +66,18 @@ def broken_file(folder: str | Path) -> Fault | None:
             return file.read(length)
 
     return next(_broken(root, read), None)
+
+
+def weight_names(folder: Path) -> set[str]:
+    """Names of the tensors in the safetensors files of a folder on disk that can be read."""
+    names: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length <= MAX_SAFETENSORS_HEADER:
+                with suppress(ValueError):  # broken, and of a variant that is not loaded
+                    names |= json.loads(file.read(length)).keys()
+    return names
 
 
 def _broken(root: Path, read: Read) -> Iterator[Fault]:

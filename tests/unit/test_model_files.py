@@ -106,8 +106,8 @@ def of_another_model(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "llama", "hidden_size": "many"}')
 
 
-def with_other_names(folder: Path) -> None:
-    path = folder / "model.safetensors"
+def with_other_names(folder: Path, name: str = "model.safetensors") -> None:
+    path = folder / name
     save_file({f"net.{name}": t for name, t in load_file(path).items()}, path, {"format": "pt"})
 
 
@@ -152,6 +152,10 @@ def unknown_pipeline(folder: Path) -> None:
     (folder / "model_index.json").write_text('{"_class_name": ["x"], "unet": 3}')
 
 
+def other_names_in_the_unet(folder: Path) -> None:
+    with_other_names(folder / "unet", "diffusion_pytorch_model.safetensors")
+
+
 def odd_unet(folder: Path) -> None:
     (folder / "unet/config.json").write_text(
         '{"_class_name": "UNet2DConditionModel", "down_block_types": 7}'
@@ -164,6 +168,7 @@ def odd_unet(folder: Path) -> None:
         (broken_variant, "fp16", r"unet/diffusion_pytorch_model\.fp16\.safetensors is a Git LFS"),
         (unknown_pipeline, None, "cannot be loaded"),
         (odd_unet, None, "cannot be loaded"),
+        (other_names_in_the_unet, None, r"weights of its unet are not there, first conv_in\.bias"),
     ],
 )
 def test_a_pipeline_that_does_not_load_is_one_line(

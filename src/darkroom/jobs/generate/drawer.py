@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.generate.config import ClassConditionalConfig, TextToImageConfig
 from darkroom.jobs.generate.device import DTYPES, prepare_device
 from darkroom.jobs.pictures.layout import nfc
+from darkroom.model_files import weight_names
 from darkroom.model_folder import ModelFolder, unloadable
 from darkroom.models import load_unet, read_model_info
 from darkroom.report.sheet import as_picture, grey_levels
@@ -96,6 +98,7 @@ class _TextToImage:
                     name, dtype=DTYPES[self._config.precision], use_safetensors=True,
                     **keywords, **options,
                 )  # fmt: skip
+                _check_weights(pipeline, Path(name))
             except Exception as error:  # a file that lies raises anything
                 if is_out_of_memory(error):
                     raise
@@ -148,6 +151,21 @@ class _TextToImage:
         return [
             _picture(x, flag=bool(flag)) for x, flag in zip(result.images, flagged, strict=True)
         ]
+
+
+def _check_weights(pipeline: Any, folder: Path) -> None:
+    """Errors: ValueError where diffusers found so few of a network's weights that they are those
+    of another, or under other names: it draws with random ones then."""
+    from diffusers import ModelMixin
+
+    for name, component in pipeline.components.items():
+        if isinstance(component, ModelMixin) and (names := weight_names(folder / name)):
+            own = component.state_dict().keys()
+            missing = sorted(own - names)
+            if 2 * len(missing) > len(own):  # it knows a few names of old
+                raise ValueError(
+                    f"{len(missing)} weights of its {name} are not there, first {missing[0]}"
+                )
 
 
 def _picture(x_HWC: NDArray[np.float32], *, flag: bool) -> Pixels | Fault:
