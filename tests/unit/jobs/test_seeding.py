@@ -14,7 +14,7 @@ from tests.helpers.pictures import encoded
 from darkroom.config import build_config
 from darkroom.jobs.batch.part import parquet_bytes
 from darkroom.jobs.classify.config import ClassifyConfig
-from darkroom.jobs.classify.source import find_pictures
+from darkroom.jobs.classify.source import find_pictures, ids_on_page
 from darkroom.jobs.evaluate.pictures import Reference, read_generated, read_reference
 from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.prepare.config import PrepareConfig
@@ -104,6 +104,16 @@ def test_evaluate_looks_at_all_classes_of_samples(tmp_path: Path, reference: Ref
 def test_classify_looks_at_all_classes(folder: Path) -> None:
     config = ClassifyConfig(input=str(folder), output=str(folder / "../out"), limit=20)
     assert Counter(find_pictures(config).rows["expected"].to_pylist()) == {"a": 10, "b": 10}
+
+
+def test_the_page_of_predictions_shows_all_classes(folder: Path) -> None:
+    config = ClassifyConfig(
+        input=str(folder), output=str(folder / "../out"), limit=40, num_thumbnails=10
+    )
+    ids = ids_on_page(find_pictures(config), config)
+    assert ids is not None
+    assert Counter(name[0] for name in ids.to_pylist()) == {"a": 5, "b": 5}
+    assert ids_on_page(find_pictures(config), config.model_copy(update={"limit": None})) is None
 
 
 def test_prepare_looks_at_all_classes_and_splits() -> None:

@@ -25,7 +25,7 @@ from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.model import OUTPUT_SCHEMA, modelling
 from darkroom.jobs.classify.page import render_predictions
 from darkroom.jobs.classify.score import Score, map_classes
-from darkroom.jobs.classify.source import Pictures, find_pictures
+from darkroom.jobs.classify.source import Pictures, find_pictures, ids_on_page
 from darkroom.jobs.classify.stages import reading_and_decoding
 from darkroom.jobs.text_file import text_of
 from darkroom.storage import Artifact, FileEntry, Parent, open_store, parse_uri
@@ -115,11 +115,12 @@ def _publish(
 ) -> Artifact:
     shown: list[pa.Table] = []
     seen: set[str] = set()
+    on_page = ids_on_page(pictures, config)
     for table in batch.tables():
         score.add(table)
         seen |= set(table["expected"].unique().to_pylist())
-        if config.limit is not None and sum(map(len, shown)) < config.num_thumbnails:
-            shown.append(table)
+        if on_page is not None:
+            shown.append(table.filter(pc.is_in(table[ID], on_page)))
     # A class of which no picture could be used is none.
     classes = [name for name in pictures.classes if name in seen]
     if empty := [name for name in pictures.classes if name not in seen]:
@@ -160,7 +161,6 @@ def _page(
     predictions: pa.Table,
     score: Score,
 ) -> FileEntry:
-    predictions = predictions.slice(0, config.num_thumbnails)
     wanted = pc.is_in(pictures.rows[ID], predictions[ID].combine_chunks())
     html = render_predictions(
         config,

@@ -112,6 +112,15 @@ def _limited(rows: pa.Table, config: ClassifyConfig) -> pa.Table:
     return rows.take(pa.array(sample(ids, classes, limit=config.limit, seed=config.seed)))
 
 
+def ids_on_page(pictures: Pictures, config: ClassifyConfig) -> pa.Array | None:
+    """The ids whose predictions the page shows; None when there is no page."""
+    if config.limit is None or not config.num_thumbnails:
+        return None
+    ids, classes = (pictures.rows[name].to_pylist() for name in (ID, "expected"))
+    chosen = sample(ids, classes, limit=config.num_thumbnails, seed=config.seed)
+    return pa.array([ids[at] for at in chosen], pa.string())
+
+
 def _of_folder(root: Uri, config: ClassifyConfig) -> Pictures:
     listing = list_folder(root, field="input", classes="optional", remedy=_REMEDY)
     rows = [
