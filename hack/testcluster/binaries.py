@@ -1,7 +1,7 @@
 """Builds the cluster's programs, the charts' tools and s5cmd from Go modules, kept in the cache.
 
-Each folder under `go/` is a module of its own that names its programs as tools; its go.sum pins
-every source. A program is built again only when its module, its flags or Go itself changed.
+Each folder under `go/` is a module of ours that names its programs as tools; its go.sum pins every
+source. A program is built again only when its module, its flags or Go itself changed.
 """
 
 import hashlib
@@ -10,8 +10,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from testcluster.settings import BIN, CACHE, HERE, versions
@@ -19,110 +20,119 @@ from testcluster.settings import BIN, CACHE, HERE, versions
 
 @dataclass(frozen=True)
 class Module:
-    """One Go module and the programs built from it."""
+    """One Go module of ours and the programs built from it."""
 
     name: str
-    """The folder under `go/`; upper-cased, the version's name in versions.env."""
-    path: str
-    """The module that `go/<name>/go.mod` requires at that version."""
+    """The folder under `go/`."""
+    sources: dict[str, str]
+    """Name in versions.env, less _VERSION -> the module that go.mod requires at that version."""
     programs: dict[str, str]
-    """Program name -> package, relative to the module's path; `./...` is one of our own folders."""
+    """Program name -> package; `./...` is one of our own folders."""
     cgo: bool = False
     tags: str = ""
+    flags: tuple[str, ...] = ()
+    """More of `go build`."""
     version_variable: str = ""
-    """A string variable that the linker sets to the version, where the source cannot know it."""
-    environment: dict[str, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "environment", {"CGO_ENABLED": str(int(self.cgo)), "GOWORK": "off"}
-        )
+    """A string that the linker sets to the first source's version, which cannot know it."""
 
     @property
-    def version(self) -> str:
-        return versions()[f"{self.name.upper()}_VERSION"]
+    def environment(self) -> dict[str, str]:
+        return {"CGO_ENABLED": str(int(self.cgo)), "GOWORK": "off"}
 
     @property
     def folder(self) -> Path:
         return HERE / "go" / self.name
 
-    def flags(self) -> list[str]:
-        set_version = f" -X {self.version_variable}={self.version}" if self.version_variable else ""
-        return [
-            "-trimpath",
-            "-buildvcs=false",
-            "-mod=readonly",
-            f"-tags={self.tags}",
-            f"-ldflags=-s -w{set_version}",
-        ]
+    def version(self) -> str:
+        """Of the first source."""
+        return versions()[f"{next(iter(self.sources))}_VERSION"]
+
+    def build_flags(self) -> list[str]:
+        variable = self.version_variable
+        set_version = f" -X {variable}={self.version()}" if variable else ""
+        fixed = ["-trimpath", "-buildvcs=false", "-mod=readonly"]
+        return [*fixed, *self.flags, f"-tags={self.tags}", f"-ldflags=-s -w{set_version}"]
 
 
-def _kubernetes(*names: str) -> dict[str, str]:
-    return {name: f"cmd/{name}" for name in names}
+def _all_from(package: str, *names: str) -> dict[str, str]:
+    return {name: f"{package}/cmd/{name}" for name in names}
 
 
 MODULES = [
+    # One module for all that make the cluster: what they share is compiled once. So the newest
+    # version that any of them asks of a library is everybody's, and may be newer than in a
+    # program's own release.
     Module(
-        "kubernetes",
-        "k8s.io/kubernetes",
-        _kubernetes(
-            "kube-apiserver",
-            "kube-controller-manager",
-            "kube-scheduler",
-            "kubelet",
-            "kube-proxy",
-            "kubectl",
-        ),
-        version_variable="k8s.io/component-base/version.gitVersion",
-    ),
-    Module("etcd", "go.etcd.io/etcd/server/v3", {"etcd": "."}),
-    Module(
-        "containerd",
-        "github.com/containerd/containerd/v2",
-        {name: f"cmd/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
-    ),
-    Module("runc", "github.com/opencontainers/runc", {"runc": "."}, cgo=True, tags="seccomp"),
-    Module("coredns", "github.com/coredns/coredns", {"coredns": "./"}),
-    Module(
-        "kuberay",
-        "github.com/ray-project/kuberay/ray-operator",
+        "cluster",
         {
-            "kuberay-operator": ".",
+            "KUBERNETES": "k8s.io/kubernetes",
+            "ETCD": "go.etcd.io/etcd/server/v3",
+            "CONTAINERD": "github.com/containerd/containerd/v2",
+            "COREDNS": "github.com/coredns/coredns",
+            "KUBERAY": "github.com/ray-project/kuberay/ray-operator",
+        },
+        {
+            **_all_from(
+                "k8s.io/kubernetes",
+                *("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet"),
+                *("kube-proxy", "kubectl"),
+            ),
+            **_all_from(
+                "github.com/containerd/containerd/v2",
+                *("containerd", "containerd-shim-runc-v2", "ctr"),
+            ),
+            "etcd": "go.etcd.io/etcd/server/v3",
+            "coredns": "./coredns",
+            "kuberay-operator": "github.com/ray-project/kuberay/ray-operator",
             "kuberay-validate": "./validate",
             "kuberay-reconcile": "./reconcile",
         },
+        # Debug information costs a tenth of the compiler's time, and the linker drops it anyway.
+        flags=("-gcflags=all=-dwarf=false",),
+        version_variable="k8s.io/component-base/version.gitVersion",
+    ),
+    Module(
+        "runc",
+        {"RUNC": "github.com/opencontainers/runc"},
+        {"runc": "github.com/opencontainers/runc"},
+        cgo=True,
+        tags="seccomp",
     ),
     Module(
         "helm",
-        "helm.sh/helm/v4",
-        {"helm": "cmd/helm"},
+        {"HELM": "helm.sh/helm/v4"},
+        {"helm": "helm.sh/helm/v4/cmd/helm"},
         version_variable="helm.sh/helm/v4/internal/version.version",
     ),
     Module(
         "helm3",
-        "helm.sh/helm/v3",
-        {"helm3": "cmd/helm"},
+        {"HELM3": "helm.sh/helm/v3"},
+        {"helm3": "helm.sh/helm/v3/cmd/helm"},
         version_variable="helm.sh/helm/v3/internal/version.version",
     ),
     Module(
         "health",
-        "github.com/google/cel-go",
+        {"HEALTH": "github.com/google/cel-go"},
         {"gitops-health": "./", "argocd-merge": "./merge"},
     ),
     Module(
         "kueue",
-        "sigs.k8s.io/kueue",
+        {"KUEUE": "sigs.k8s.io/kueue"},
         {"kueue-validate": "./validate", "admission-policy": "./policy"},
     ),
-    Module("kubeconform", "github.com/yannh/kubeconform", {"kubeconform": "cmd/kubeconform"}),
+    Module(
+        "kubeconform",
+        {"KUBECONFORM": "github.com/yannh/kubeconform"},
+        {"kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"},
+    ),
     Module(
         "s5cmd",
-        "github.com/peak/s5cmd/v2",
-        {"s5cmd": "."},
+        {"S5CMD": "github.com/peak/s5cmd/v2"},
+        {"s5cmd": "github.com/peak/s5cmd/v2"},
         version_variable="github.com/peak/s5cmd/v2/version.Version",
     ),
 ]
-CLUSTER = ["kubernetes", "etcd", "containerd", "runc", "coredns", "kuberay"]
+CLUSTER = ["cluster", "runc"]
 
 
 def names() -> list[str]:
@@ -135,15 +145,16 @@ def build(names: list[str]) -> None:
     for module in MODULES:
         programs = [p for p in module.programs if p in names or module.name in names]
         if programs:
-            _check_version(module)
+            _check_versions(module)
             _build_programs(module, programs)
 
 
-def module_directory(name: str) -> Path:
-    """Where the sources of a module lie (downloaded if need be)."""
-    module = next(m for m in MODULES if m.name == name)
-    _go(module, "mod", "download", module.path)
-    return Path(_go(module, "list", "-m", "-f", "{{.Dir}}", module.path).strip())
+def source_directory(source: str) -> Path:
+    """Where the sources of a program lie, by its name in versions.env (downloaded if need be)."""
+    module = next(m for m in MODULES if source in m.sources)
+    path = module.sources[source]
+    _go(module, "mod", "download", path)
+    return Path(_go(module, "list", "-m", "-f", "{{.Dir}}", path).strip())
 
 
 def go_command() -> str:
@@ -169,34 +180,50 @@ def _go(module: Module, *arguments: str) -> str:
     ).stdout
 
 
-def _check_version(module: Module) -> None:
-    required = f"{module.path} {module.version}"
-    if required not in (module.folder / "go.mod").read_text():
-        raise SystemExit(
-            f"go/{module.name}/go.mod lacks '{required}', which hack/versions.env asks for"
-        )
+def _check_versions(module: Module) -> None:
+    given = (module.folder / "go.mod").read_text()
+    for name, path in module.sources.items():
+        required = f"{path} {versions()[f'{name}_VERSION']}"
+        if not re.search(rf"{re.escape(required)}\s", given):
+            raise SystemExit(
+                f"go/{module.name}/go.mod lacks '{required}', which hack/versions.env asks for"
+            )
 
 
 def _build_programs(module: Module, programs: list[str]) -> None:
+    """What is missing, in one run of the compiler: it knows best what can go side by side."""
     BIN.mkdir(parents=True, exist_ok=True)
     key = _key(module)
-    for program in programs:
-        stamp = BIN / f".{program}.stamp"
-        if (BIN / program).exists() and stamp.exists() and stamp.read_text() == key:
-            continue
-        started = time.monotonic()
-        package = module.programs[program]
-        source = package if package.startswith("./") else str(Path(module.path) / package)
-        _go(module, "build", *module.flags(), "-o", str(BIN / program), source)
-        stamp.write_text(key)
-        print(f"built {program} {module.version} in {time.monotonic() - started:.0f} s", flush=True)
+    missing = [program for program in programs if not _is_current(program, key)]
+    if not missing:
+        return
+    started = time.monotonic()
+    packages = [module.programs[program] for program in missing]
+    with tempfile.TemporaryDirectory(dir=BIN) as built:
+        _go(module, "build", *module.build_flags(), "-o", f"{built}/", *packages)
+        for program, package in zip(missing, packages, strict=True):
+            (Path(built) / _file_name(module, package)).replace(BIN / program)
+            (BIN / f".{program}.stamp").write_text(key)
+    seconds = time.monotonic() - started
+    print(f"built {', '.join(missing)} ({module.version()}) in {seconds:.0f} s", flush=True)
+
+
+def _is_current(program: str, key: str) -> bool:
+    stamp = BIN / f".{program}.stamp"
+    return (BIN / program).exists() and stamp.exists() and stamp.read_text() == key
+
+
+def _file_name(module: Module, package: str) -> str:
+    """As `go build` names it: the last part of the path that is no major version."""
+    path = package if package != "./" else _go(module, "list", "-m").strip()
+    return next(part for part in reversed(path.split("/")) if not re.fullmatch(r"v\d+|\.?", part))
 
 
 def _key(module: Module) -> str:
     """A digest of all that decides what a module's programs are."""
     parts = [
         _go(module, "env", "GOVERSION"),
-        repr(module.flags()),
+        repr(module.build_flags()),
         repr(module.environment),
     ]
     parts += [path.read_text() for path in sorted(module.folder.rglob("*")) if path.is_file()]

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 
 from testcluster import archive
-from testcluster.binaries import module_directory
+from testcluster.binaries import source_directory
 from testcluster.machine import node_command
 from testcluster.settings import BIN, KUBECONFIG, NODE, path_with_binaries, versions
 
@@ -53,7 +53,7 @@ def _command(arguments: Sequence[str]) -> list[str]:
 def _kustomization() -> str:
     folder = NODE / "operator"
     folder.mkdir(exist_ok=True)
-    upstream = module_directory("kuberay") / "config" / "default"
+    upstream = source_directory("KUBERAY") / "config" / "default"
     # kustomize takes no absolute path.
     resource = os.path.relpath(upstream.resolve(), folder.resolve())
     # As the operator's own Helm chart has it: without this flag there are no kuberay_* metrics.

@@ -283,11 +283,11 @@ def test_name_hash_follows_the_spec_and_fits() -> None:
 def test_alerts_and_dashboard_use_metrics_that_exist() -> None:
     """Names are looked up where they are defined: Ray's panels, the operator's sources, ours."""
     import ray.dashboard.modules.metrics.dashboards as panels
-    from testcluster.binaries import module_directory
+    from testcluster.binaries import source_directory
 
     from darkroom.jobs.training.telemetry import METRICS
 
-    operator = module_directory("kuberay")
+    operator = source_directory("KUBERAY")
     sources = [*Path(panels.__path__[0]).glob("*.py"), *(operator / "controllers").rglob("*.go")]
     known = set(
         re.findall(r"\b(?:ray|kuberay)_[a-z_0-9]+", "".join(p.read_text() for p in sources))
