@@ -21,8 +21,11 @@ PACKAGES = ["ca-certificates", "python3", "python3-dev", "python3-venv"]
 CERTIFICATES = "/etc/ssl/certs:/etc/ssl/certs:ro"
 
 
-def build() -> None:
-    """Builds the base once, then each image; unchanged layers come from the cache."""
+def build(requirements: str = "runtime") -> None:
+    """Builds the base once, then each image; unchanged layers come from the cache.
+
+    `requirements` names the lock; `prepare` has no torch, and its image is built in a minute.
+    """
     _build_base()
     for name, folder in IMAGES.items():
         started = time.monotonic()
@@ -34,6 +37,8 @@ def build() -> None:
             "--build-arg",
             f"BASE_IMAGE={BASE}",
         ]
+        if name == "darkroom":
+            options += ["--build-arg", f"REQUIREMENTS={requirements}"]
         buildah(
             "build",
             *options,

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
-LOCKS = ("runtime", "dev", "models", "uv")
+LOCKS = ("runtime", "prepare", "dev", "models", "uv")
 
 # Versions below these have published advisories: remote code execution or worse.
 FLOORS = {"ray": "2.56", "torch": "2.10", "pillow": "12.3", "pyarrow": "14.0.1"}
@@ -46,7 +46,7 @@ def test_no_lock_names_a_host(lock: str) -> None:
 
 def test_what_runs_is_what_is_tested() -> None:
     dev = entries("dev")
-    for lock in ("runtime", "uv"):
+    for lock in ("runtime", "prepare", "uv"):
         assert {line: dev.get(line) for line in entries(lock)} == entries(lock)
 
 

@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
 from testcluster.client import Kubectl, pod_spec, run_pod
+
+pytestmark = pytest.mark.smoke
 
 REACH_API_BY_NAME = """
 import socket

@@ -35,12 +35,14 @@ def _uids(pods: list[dict[str, Any]]) -> set[str]:
     return {pod["metadata"]["uid"] for pod in pods}
 
 
+@pytest.mark.smoke
 def test_helm_test_passes(release: Release) -> None:
     """The chart's own check: a job with the token, S3 from the head and from a worker per pool."""
     done = release.kubectl.helm("test", NAME, "--logs", "--timeout=400s")
     assert done.returncode == 0, f"{done.stdout}{done.stderr}{release.kubectl.explain()}"
 
 
+@pytest.mark.smoke
 def test_pods_run_locked_down(release: Release) -> None:
     containers = [
         container
@@ -59,6 +61,7 @@ def test_pods_run_locked_down(release: Release) -> None:
     assert int(seen["CapBnd"], 16) == 0
 
 
+@pytest.mark.smoke
 def test_the_dashboard_asks_for_the_token(release: Release, image: str) -> None:
     token = {"secretKeyRef": {"name": NAME, "key": "auth_token"}}
     spec = pod_spec(

@@ -20,6 +20,7 @@ def _cluster_is_gone(release: Release, job: str) -> None:
     )
 
 
+@pytest.mark.smoke
 def test_a_job_on_its_own_cluster_leaves_only_its_data(release: Release, s3: str) -> None:
     """Workers come from zero, the cluster goes afterwards, and what was published stays."""
     uri = f"{s3}/own-cluster"
@@ -63,6 +64,7 @@ def test_an_image_that_is_not_there_is_explained_within_a_minute(release: Releas
     release.kubectl("delete", "rayjob", "no-image", timeout=60)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("change", "words"),
     [
