@@ -8,6 +8,7 @@ Imports neither ray nor torch, so the command line can print and check it at onc
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -53,15 +54,20 @@ def placeholders(template: str) -> list[str]:
                 f"{match[2] * 2} for the character"
             )
         if match[1]:
-            names.append(match[1])
+            names.append(_name(match))
     return names
+
+
+def _name(match: re.Match[str]) -> str:
+    """As tables have it, whichever way the accents of the template are written."""
+    return unicodedata.normalize("NFC", match[1])
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
     """The template with every {name} replaced; values are taken as they are, braces included."""
 
     def value(match: re.Match[str]) -> str:
-        return values[match[1]] if match[1] else match[0][0]
+        return values[_name(match)] if match[1] else match[0][0]
 
     return _PLACEHOLDER.sub(value, template)
 

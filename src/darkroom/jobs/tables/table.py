@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -139,17 +140,25 @@ def _renamed(
     left_out: Mapping[str, str],
 ) -> tuple[str, ...]:  # fmt: skip
     """The header under its new names; "" for a column without one."""
-    for wanted in rename:
-        if wanted not in header:
-            problem, remedy = unknown_column(wanted, header, left_out)
-            raise DataError(f"{name}: rename", wanted, f"{problem} of {file}", remedy)
-    names = tuple(rename.get(column, column).strip() for column in header)
-    for column in names:
+    # As in templates: what macOS wrote and what is typed look alike and must be.
+    header = [_nfc(column) for column in header]
+    wanted = {_nfc(old): new for old, new in rename.items()}
+    for old in wanted:
+        if old not in header:
+            problem, remedy = unknown_column(old, header, left_out)
+            raise DataError(f"{name}: rename", old, f"{problem} of {file}", remedy)
+    names = tuple(_nfc(wanted.get(column, column)).strip() for column in header)
+    counts = Counter(names)
+    for column in counts:
         if not column.isprintable():
             raise DataError(name, column, f"is no name for a column of {file}", "name it")
-        if column and names.count(column) > 1:
+        if column and counts[column] > 1:
             raise DataError(name, column, f"names two columns of {file}", "rename one of them")
     return names
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _check_unnamed(
@@ -166,7 +175,7 @@ def _check_unnamed(
 
 def _fault(place: str, header: Sequence[str], values: Sequence[str | None]) -> BadRow | None:
     for column, value in zip(header, values, strict=True):
-        if value is None:
+        if value is None or value.isprintable():
             continue
         if any("\ud800" <= c <= "\udfff" for c in value):
             return BadRow(place, "encoding", f"{column} is not valid UTF-8: {_in_windows(value)}")

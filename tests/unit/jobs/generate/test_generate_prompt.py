@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -51,6 +52,18 @@ def test_a_column_of_any_name_has_its_place(tmp_path: Path, column: str) -> None
     assert made.table["prompt"].to_pylist() == ["a red fox, red fox"]
     made = prompts(tmp_path, "id,x\n1,fox\n", rename={"x": column}, prompt=f"{{{column}}}")
     assert made.table[column].to_pylist() == ["fox"]
+
+
+@pytest.mark.parametrize("in_table", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_template", ["NFC", "NFD"])
+def test_accents_of_a_column_may_be_written_either_way(
+    tmp_path: Path, in_table: Literal["NFC", "NFD"], in_template: Literal["NFC", "NFD"]
+) -> None:
+    head, name = (unicodedata.normalize(form, "größe") for form in (in_table, in_template))
+    made = prompts(tmp_path, f"id,{head}\n1,7\n", prompt=f"{{{name}}} m")
+    assert made.table["prompt"].to_pylist() == ["7 m"]
+    made = prompts(tmp_path, f"id,{head}\n1,7\n", rename={name: "size"}, prompt="{size}")
+    assert made.table["prompt"].to_pylist() == ["7"]
 
 
 @pytest.mark.parametrize(
