@@ -41,11 +41,11 @@ def _outcomes(report: CheckReport) -> dict[str, str]:
     return {probe.name: probe.outcome for probe in report.probes}
 
 
-def _assert_stops_at(report: CheckReport, name: str, *said: str) -> None:
+def _assert_stops_at(report: CheckReport, name: str, *said: str, before: str = "ok") -> None:
     """`name` failed with words and a remedy; before it all is well, after it nothing is known."""
     outcomes = _outcomes(report)
     position = ALL.index(name)
-    assert [outcomes[each] for each in ALL[:position]] == ["ok"] * position
+    assert [outcomes[each] for each in ALL[:position]] == [before] * position
     assert outcomes[name] == "failed"
     assert {outcomes[each] for each in ALL[position + 1 :]} <= {"skipped"}
     (probe,) = report.failed
@@ -128,7 +128,8 @@ def test_half_of_the_credentials(bucket_uri: str, monkeypatch: pytest.MonkeyPatc
 
 def test_a_profile_that_does_not_exist(bucket_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
-    _assert_stops_at(check(bucket_uri), "credentials", "no-such-profile")
+    # The server has not been asked, and nothing is said of it.
+    _assert_stops_at(check(bucket_uri), "credentials", "AWS_PROFILE", before="skipped")
 
 
 def test_nothing_listens(bucket_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
