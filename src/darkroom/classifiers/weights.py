@@ -8,24 +8,25 @@ not pictures). The driver finds their digest, and every worker holds what it loa
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from darkroom.classifiers.names import Classifier
-from darkroom.errors import ConfigError, DataError, IntegrityError, ObjectNotFoundError
+from darkroom.classifiers.state import fit_state, read_state
+from darkroom.errors import ConfigError, IntegrityError, ObjectNotFoundError
 from darkroom.storage import ObjectStore, Uri, open_store, parse_uri
 from darkroom.storage.artifact import digest_of
 from darkroom.temporary import temporary_folder
 
 RANDOM = "random"
 HUB = "hub"
-MAX_SAFETENSORS_HEADER = 100 * 1024**2
+
+_log = logging.getLogger("darkroom.classifiers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,9 @@ def find_weights(classifier: Classifier, source: str, *, seed: int) -> Weights:
                 "model.weights", source, "there is no such file",
                 "name a file, 'hub' for the published weights, or 'random'",
             ) from None  # fmt: skip
-        load_classifier(classifier, weights)  # what does not fit is said before any work
+        # What does not fit is said before any work.
+        if place := _load(_build(classifier, RANDOM, seed), weights):
+            _log.info("%s: the weights are those under %r", source, place)
         return weights
     model = _build(classifier, source, seed)
     return Weights(source, state_digest(model.state_dict()), seed)
@@ -75,7 +78,7 @@ def load_classifier(classifier: Classifier, weights: Weights) -> nn.Module:
             )
         return model.eval()
     model = _build(classifier, RANDOM, weights.seed)
-    fit_state(model, _read_state(weights), where=weights.source)
+    _load(model, weights)
     return model.eval()
 
 
@@ -86,27 +89,6 @@ def state_digest(state: Mapping[str, torch.Tensor]) -> str:
         digest.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
         digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def fit_state(model: nn.Module, state: Mapping[str, Any], *, where: str) -> None:
-    """Load a state dict strictly. Errors: DataError naming what differs."""
-    state = {name.removeprefix("module."): value for name, value in state.items()}
-    own = model.state_dict()
-    missing = sorted(own.keys() - state.keys())
-    unknown = sorted(state.keys() - own.keys())
-    other = [
-        f"{name}: {list(state[name].shape)} and not {list(tensor.shape)}"
-        for name, tensor in own.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    if missing or unknown or other:
-        found = (("missing", missing), ("unknown", unknown), ("of other shape", other))
-        faults = [f"{len(names)} {what} (first: {names[0]})" for what, names in found if names]
-        raise DataError(
-            "model.weights", where, f"does not fit the model: {', '.join(faults)} tensors",
-            "name the model that these weights were trained as, and its labels",
-        )  # fmt: skip
-    model.load_state_dict(state)
 
 
 def _build(classifier: Classifier, source: str, seed: int) -> nn.Module:
@@ -162,47 +144,14 @@ def _file(source: str) -> tuple[ObjectStore, str]:
     return open_store(uri.parent), uri.name
 
 
-def _read_state(weights: Weights) -> Mapping[str, Any]:
+def _load(model: nn.Module, weights: Weights) -> str:
+    """Fit the file's tensors onto the model; returns where in it they were ("" for plainly)."""
     store, key = _file(weights.source)
     with temporary_folder("darkroom-weights-") as folder:
         path = folder / "weights"
         found = store.download(key, path)
         if found != weights.digest:
             raise IntegrityError(f"{weights.source} has changed since the job began; run it again")
-        return _safetensors(path) or _state_dict(path, weights.source)
-
-
-def _safetensors(path: Path) -> Mapping[str, Any] | None:
-    """The tensors when the file is safetensors by its content; None when it is not."""
-    from safetensors.torch import load_file
-
-    with path.open("rb") as file:
-        start = file.read(9)
-        length = int.from_bytes(start[:8], "little")
-        if start[8:] != b"{" or not 2 <= length <= MAX_SAFETENSORS_HEADER:
-            return None
-        try:
-            json.loads(b"{" + file.read(length - 1))
-        except ValueError:
-            return None
-    return load_file(path)
-
-
-def _state_dict(path: Path, where: str) -> Mapping[str, Any]:
-    """A PyTorch file, tensors only: nothing in it is executed."""
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            "model.weights", where, f"is neither safetensors nor tensors alone ({reason})",
-            "save the model's state_dict(), best as safetensors",
-        ) from error  # fmt: skip
-    for name in ("state_dict", "model", "model_state_dict"):
-        if isinstance(values, Mapping) and isinstance(values.get(name), Mapping):
-            values = values[name]
-    if not isinstance(values, Mapping) or not all(
-        isinstance(value, torch.Tensor) for value in values.values()
-    ):
-        raise DataError("model.weights", where, "is no state dict", "save the model's state_dict()")
-    return values
+        state, wrapper = read_state(path, where=weights.source)
+    prefix = fit_state(model, state, where=weights.source)
+    return ".".join(part for part in (wrapper, prefix.rstrip(".")) if part)
