@@ -1,0 +1,22 @@
+"""Drivers import no framework that only their workers need: seconds at every start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"diffusers", "lightning"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["train.job", "train.worker", "sample.job", "generate.job", "evaluate.job", "report.job"],
+)
+def test_a_driver_starts_without_what_its_workers_need(module: str) -> None:
+    program = f"import sys, darkroom.jobs.{module}; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert HEAVY.isdisjoint(run.stdout.splitlines()[-1].split())
