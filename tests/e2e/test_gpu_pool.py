@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from testcluster.client import Kubectl, wait_for
-from tests.helpers.release import HEAD_ADDRESS, Release
+from tests.helpers.release import HEAD_ADDRESS, NAME, Release
 
 GPUS = {"nvidia.com/gpu": "8"}
 TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
@@ -149,8 +149,28 @@ def wait_for_answer(release: Release, job: str, answer: str, *, seconds: float) 
     )
 
 
+def empty_gpu_pool(release: Release) -> None:
+    """As the autoscaler would; it lets a worker that never came wait for five minutes first."""
+    groups = release.kubectl.get("raycluster", NAME)["spec"]["workerGroupSpecs"]
+    index = [group["groupName"] for group in groups].index("gpu")
+    path = f"/spec/workerGroupSpecs/{index}"
+    strategy = {"workersToDelete": pods_of_gpu_pool(release)}
+    patch = [
+        {"op": "replace", "path": f"{path}/replicas", "value": 0},
+        {"op": "add", "path": f"{path}/scaleStrategy", "value": strategy},
+    ]
+    release.kubectl("patch", "raycluster", NAME, "--type=json", f"--patch={json.dumps(patch)}")
+    wait_for(
+        "an empty GPU pool",
+        lambda: not pods_of_gpu_pool(release),
+        seconds=120,
+        explain=release.kubectl.explain,
+    )
+
+
 def test_a_burst_of_cpu_work_starts_no_gpu_worker(release: Release) -> None:
     """Of default values; no node has a GPU here, so a worker of that pool would stay Pending."""
+    assert pods_of_gpu_pool(release) == []
     release.start_job("burst", BURST)
     wait_for_answer(release, "burst", "burst done", seconds=240)
     assert pods_of_gpu_pool(release) == []
@@ -158,18 +178,15 @@ def test_a_burst_of_cpu_work_starts_no_gpu_worker(release: Release) -> None:
 
 def test_cpu_work_runs_beside_a_gpu_pod_that_stays_pending(release: Release) -> None:
     release.start_job("no-gpu-node", USE_ONE_GPU)
-    wait_for(
-        "a Pending worker of the GPU pool",
-        lambda: pods_of_gpu_pool(release),
-        seconds=120,
-        explain=release.kubectl.explain,
-    )
-    release.start_job("beside", BURST)
-    wait_for_answer(release, "beside", "burst done", seconds=240)
-    release.stop_job("no-gpu-node")
-    wait_for(
-        "an empty GPU pool",
-        lambda: not pods_of_gpu_pool(release),
-        seconds=240,
-        explain=release.kubectl.explain,
-    )
+    try:
+        wait_for(
+            "a Pending worker of the GPU pool",
+            lambda: pods_of_gpu_pool(release),
+            seconds=120,
+            explain=release.kubectl.explain,
+        )
+        release.start_job("beside", BURST)
+        wait_for_answer(release, "beside", "burst done", seconds=240)
+    finally:
+        release.stop_job("no-gpu-node")
+        empty_gpu_pool(release)
