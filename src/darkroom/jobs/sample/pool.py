@@ -32,22 +32,27 @@ def ordered_results(actors: Sequence[Any], method: str, tasks: Iterable[Any]) ->
     idle = [actor for _ in range(QUEUE_PER_ACTOR) for actor in actors]
     waiting: dict[int, Any] = {}
     next_index = 0
-    while True:
-        while idle and len(waiting) <= len(actors) * QUEUE_PER_ACTOR:
-            index, task = next(upcoming, (-1, None))
-            if index < 0:
-                break
-            actor = idle.pop(0)
-            in_flight[getattr(actor, method).remote(task)] = (index, actor)
-        if not in_flight:
-            return
-        done, _ = ray.wait(list(in_flight), num_returns=1)
-        index, actor = in_flight.pop(done[0])
-        idle.append(actor)
-        waiting[index] = _result(done[0])
-        while next_index in waiting:
-            yield waiting.pop(next_index)
-            next_index += 1
+    try:
+        while True:
+            while idle and len(waiting) <= len(actors) * QUEUE_PER_ACTOR:
+                index, task = next(upcoming, (-1, None))
+                if index < 0:
+                    break
+                actor = idle.pop(0)
+                in_flight[getattr(actor, method).remote(task)] = (index, actor)
+            if not in_flight:
+                return
+            done, _ = ray.wait(list(in_flight), num_returns=1)
+            index, actor = in_flight.pop(done[0])
+            idle.append(actor)
+            waiting[index] = _result(done[0])
+            while next_index in waiting:
+                yield waiting.pop(next_index)
+                next_index += 1
+    finally:
+        # Or Ray tells the user of retries when the caller takes the actors away.
+        for reference in in_flight:
+            ray.cancel(reference)
 
 
 def _result(reference: ray.ObjectRef[Any]) -> Any:
