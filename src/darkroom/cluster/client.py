@@ -7,18 +7,22 @@ client is imported only here. Objects are applied server-side: a dry-run says wh
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import urllib3
 from kubernetes import client, config, dynamic
 from kubernetes.client.exceptions import ApiException
-from kubernetes.config.config_exception import ConfigException
 from kubernetes.dynamic.exceptions import DynamicApiError, ResourceNotFoundError
 from kubernetes.stream import stream
+from ruamel.yaml import YAML
 
 from darkroom.cluster.rules import label
 from darkroom.errors import DarkroomError, InputError
+
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 FIELD_MANAGER = "darkroom-submit"
 TIMEOUT_SECONDS = 30
@@ -47,7 +51,7 @@ class Cluster:
         Errors: InputError when there is no usable configuration.
         """
         try:
-            _config.load_config(context=context)
+            _load_config(context)
         except Exception as error:  # noqa: BLE001 - of YAML, files, base64, certificates
             # What follows the first line quotes the file, credentials and all.
             first = (str(error).splitlines() or [type(error).__name__])[0]
@@ -211,12 +215,40 @@ class Cluster:
             raise ClusterError(f"the API server does not answer: {error}") from None
 
 
+def _kubeconfig() -> str | None:
+    """Files, as KUBECONFIG names them now; None where there is none, as inside a cluster."""
+    path = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    there = any(Path(one).expanduser().exists() for one in path.split(os.pathsep) if one)
+    return path if there else None
+
+
+def _load_config(context: str | None) -> None:
+    # Not the client's load_config: it looks at KUBECONFIG once, at its import, takes a list of
+    # files for one, and prints.
+    path = _kubeconfig()
+    if path is None:
+        _config.load_incluster_config()
+    else:
+        _config.load_kube_config(config_file=path, context=context or _active_context(path))
+
+
+def _active_context(path: str) -> str | None:
+    """The first file's that has one, as for kubectl; the client takes the last one's."""
+    files = [Path(one).expanduser() for one in path.split(os.pathsep) if one]
+    for file in files:
+        config = YAML(typ="safe").load(file) if file.exists() else None
+        if isinstance(config, dict) and config.get("current-context"):
+            return str(config["current-context"])
+    return None
+
+
 def _current_namespace(context: str | None) -> str:
-    try:
-        contexts, active = _config.list_kube_config_contexts()
-    except ConfigException:
-        return "default"
-    chosen = next((c for c in contexts if c["name"] == context), active)
+    path = _kubeconfig()
+    if path is None:
+        return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.exists() else "default"
+    contexts, active = _config.list_kube_config_contexts(config_file=path)
+    name = context or _active_context(path)
+    chosen = next((c for c in contexts if c["name"] == name), active)
     return str(chosen["context"].get("namespace") or "default")
 
 
