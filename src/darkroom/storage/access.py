@@ -43,10 +43,11 @@ Outcome = Literal["ok", "failed", "skipped"]
 
 # In order: a server that can say that the bucket is missing has accepted the credentials.
 _ACCESS: tuple[ProbeName, ...] = ("endpoint", "credentials", "clock", "region", "bucket")
+_ROUTE = ("HTTP_PROXY", "HTTPS_PROXY", "endpoint_url")
 _BY_FIELD: dict[str, ProbeName] = {
     **dict.fromkeys((*CREDENTIAL_VARIABLES, *FILE_VARIABLES, "AWS settings"), "credentials"),
     **dict.fromkeys(REGION_VARIABLES, "region"),
-    **dict.fromkeys((*ENDPOINT_VARIABLES, "AWS_CA_BUNDLE"), "endpoint"),
+    **dict.fromkeys((*ENDPOINT_VARIABLES, *_ROUTE, "AWS_CA_BUNDLE"), "endpoint"),
     **dict.fromkeys(("endpoint", "proxy"), "endpoint"),
     "credentials": "credentials",
     "clock": "clock",
@@ -54,7 +55,7 @@ _BY_FIELD: dict[str, ProbeName] = {
     "bucket": "bucket",
     "server": "compare-and-swap",
 }
-_VARIABLES = {*VARIABLES, "AWS settings"}
+_VARIABLES = {*VARIABLES, *_ROUTE, "AWS settings"}
 """An error about one of them comes before any request."""
 
 

@@ -11,10 +11,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from functools import cache
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from darkroom.errors import DataError, IntegrityError
-from darkroom.storage.names import check_name
+from darkroom.messages import quoted
+from darkroom.storage.names import CONTROL, check_name
 
 T = TypeVar("T")
 
@@ -108,7 +111,7 @@ def parse_manifest(data: bytes, *, uri: str) -> Manifest:
         known = {item.name: values[item.name] for item in fields(Manifest)}
         known["files"] = parse_files(values["files"], where=uri)
         known["parents"] = parse_parents(values["parents"])
-        return Manifest(**known)
+        return typed(Manifest, known)
     except (KeyError, TypeError) as error:
         raise IntegrityError(f"{uri} is no manifest of ours ({error}); publish it again") from None
 
@@ -118,7 +121,7 @@ def parse_files(entries: Iterable[Mapping[str, Any]], *, where: str) -> tuple[Fi
 
     Errors: DataError, and TypeError for fields that are not ours.
     """
-    files = tuple(FileEntry(**entry) for entry in entries)
+    files = tuple(typed(FileEntry, entry) for entry in entries)
     names: set[str] = set()
     for file in files:
         if check_name(file.name, where=where) in names:
@@ -130,7 +133,33 @@ def parse_files(entries: Iterable[Mapping[str, Any]], *, where: str) -> tuple[Fi
 
 def parse_parents(parents: Iterable[Mapping[str, Any]]) -> tuple[Parent, ...]:
     """Parents as JSON holds them. Errors: TypeError for fields that are not ours."""
-    return tuple(Parent(**{"published": None, **parent}) for parent in parents)
+    return tuple(typed(Parent, {"published": None, **parent}) for parent in parents)
+
+
+def typed(kind: Callable[..., T], values: Mapping[str, Any]) -> T:
+    """A dataclass of JSON values. Errors: TypeError for a value of another type than its field.
+
+    Numbers here are counts, and texts are shown on terminals, which obey control characters.
+    """
+    made = kind(**values)
+    for name, wanted in _types(kind):
+        value = getattr(made, name)
+        is_fit = isinstance(value, wanted) and not (isinstance(value, bool) and bool not in wanted)
+        if isinstance(value, str):
+            is_fit = is_fit and CONTROL.search(value) is None
+        if isinstance(value, int):
+            is_fit = is_fit and value >= 0
+        if not is_fit:
+            raise TypeError(f"{name} cannot be {quoted(value)}")
+    return made
+
+
+@cache
+def _types(kind: Callable[..., Any]) -> tuple[tuple[str, tuple[type, ...]], ...]:
+    """The types of each field."""
+    hints = get_type_hints(kind).items()
+    unions = ((n, get_args(hint) if isinstance(hint, UnionType) else (hint,)) for n, hint in hints)
+    return tuple((name, tuple(get_origin(one) or one for one in union)) for name, union in unions)
 
 
 def unknown_version(uri: str, found: object, known: int) -> DataError:

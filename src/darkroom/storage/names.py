@@ -18,7 +18,7 @@ MAX_SEGMENT_BYTES = 255
 """The longest name that file systems hold."""
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def check_name(name: object, *, where: str) -> str:
@@ -89,7 +89,7 @@ def _fault(name: object) -> str | None:
         name.encode()
     except UnicodeEncodeError:
         return "is not valid Unicode"
-    if _CONTROL.search(name):
+    if CONTROL.search(name):
         return "contains a control character"
     if "\\" in name:
         return "contains a backslash"

@@ -20,6 +20,7 @@ from darkroom.storage.manifest import (
     decode_json,
     parse_parents,
     sealed_json,
+    typed,
     unknown_version,
     utc_now,
 )
@@ -93,10 +94,10 @@ def parse_pointer(data: bytes, *, uri: str) -> PointerState:
     try:
         known = {item.name: values[item.name] for item in fields(PointerState)}
         known["parents"] = parse_parents(values["parents"])
-        known["kept"] = tuple(KeptCheckpoint(**item) for item in values["kept"])
+        known["kept"] = tuple(typed(KeptCheckpoint, item) for item in values["kept"])
         known["retired"] = tuple(values["retired"])
         known["best"] = as_best(values["best"])
-        state = PointerState(**known)
+        state = typed(PointerState, known)
         named = state.named()
     except (KeyError, TypeError) as error:
         raise IntegrityError(f"{uri} is no run pointer of ours ({error})") from None

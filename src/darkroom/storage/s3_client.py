@@ -7,7 +7,6 @@ path. Clients are cached per process and environment, because building one costs
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import random
 import threading
@@ -16,11 +15,10 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-from darkroom.errors import StorageAccessError
 from darkroom.loopback import is_loopback
 from darkroom.storage.aws_variables import VARIABLES
+from darkroom.storage.endpoint import check_endpoint, custom_endpoint, is_proxied
 from darkroom.storage.s3_identity import (
     VettedCredentials,
     check_environment,
@@ -96,45 +94,6 @@ def connect(*, anonymous: bool = False, brisk: bool = False) -> Connection:
         return _connections[identity]
 
 
-def custom_endpoint() -> str | None:
-    """The endpoint that the environment names. Errors: StorageAccessError when it is unfit."""
-    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
-        endpoint = os.environ.get(name)
-        if endpoint:
-            _check_endpoint(name, endpoint)
-            return endpoint
-    return None
-
-
-def _check_endpoint(name: str, endpoint: str) -> None:
-    try:
-        parts = urlsplit(endpoint)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number, half an IPv6 address
-        raise StorageAccessError(
-            name, endpoint, "is not a URL", "write https://host or https://host:port"
-        ) from None
-    if not usable or parts.hostname is None:
-        raise StorageAccessError(
-            name, endpoint, "is not an http:// or https:// URL", f"write https://{endpoint}"
-        )
-    if parts.username is not None or parts.password is not None:
-        raise StorageAccessError(name, None, "carries credentials", "remove them from the URL")
-    if parts.scheme == "http" and not _is_private(parts.hostname):
-        raise StorageAccessError(
-            name, endpoint, "sends data unencrypted to a public host", "use https://"
-        )
-
-
-def _is_private(host: str) -> bool:
-    """Whether plain HTTP stays inside a machine, a cluster or a private network."""
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        inside = (".svc", ".cluster.local", ".local", ".internal", ".localhost", ".test")
-        return "." not in host or host.endswith(inside)
-
-
 def _time(value: Any) -> datetime:
     """A time in an answer: ISO 8601 in bodies, other forms in headers."""
     try:
@@ -174,6 +133,9 @@ class _ClientFactory:
         options: Any = {"region_name": self._region, "endpoint_url": self._endpoint}
         with connecting():
             client: S3Client = self._session.client("s3", config=self._config(attempts), **options)
+            if self._endpoint is None:  # Amazon's, or what a profile names
+                check_endpoint("endpoint_url", client.meta.endpoint_url)
+            is_proxied(client.meta.endpoint_url)  # refuses a proxy that is none
         # Waiting for "100 Continue" would cost each upload a round trip.
         client.meta.events.unregister("before-call.s3", add_expect_header)
         client.meta.events.register("before-call.s3", _refuse_redirect)
@@ -192,7 +154,7 @@ class _ClientFactory:
         from darkroom.storage.s3_lane import Lane
 
         endpoint = client.meta.endpoint_url
-        if _is_proxied(endpoint) or (self._credentials is None and not self._anonymous):
+        if is_proxied(endpoint) or (self._credentials is None and not self._anonymous):
             return None
         authorities = self._chain.get_config_variable("ca_bundle") or get_cert_path(verify=True)
         return Lane(
@@ -230,12 +192,6 @@ class _ClientFactory:
             response_checksum_validation="when_required",
             parameter_validation=False,
         )
-
-
-def _is_proxied(endpoint: str) -> bool:
-    parts = urlsplit(endpoint)
-    is_here = is_loopback(parts.hostname)
-    return not is_here and parts.scheme in getproxies() and not proxy_bypass(parts.netloc)
 
 
 def _refuse_redirect(context: dict[str, Any], **_: Any) -> None:
