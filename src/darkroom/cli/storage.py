@@ -73,7 +73,7 @@ def ls(uri: UriArgument, *, json: Json = False, debug: Debug = False) -> None:  
 @storage_app.command()
 def get(
     uri: UriArgument,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)],
+    directory: Annotated[str, typer.Argument(metavar="DIR", show_default=False)],
     *,
     only: Annotated[
         str, typer.Option(help="Only this folder of it, or this file.", metavar="FOLDER/")

@@ -29,6 +29,7 @@ from darkroom.errors import (
     OutputExistsError,
     StorageAccessError,
     StorageError,
+    UriError,
 )
 from darkroom.storage.artifact import Artifact, name_below, open_artifact
 from darkroom.storage.failpoint import AFTER_MOVE, BEFORE_MOVE, failpoint
@@ -73,7 +74,10 @@ def get(
             f" {artifact.uri}` shows its files"
         )
     _refuse_our_names(artifact, wanted)
-    target = parse_uri(directory, field="directory").path
+    place = parse_uri(directory, field="directory")
+    if place.scheme != "file":
+        raise UriError("directory", str(place), "is not on this machine", "give a local folder")
+    target = place.path
     with _writing(target):
         if target.is_dir():
             _fill(target, artifact, wanted, prefix=prefix, overwrite=overwrite)

@@ -24,6 +24,7 @@ from darkroom.errors import (
     ObjectNotFoundError,
     OutputExistsError,
     StorageAccessError,
+    UriError,
 )
 from darkroom.model_folder import find_model
 from darkroom.storage import Artifact, get, lineage, open_output
@@ -174,6 +175,17 @@ def test_what_is_no_folder_is_refused(
         get(artifact.uri, target)
     assert str(target) in str(error.value)
     assert [path.name for path in parent.iterdir()] == ["target"]
+
+
+@pytest.mark.parametrize("place", ["", "s3://bucket/here"])
+def test_what_is_no_place_on_this_machine_is_refused(
+    artifact: Artifact, parent: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(parent)  # an empty variable does not mean it
+    with pytest.raises(UriError, match=f"^directory: got '{place}', is ") as error:
+        get(artifact.uri, place)
+    assert error.value.exit_code == 2
+    assert not list(parent.iterdir())
 
 
 @pytest.fixture

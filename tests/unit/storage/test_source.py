@@ -21,6 +21,8 @@ HIDDEN = [
     ".Trash-1000/files/a.png",
     "__MACOSX/cats/._a.png",
     "@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg",
+    "@tmp/a.png",
+    "Network Trash Folder/a.png",
     "lost+found/a.png",
     "#recycle/a.png",
     "#a.csv#",

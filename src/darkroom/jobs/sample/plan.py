@@ -112,7 +112,7 @@ def _folded(name: str) -> str:
 
 def _indexed(text: str, classes: Sequence[str]) -> int:
     """The class with that number. `07` is a name that is not there, and no number."""
-    if re.fullmatch(r"0|[1-9][0-9]*", text) and int(text) < len(classes):
+    if re.fullmatch(r"0|[1-9][0-9]{0,8}", text) and int(text) < len(classes):
         return int(text)
     guess = closest(text, classes)
     raise ConfigError(

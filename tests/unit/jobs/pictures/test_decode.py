@@ -264,3 +264,19 @@ def test_pillows_own_limit_is_left_as_it_was() -> None:
     before = Image.MAX_IMAGE_PIXELS
     decode(files.png_bomb(), channels=3)
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize(
+    ("begins", "name"),
+    [
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"\xff\x4f\xff\x51", "JPEG 2000"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"8BPS", "Photoshop"),
+        (b"II+\0", "TIFF"),
+    ],
+)
+def test_a_picture_of_another_format_is_named(begins: bytes, name: str) -> None:
+    found = decode(begins + bytes(40))
+    assert isinstance(found, DeadImage)
+    assert (found.reason, found.detail.partition(";")[0]) == ("unsupported_format", name)

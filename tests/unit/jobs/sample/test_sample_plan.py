@@ -52,12 +52,18 @@ def test_classes_by_name_first_then_by_index(wanted: list[str] | None, labels: l
 
 @pytest.mark.parametrize(
     ("wanted", "remedy"),
-    [("zro", "did you mean 'zero'?"), ("4", "numbered from 0"), ("-1", "0"), ("07", "0")],
+    [
+        ("zro", "did you mean 'zero'?"),
+        ("4", "numbered from 0"),
+        ("-1", "0"),
+        ("07", "0"),
+        ("9" * 5000, "0"),
+    ],
 )
 def test_an_unknown_class_is_named_with_its_remedy(wanted: str, remedy: str) -> None:
     with pytest.raises(ConfigError, match="classes: got") as caught:
         resolve_classes(["one", wanted], CLASSES)
-    assert repr(wanted) in str(caught.value)
+    assert repr(wanted)[:40] in str(caught.value)
     assert remedy in caught.value.remedy
 
 
