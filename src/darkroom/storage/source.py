@@ -113,7 +113,7 @@ def _is_hidden(name: str) -> bool:
 
 def _walk(root: Uri, found: SourceFiles) -> None:
     # A stack of its own: a tree may be deeper than Python's.
-    folders: list[_Folder] = [(str(root.path), "", frozenset())]
+    folders: list[_Folder] = [(str(root.path), "", _around(root.path))]
     while folders:
         path, prefix, above = folders.pop()
         for entry in _entries(path):
@@ -124,6 +124,15 @@ def _walk(root: Uri, found: SourceFiles) -> None:
             folder = _look(entry, key, above, found)
             if folder is not None:
                 folders.append(folder)
+
+
+def _around(root: Path) -> frozenset[tuple[int, int]]:
+    """The folders above the root: a link back to one holds the input, and what is beside it."""
+    try:
+        statuses = [parent.stat() for parent in root.resolve().parents]
+    except OSError:  # a root that is not there, or that may not be looked at, says so when listed
+        statuses = []
+    return frozenset((status.st_dev, status.st_ino) for status in statuses)
 
 
 def _entries(path: str) -> Iterator[os.DirEntry[str]]:

@@ -194,3 +194,16 @@ def test_a_folder_of_nothing_but_links_is_shown(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert [name for name, _ in open_store(tmp_path).children()] == ["elsewhere/", "in/"]
     assert [name for name, _ in open_store(tmp_path / "in").children()] == ["dogs/"]
+
+
+def test_a_link_to_a_folder_around_the_input_is_not_followed(tmp_path: Path) -> None:
+    root = tmp_path / "above" / "in"
+    root.mkdir(parents=True)
+    (tmp_path / "other.png").write_bytes(b"x")
+    (root / "1.png").write_bytes(b"x")
+    (root / "up").symlink_to("..")
+    (root / "top").symlink_to(tmp_path)
+    linked = tmp_path / "linked"
+    linked.symlink_to(root)
+    for place in (root, linked):
+        assert [info.key for info in list_source(open_store(str(place))).files] == ["1.png"]

@@ -125,8 +125,9 @@ def _partition(key: str) -> dict[str, str | None]:
 def _check_listed(root: Uri, listed: SourceFiles, infos: Sequence[ObjectInfo], name: str) -> None:
     if not (listed.files or listed.unreadable or listed.hidden):
         raise DataError(
-            name, str(root), "does not exist", "check its spelling with darkroom storage ls"
-        )
+            name, str(root), "does not exist, or holds no file",
+            "check its spelling with darkroom storage ls",
+        )  # fmt: skip
     lost = next((lost for lost in listed.unreadable if _belongs(lost.key)), None)
     if lost is not None:
         raise DataError(
