@@ -44,5 +44,5 @@ def test_get_goes_home_and_never_into_a_bucket(
     with open_output(uri, kind="dataset", config=JobConfig(output=uri)) as output:
         output.publish([output.writer.write_bytes("data/x.txt", b"x")], rows=1, metadata={})
     assert get(uri, "~/copy") == tmp_path / "copy"
-    with pytest.raises(UriError, match="is not a local path"):
+    with pytest.raises(UriError, match="is not on this machine; give a local folder"):
         get(uri, "s3://bucket/copy")
