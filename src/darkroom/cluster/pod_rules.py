@@ -38,13 +38,8 @@ def check(manifest: Object) -> Iterator[Finding]:
         yield from _check_pod(path, pod)
 
 
-def is_quantity(value: Any) -> bool:
-    """Kubernetes reads the value as a quantity: `500m`, `2`, `8Gi`, not `8GB` or `4 cores`."""
-    return quantity(value) is not None
-
-
 def quantity(value: Any) -> Decimal | None:
-    """A Kubernetes quantity as a number, exactly; None where it is none."""
+    """A Kubernetes quantity as an exact number: `500m`, `2`, `8Gi`; None for `8GB`, `4 cores`."""
     matched = None if isinstance(value, bool) else _QUANTITY.fullmatch(str(value))
     if matched is None:
         return None
