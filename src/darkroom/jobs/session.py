@@ -78,7 +78,9 @@ def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> 
                 stack.enter_context(plain_executable())
                 _start(num_cpus or local_num_cpus(), folder, log_to_driver=log_to_driver)
         stack.callback(ray.shutdown)
-        stack.enter_context(watched_demands())
+        # A driver by ray:// may not reach the cluster's GCS, and Ray ends a process that cannot.
+        if not address.startswith("ray://"):
+            stack.enter_context(watched_demands())
         yield
 
 
