@@ -49,10 +49,12 @@ format: setup ## Rewrite the code in the project's format
 
 # make bench BENCHMARKS=storage ARGS=--quick; docs/benchmarks.md tells of each.
 BENCHMARKS ?= train resume ingest storage publishing prepare classify generate_overlap
-bench: setup ## Measure ratios on this machine, interleaved (JSON in build/benchmarks/, and tables)
-	@for name in $(BENCHMARKS); do PYTHONPATH=. $(BIN)/python -m benchmarks.$$name $(ARGS); done
+bench: setup ## Measure ratios on this machine, interleaved (rows, and JSON in build/benchmarks/)
+	@failed=; for name in $(BENCHMARKS); do \
+	  PYTHONPATH=. $(BIN)/python -m benchmarks.$$name $(ARGS) || failed="$$failed $$name"; done; \
+	if [[ -n "$$failed" ]]; then echo "bench: failed:$$failed" >&2; exit 1; fi
 
-proof: setup ## Run the long proofs (many kills and resumes; tens of minutes)
+proof: setup ## Run the long proofs (many kills and resumes, every benchmark quickly; tens of minutes)
 	$(BIN)/pytest tests/proofs --timeout 3600 $(ARGS)
 
 ##@ Generate

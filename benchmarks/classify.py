@@ -147,7 +147,7 @@ def main() -> None:
             exactly_once(root, report, num_rounds=options.rounds, count=counts["small"])
         if "resume" in wanted:
             resumed(root, report, num_rounds=options.rounds, count=counts["small"])
-    print(report.write())
+    report.write()
 
 
 if __name__ == "__main__":

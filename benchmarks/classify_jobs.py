@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,17 @@ SMALL_SETTINGS: dict[str, Any] = {
 }
 
 
+_numbers = count(1)
+
+
 class Job:
-    """Runs of `classify` into fresh outputs."""
+    """Runs of `classify`, each into an output that no other one of this process has."""
 
     def __init__(self, root: Path, pictures: Path, **settings: Any) -> None:
         self._root, self._pictures, self._settings = root, pictures, settings
-        self._count = 0
 
     def config(self) -> ClassifyConfig:
-        self._count += 1
-        output = self._root / f"out-{id(self)}-{self._count}"
+        output = self._root / f"out-{next(_numbers)}"
         values = {"input": str(self._pictures), "output": str(output), **self._settings}
         return build_config(ClassifyConfig, values)
 

@@ -190,7 +190,7 @@ def main() -> None:
     report.details["overlapped"] = profiles
     ratio = timings.ratio("stage by stage", "overlapped")
     report.add("generate: stage by stage over overlapped", ratio, at_least=AT_LEAST)
-    print(report.write())
+    report.write()
 
 
 if __name__ == "__main__":

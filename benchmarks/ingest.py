@@ -134,7 +134,7 @@ def main() -> None:
         for size, count in NUM_IMAGES.items():
             taken = count // QUICK_SHARE if given.quick else count
             compare(size, taken, Path(folder), report, num_rounds=given.rounds)
-    print(report.write())
+    report.write()
 
 
 if __name__ == "__main__":

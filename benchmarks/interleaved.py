@@ -125,7 +125,10 @@ def timed(arm: Arm) -> float:
 
 @dataclass
 class Report:
-    """The results of one benchmark: ratios against their targets, and what explains them."""
+    """The results of one benchmark: ratios against their targets, and what explains them.
+
+    Kept as JSON under RESULTS, and shown, row by row: what ends a benchmark takes no row with it.
+    """
 
     name: str
     ratios: list[dict[str, Any]] = field(default_factory=list)
@@ -133,7 +136,7 @@ class Report:
 
     def add(self, what: str, ratio: Ratio, *, at_least: float | None = None,
             at_most: float | None = None) -> bool | None:  # fmt: skip
-        """Keep a ratio and its target; met means that the interval's bad end meets it.
+        """Write a ratio and its target; met means that the interval's bad end meets it.
 
         Returns whether it is met, None without a target.
         """
@@ -142,13 +145,16 @@ class Report:
             met = ratio.low >= at_least
         if at_most is not None:
             met = ratio.high <= at_most
-        self.ratios.append(
-            {"what": what, **asdict(ratio), "at_least": at_least, "at_most": at_most, "met": met}
-        )
+        row = {
+            "what": what, **asdict(ratio), "at_least": at_least, "at_most": at_most, "met": met
+        }  # fmt: skip
+        self.ratios.append(row)
+        self.write()
+        print(f"{self.name} (load {os.getloadavg()[0]:.1f}) {_line(row)}", flush=True)
         return met
 
-    def write(self) -> str:
-        """JSON under RESULTS, and the table for people, which is returned."""
+    def write(self) -> None:
+        """All that is known by now, as JSON."""
         RESULTS.mkdir(parents=True, exist_ok=True)
         values = {
             "benchmark": self.name,
@@ -162,7 +168,6 @@ class Report:
             "details": self.details,
         }
         (RESULTS / f"{self.name}.json").write_text(json.dumps(values, indent=1) + "\n")
-        return "\n".join([f"{self.name} (load {os.getloadavg()[0]:.1f})", *map(_line, self.ratios)])
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -173,4 +178,4 @@ def _line(row: Mapping[str, Any]) -> str:
         target = f"<= {row['at_most']:g}"
     met = {True: "met", False: "MISSED", None: ""}[row["met"]]
     interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
-    return f"  {row['what']:58} {row['median']:8.3f} {interval:18} {target:>8} {met}"
+    return f"{row['what']:58} {row['median']:8.3f} {interval:18} {target:>8} {met}".rstrip()

@@ -149,7 +149,7 @@ def main() -> None:
     ratio = timings.beyond(prepare="start-up").ratio("decoding", "prepare")
     report.add("prepare: pictures a second / decoding's", ratio, at_least=AT_LEAST)
     report.add("the same, each job's start-up left in", timings.ratio("decoding", "prepare"))
-    print(report.write())
+    report.write()
 
 
 if __name__ == "__main__":

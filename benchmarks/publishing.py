@@ -100,7 +100,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as name:
             folder = random_files(Path(name) / "files", count=count, size=size)
             compare(folder, f"{count} {what}", report, num_rounds=given.rounds)
-    print(report.write())
+    report.write()
 
 
 def compare(folder: Path, what: str, report: Report, *, num_rounds: int) -> None:

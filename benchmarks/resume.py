@@ -92,7 +92,7 @@ def main() -> None:
     report.add(
         "train: resumed / ideal, beyond start-up", ratio_to_ideal(timings, shares), at_most=AT_MOST
     )
-    print(report.write())
+    report.write()
 
 
 if __name__ == "__main__":

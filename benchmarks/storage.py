@@ -172,7 +172,7 @@ def main() -> None:
                     report.details[files.what]["profile"] = files.profile()
             for moved in (files.source, files.target):
                 fresh_folder(moved)
-    print(report.write())
+    report.write()
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ def main() -> None:
                 compare(digits, report, num_workers=num_workers, rounds=given.rounds, steps=steps)
         if given.only in (None, "deterministic"):
             compare_deterministic(digits, report, rounds=given.rounds, steps=steps)
-    print(report.write())
+    report.write()
 
 
 if __name__ == "__main__":

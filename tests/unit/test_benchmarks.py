@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+from pathlib import Path
+
 import pytest
+from benchmarks import interleaved
+from benchmarks.classify_jobs import Job
 from benchmarks.cpu_split import role
 from benchmarks.interleaved import Ratio, Report, Timings, measure
 from benchmarks.profiles import package, profiled
 from benchmarks.resume import ratio_to_ideal
 from benchmarks.train import LOG_EVERY, WARM_UP_STEPS, logged_seconds, steady
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where reports are written."""
+    monkeypatch.setattr(interleaved, "RESULTS", tmp_path)
+    return tmp_path
 
 
 def test_turns_go_forward_then_backward_after_the_warm_up() -> None:
@@ -44,6 +59,31 @@ def test_a_target_is_met_by_the_interval_s_bad_end(
     report = Report("unit")
     report.add("this", Ratio.of(ratios), **limits)
     assert report.ratios[0]["met"] is met
+
+
+def test_a_row_is_written_when_it_is_measured(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = Report("unit")
+    for number, what in enumerate(("this", "that"), start=1):
+        report.add(what, Ratio.of([1.0]), at_least=0.9)
+        rows = json.loads((results / "unit.json").read_text())["ratios"]
+        assert [row["what"] for row in rows] == ["this", "that"][:number]
+        assert what in capsys.readouterr().out
+
+
+def test_no_two_runs_of_a_process_have_one_output(tmp_path: Path) -> None:
+    outputs = [Job(tmp_path, tmp_path).config().output for _ in range(20)]
+    assert len(set(outputs)) == len(outputs)
+
+
+def test_one_benchmark_s_end_does_not_end_the_others() -> None:
+    done = subprocess.run(
+        ["make", "-o", "setup", "bench", "BENCHMARKS=none neither"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "bench: failed: none neither" in done.stderr
 
 
 def test_no_rounds_give_no_ratio() -> None:
