@@ -10,10 +10,9 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
+from importlib.metadata import distribution
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -120,10 +119,10 @@ def png_bytes(image: Image.Image | Pixels) -> bytes:
 
 @cache
 def _font(pixels: int) -> ImageFont.FreeTypeFont:
-    # matplotlib ships DejaVu Sans: the same letters on every machine, and most scripts.
-    return ImageFont.truetype(
-        str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), pixels
-    )
+    # matplotlib ships DejaVu Sans: the same letters on every machine, and most scripts. It is
+    # looked up and not imported, which costs every actor that draws 0.2 s and 36 MB.
+    font = distribution("matplotlib").locate_file("matplotlib/mpl-data/fonts/ttf/DejaVuSans.ttf")
+    return ImageFont.truetype(str(font), pixels)
 
 
 def _text_width(text: str, font: ImageFont.FreeTypeFont) -> int:
