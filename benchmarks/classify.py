@@ -29,10 +29,10 @@ from benchmarks.interleaved import Report, arguments, measure
 from benchmarks.naive_classify import run_naive
 from benchmarks.photographs import LONG_SIDE, photographs
 
-from darkroom.classifiers.names import describe_classifier
-from darkroom.classifiers.weights import find_weights, load_classifier
 from darkroom.jobs.classify.model import Predictor
 from darkroom.jobs.session import ray_session
+from darkroom.models.classifier import describe_classifier
+from darkroom.models.weights import find_weights, load_classifier
 from darkroom.storage.failpoint import ENVIRONMENT_VARIABLE
 
 

@@ -10,11 +10,11 @@ from benchmarks.classify_jobs import SMALL_SETTINGS, Job
 from benchmarks.interleaved import Report, measure
 from benchmarks.photographs import photographs
 
-from darkroom.classifiers.names import describe_classifier
-from darkroom.classifiers.weights import find_weights
 from darkroom.jobs.batch.ledger import Ledger, Record
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.job import run
+from darkroom.models.classifier import describe_classifier
+from darkroom.models.weights import find_weights
 from darkroom.storage import open_artifact, open_store
 
 

@@ -15,8 +15,8 @@ import torch
 from ray.data import ActorPoolStrategy
 from torchvision.transforms import v2
 
-from darkroom.classifiers.names import Classifier
-from darkroom.classifiers.weights import Weights, load_classifier
+from darkroom.models.classifier import Classifier
+from darkroom.models.weights import Weights, load_classifier
 
 
 def preprocess_row(row: dict[str, Any], resize: int, crop: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 
 from darkroom.config import JobConfig
 from darkroom.jobs.artifacts import Kind
-from darkroom.model_folder import find_model
+from darkroom.models.find import find_model
 from darkroom.storage import Artifact, Parent, lineage, open_artifact, open_output
 from darkroom.storage.manifest import sealed_json
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from darkroom import model_folder, models
 from darkroom.config import JobConfig
 from darkroom.errors import DarkroomError, DataError
 from darkroom.jobs.batch.ledger import parse_record
 from darkroom.jobs.prepare.config import CaptionsSource
 from darkroom.jobs.prepare.source import open_source
+from darkroom.models import find, unet
 from darkroom.storage import (
     ObjectInfo,
     RunPointer,
@@ -93,11 +93,11 @@ def _place_lineage(root: Path, name: Any) -> object:
 
 
 def _place_load(root: Path, name: Any) -> object:
-    return models.load_unet(open_artifact(_published(root, name)))
+    return unet.load_unet(open_artifact(_published(root, name)))
 
 
 def _place_model(root: Path, name: Any) -> object:
-    with model_folder.find_model(_published(root, name), field="model").local() as (folder, _):
+    with find.find_model(_published(root, name), field="model").local() as (folder, _):
         return folder
 
 
@@ -106,9 +106,9 @@ def _place_listed_model(root: Path, name: Any) -> object:
     (root / "mirror").mkdir()
     store = _Listed(f"file://{root}/mirror", name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model_folder, "open_store", lambda _: store)
+        patch.setattr(find, "open_store", lambda _: store)
         uri = parse_uri("s3://bucket/mirror")
-        folder = model_folder.ModelFolder("m", uri, "0", "folder", ())
+        folder = find.FoundModel("m", uri, "0", "folder", ())
         with folder.local() as (path, _):
             assert not any(Path(path).iterdir())  # what is hidden is left out
             raise DarkroomError
@@ -179,7 +179,7 @@ def _local_model(root: Path, name: str, data: bytes) -> object:
     folder = root / "mirror"
     folder.mkdir()
     (folder / name).write_bytes(data)
-    with model_folder.find_model(str(folder), field="model").local() as (path, _):
+    with find.find_model(str(folder), field="model").local() as (path, _):
         return path
 
 
@@ -216,7 +216,7 @@ def test_a_bad_name_is_refused_in_one_line(name: Any) -> None:
 
 def test_there_is_one_way_to_the_disk() -> None:
     """Whoever downloads gets the paths from `make_files`, or names the one file himself."""
-    source = Path(model_folder.__file__).parent
+    source = Path(find.__file__).parents[1]
     for path in source.rglob("*.py"):
         text = path.read_text()
         if ".download_many(" in text:

@@ -26,7 +26,7 @@ from darkroom.errors import (
     StorageAccessError,
     UriError,
 )
-from darkroom.model_folder import find_model
+from darkroom.models.find import find_model
 from darkroom.storage import Artifact, get, lineage, open_output
 from darkroom.storage.failpoint import ENVIRONMENT_VARIABLE, GET_FAILPOINTS
 from darkroom.storage.fetch import INCOMING_NAME, NOTE_NAME, is_unfinished, read_note

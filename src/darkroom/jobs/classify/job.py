@@ -13,8 +13,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from darkroom.classifiers.names import Classifier, describe_classifier, with_labels
-from darkroom.classifiers.weights import RANDOM, Weights, find_weights
 from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.apart import check_apart
 from darkroom.jobs.artifacts import Kind
@@ -28,6 +26,8 @@ from darkroom.jobs.classify.score import Score, map_classes
 from darkroom.jobs.classify.source import Pictures, find_pictures, ids_on_page
 from darkroom.jobs.classify.stages import reading_and_decoding
 from darkroom.jobs.text_file import text_of
+from darkroom.models.classifier import Classifier, describe_classifier, with_labels
+from darkroom.models.weights import RANDOM, Weights, find_weights
 from darkroom.storage import Artifact, FileEntry, Parent, open_store, parse_uri
 from darkroom.storage.artifact import digest_of
 

@@ -18,14 +18,14 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from darkroom.classifiers.names import Classifier
-from darkroom.classifiers.weights import Weights, load_classifier
 from darkroom.config import build_config
 from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.batch.stage import ID, Stage
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.stages import KEPT, Pixels, column_pixels
 from darkroom.jobs.reservation import reserved_cpus
+from darkroom.models.classifier import Classifier
+from darkroom.models.weights import Weights, load_classifier
 
 OUTPUT_SCHEMA = pa.schema(
     [

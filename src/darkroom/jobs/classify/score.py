@@ -13,10 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from darkroom.classifiers.names import Classifier, label_names, plain_name
 from darkroom.config import closest
 from darkroom.errors import ConfigError
 from darkroom.jobs.pictures.layout import nfc
+from darkroom.models.classifier import Classifier, label_names, plain_name
 
 OTHER = "(another label)"
 

@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from darkroom.classifiers.names import Preprocess
 from darkroom.config import build_config
 from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.batch.stage import ID, Stage
@@ -23,6 +22,7 @@ from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import PictureReader, open_reader
 from darkroom.jobs.classify.transform import transform
 from darkroom.jobs.pictures.decode import DeadImage, decode, keep_memory
+from darkroom.models.classifier import Preprocess
 
 Pixels = NDArray[np.uint8]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from darkroom.classifiers.names import Preprocess
+from darkroom.models.classifier import Preprocess
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,

@@ -10,7 +10,7 @@ import torch
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.generate.config import EnhanceConfig, Precision, TextToImageConfig, WorkerConfig
-from darkroom.model_folder import ModelFolder
+from darkroom.models.find import FoundModel
 
 DTYPES: dict[Precision, torch.dtype] = {
     "float32": torch.float32,
@@ -21,7 +21,7 @@ DTYPES: dict[Precision, torch.dtype] = {
 MB = 1024**2
 
 
-def prepare_device(config: WorkerConfig, folder: ModelFolder, *, field: str) -> torch.device:
+def prepare_device(config: WorkerConfig, folder: FoundModel, *, field: str) -> torch.device:
     """The stage's device with its threads and memory cap set.
 
     Errors: ConfigError when a GPU is asked for and none is here, or the weights are larger than
@@ -43,7 +43,7 @@ def prepare_device(config: WorkerConfig, folder: ModelFolder, *, field: str) -> 
     return torch.device("cuda")
 
 
-def loaded_bytes(config: WorkerConfig, folder: ModelFolder) -> int | None:
+def loaded_bytes(config: WorkerConfig, folder: FoundModel) -> int | None:
     """The least that the stage's weights take in memory; None where it cannot be told."""
     if isinstance(config, EnhanceConfig):
         size = folder.weights_bytes(file=config.gguf_file)

@@ -19,7 +19,7 @@ from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.generate.config import ClassConditionalConfig, GenerateConfig, fill
 from darkroom.jobs.generate.drawer import Fault, Pixels, Request, load_drawer
 from darkroom.jobs.generate.seeding import row_seed
-from darkroom.model_folder import ModelFolder
+from darkroom.models.find import FoundModel
 
 PURPOSE = "draw"
 
@@ -37,7 +37,7 @@ DRAWN = {
 class DrawStage:
     """The stage's function, holding the model."""
 
-    def __init__(self, config: Mapping[str, Any], *, folder: ModelFolder) -> None:
+    def __init__(self, config: Mapping[str, Any], *, folder: FoundModel) -> None:
         self._config = build_config(GenerateConfig, config)
         if self._config.draw is None:
             raise DarkroomError("the draw stage was built without its settings")

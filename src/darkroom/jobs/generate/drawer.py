@@ -27,9 +27,9 @@ from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.generate.config import ClassConditionalConfig, TextToImageConfig
 from darkroom.jobs.generate.device import DTYPES, prepare_device
 from darkroom.jobs.pictures.layout import nfc
-from darkroom.model_files import weight_names
-from darkroom.model_folder import ModelFolder, unloadable
-from darkroom.models import load_unet, read_model_info
+from darkroom.models.files import weight_names
+from darkroom.models.find import FoundModel, unloadable
+from darkroom.models.unet import load_unet, read_model_info
 from darkroom.report.sheet import as_picture, grey_levels
 from darkroom.storage import open_artifact
 
@@ -70,7 +70,7 @@ class Drawer(Protocol):
         """Pictures as uint8, HxW or HxWx3."""
 
 
-def load_drawer(config: TextToImageConfig | ClassConditionalConfig, folder: ModelFolder) -> Drawer:
+def load_drawer(config: TextToImageConfig | ClassConditionalConfig, folder: FoundModel) -> Drawer:
     """The model on this process's device. Errors: ConfigError when it cannot be loaded."""
     if isinstance(config, ClassConditionalConfig):
         return _ClassConditional(config, folder)
@@ -78,14 +78,14 @@ def load_drawer(config: TextToImageConfig | ClassConditionalConfig, folder: Mode
 
 
 class _TextToImage:
-    def __init__(self, config: TextToImageConfig, folder: ModelFolder) -> None:
+    def __init__(self, config: TextToImageConfig, folder: FoundModel) -> None:
         self._config, self.batch_size = config, config.batch_size
         self._device = prepare_device(config, folder, field="draw")
         self._pipeline = self._load(folder)
         self._pipeline.set_progress_bar_config(disable=True)
         self._slice()
 
-    def _load(self, folder: ModelFolder) -> Any:
+    def _load(self, folder: FoundModel) -> Any:
         from diffusers import AutoPipelineForText2Image
         from diffusers.utils import logging as diffusers_logging
 
@@ -177,7 +177,7 @@ def _picture(x_HWC: NDArray[np.float32], *, flag: bool) -> Pixels | Fault:
 
 
 class _ClassConditional:
-    def __init__(self, config: ClassConditionalConfig, folder: ModelFolder) -> None:
+    def __init__(self, config: ClassConditionalConfig, folder: FoundModel) -> None:
         self._config, self.batch_size = config, config.batch_size
         self._device = prepare_device(config, folder, field="draw")
         artifact = open_artifact(str(folder.uri), kind=Kind.MODEL)

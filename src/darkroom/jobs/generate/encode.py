@@ -18,7 +18,7 @@ from PIL import Image
 
 from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.generate.config import GenerateConfig
-from darkroom.model_folder import ModelFolder
+from darkroom.models.find import FoundModel
 
 _ADDED = {
     "num_tokens": pa.int32(),
@@ -66,7 +66,7 @@ class Encoder:
 
 
 def constants_of(
-    config: GenerateConfig, llm: ModelFolder | None, model: ModelFolder | None
+    config: GenerateConfig, llm: FoundModel | None, model: FoundModel | None
 ) -> dict[str, object]:
     """What is equal in all rows."""
     values: dict[str, object] = {}

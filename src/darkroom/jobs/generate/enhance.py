@@ -17,7 +17,7 @@ from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.generate.config import EnhanceConfig
 from darkroom.jobs.generate.language_model import load_language_model
 from darkroom.jobs.generate.seeding import row_seed
-from darkroom.model_folder import ModelFolder
+from darkroom.models.find import FoundModel
 
 PURPOSE = "enhance"
 
@@ -26,7 +26,7 @@ class Enhancer:
     """The stage's function, holding the model."""
 
     def __init__(
-        self, config: Mapping[str, Any], *, folder: ModelFolder, backend: str, seed: int
+        self, config: Mapping[str, Any], *, folder: FoundModel, backend: str, seed: int
     ) -> None:
         self._config = build_config(EnhanceConfig, config)
         self._model = load_language_model(self._config, folder, backend)

@@ -28,7 +28,7 @@ from darkroom.jobs.generate.preflight import check_kind, check_memory, resolve_b
 from darkroom.jobs.generate.prompt import Prompts, build_prompts
 from darkroom.jobs.reservation import reserved_cpus
 from darkroom.jobs.tables.row import BadRow
-from darkroom.model_folder import ModelFolder, find_model
+from darkroom.models.find import FoundModel, find_model
 from darkroom.storage import Artifact, FileEntry, Parent, open_store
 from darkroom.storage.parquet import VerifiedParquetFile
 from darkroom.storage.ranged import RangedReader
@@ -75,9 +75,9 @@ def _resolved(config: GenerateConfig) -> GenerateConfig:
 
 
 def _loaded(
-    config: GenerateConfig, llm: ModelFolder | None, model: ModelFolder | None
-) -> list[tuple[str, WorkerConfig, ModelFolder]]:
-    pairs: list[tuple[str, WorkerConfig | None, ModelFolder | None]] = [
+    config: GenerateConfig, llm: FoundModel | None, model: FoundModel | None
+) -> list[tuple[str, WorkerConfig, FoundModel]]:
+    pairs: list[tuple[str, WorkerConfig | None, FoundModel | None]] = [
         ("enhance", config.enhance, llm),
         ("draw", config.draw, model),
     ]
@@ -85,7 +85,7 @@ def _loaded(
 
 
 def _stages(
-    config: GenerateConfig, schema: pa.Schema, llm: ModelFolder | None, model: ModelFolder | None
+    config: GenerateConfig, schema: pa.Schema, llm: FoundModel | None, model: FoundModel | None
 ) -> list[Stage]:
     stages = []
     if config.enhance is not None and llm is not None:
@@ -114,7 +114,7 @@ def _actors(name: str, config: WorkerConfig, make: partial[Any]) -> Stage:
     )
 
 
-def _parents(prompts: Prompts, llm: ModelFolder | None, model: ModelFolder | None) -> list[Parent]:
+def _parents(prompts: Prompts, llm: FoundModel | None, model: FoundModel | None) -> list[Parent]:
     models = [("language_model", llm), ("model", model)]
     return [
         *prompts.parents,

@@ -18,7 +18,7 @@ from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.generate.config import EnhanceConfig
 from darkroom.jobs.generate.device import DTYPES, gpu_share, prepare_device
 from darkroom.jobs.generate.sampling import RowGumbel, TopP
-from darkroom.model_folder import ModelFolder, unloadable
+from darkroom.models.find import FoundModel, unloadable
 
 
 class LanguageModel(Protocol):
@@ -35,7 +35,7 @@ class LanguageModel(Protocol):
         """One answer per prompt."""
 
 
-def load_language_model(config: EnhanceConfig, folder: ModelFolder, backend: str) -> LanguageModel:
+def load_language_model(config: EnhanceConfig, folder: FoundModel, backend: str) -> LanguageModel:
     """The model on this process's device. Errors: ConfigError when it cannot be loaded."""
     with folder.local() as (name, keywords):
         try:
@@ -77,7 +77,7 @@ class _Chat:
 
 class _Transformers:
     def __init__(
-        self, config: EnhanceConfig, folder: ModelFolder, name: str, keywords: dict[str, object]
+        self, config: EnhanceConfig, folder: FoundModel, name: str, keywords: dict[str, object]
     ) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging as transformers_logging

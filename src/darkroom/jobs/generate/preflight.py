@@ -21,12 +21,12 @@ from darkroom.jobs.generate.config import (
     WorkerConfig,
 )
 from darkroom.jobs.generate.device import loaded_bytes
-from darkroom.model_folder import ModelFolder
-from darkroom.models import read_model_info
+from darkroom.models.find import FoundModel
+from darkroom.models.unet import read_model_info
 from darkroom.storage import open_artifact
 
 MB = 1024**2
-Loaded = Iterable[tuple[str, WorkerConfig, ModelFolder]]
+Loaded = Iterable[tuple[str, WorkerConfig, FoundModel]]
 
 
 def resolve_backend(config: EnhanceConfig) -> str:
@@ -42,7 +42,7 @@ def resolve_backend(config: EnhanceConfig) -> str:
     return config.backend
 
 
-def check_kind(config: GenerateConfig, model: ModelFolder) -> None:
+def check_kind(config: GenerateConfig, model: FoundModel) -> None:
     """The drawing model is of the kind that the config says. Errors: DataError, ConfigError."""
     if isinstance(config.draw, ClassConditionalConfig):
         artifact = open_artifact(config.draw.model, kind=Kind.MODEL)

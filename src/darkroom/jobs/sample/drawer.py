@@ -28,7 +28,7 @@ from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.sample.config import SampleConfig
 from darkroom.jobs.sample.plan import PlannedImage
-from darkroom.models import ModelInfo, load_unet, read_model_info
+from darkroom.models.unet import ModelInfo, load_unet, read_model_info
 from darkroom.report.sheet import as_picture, grey_levels, png_bytes
 from darkroom.storage import FileEntry, PartWriter, open_artifact
 from darkroom.temporary import temporary_folder

@@ -24,7 +24,7 @@ from darkroom.jobs.sample.plan import PlannedImage, batches, plan_images, resolv
 from darkroom.jobs.sample.pool import ordered_results
 from darkroom.jobs.sample.table import SampleTable
 from darkroom.jobs.session import ray_session
-from darkroom.models import ModelInfo, read_model_info
+from darkroom.models.unet import ModelInfo, read_model_info
 from darkroom.storage import Artifact, FileEntry, Output, open_artifact, open_output
 from darkroom.temporary import temporary_folder
 

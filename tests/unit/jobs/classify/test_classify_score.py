@@ -7,9 +7,9 @@ import unicodedata
 import pyarrow as pa
 import pytest
 
-from darkroom.classifiers.names import Classifier, describe_classifier, with_labels
 from darkroom.errors import ConfigError
 from darkroom.jobs.classify.score import OTHER, Score, map_classes
+from darkroom.models.classifier import Classifier, describe_classifier, with_labels
 
 RESNET = describe_classifier("torchvision", "resnet152")
 LITE = describe_classifier("timm", "tf_efficientnet_lite0")

@@ -8,8 +8,8 @@ from PIL import Image
 from tests.helpers.pictures import photograph
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from darkroom.classifiers.names import Preprocess
 from darkroom.jobs.classify.transform import transform
+from darkroom.models.classifier import Preprocess
 
 SIZES = [(451, 300), (300, 451), (224, 224), (600, 231), (97, 513), (232, 232), (1000, 40)]
 

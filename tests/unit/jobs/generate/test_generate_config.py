@@ -15,7 +15,7 @@ from darkroom.jobs.generate.config import (
 )
 from darkroom.jobs.generate.device import check_share, gpu_share
 from darkroom.jobs.generate.preflight import check_memory
-from darkroom.model_folder import ModelFolder
+from darkroom.models.find import FoundModel
 
 MB = 1024**2
 
@@ -72,9 +72,9 @@ def test_the_digest_knows_what_decides_the_bytes(values: dict[str, Any], same: b
     assert (build(**values).digest == build().digest) == same
 
 
-def folder(weights_bytes: int | None) -> ModelFolder:
+def folder(weights_bytes: int | None) -> FoundModel:
     weights = None if weights_bytes is None else (("model.safetensors", weights_bytes),)
-    return ModelFolder("m", None, "0", "hub", weights)
+    return FoundModel("m", None, "0", "hub", weights)
 
 
 def test_weights_that_do_not_fit_this_machine_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

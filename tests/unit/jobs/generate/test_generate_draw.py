@@ -25,7 +25,7 @@ from darkroom.jobs.generate.draw import DrawStage
 from darkroom.jobs.generate.drawer import Fault, Pixels, Request
 from darkroom.jobs.generate.encode import Encoder, constants_of, image_files, output_schema
 from darkroom.jobs.generate.preflight import check_kind
-from darkroom.model_folder import find_model
+from darkroom.models.find import find_model
 
 PROMPTS = ["a fox", "an owl", "a cat", "a dog", "a wren"]
 

@@ -16,7 +16,7 @@ from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.generate.config import EnhanceConfig
 from darkroom.jobs.generate.enhance import Enhancer, one_line
 from darkroom.jobs.generate.preflight import resolve_backend
-from darkroom.model_folder import find_model
+from darkroom.models.find import find_model
 
 PROMPTS = ["a fox", "an owl in the snow at night", "a cat", "two dogs", "a wren"]
 

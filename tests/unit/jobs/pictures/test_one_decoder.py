@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from tests.helpers import pictures as files
 
-from darkroom.classifiers.names import Preprocess
 from darkroom.config import build_config
 from darkroom.errors import DataError
 from darkroom.jobs.batch.part import parquet_bytes
@@ -26,6 +25,7 @@ from darkroom.jobs.pictures.decode import stored_pixels
 from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.rows import item_rows
+from darkroom.models.classifier import Preprocess
 from darkroom.storage import open_output
 
 WIDTH, HEIGHT = 64, 48

@@ -17,8 +17,8 @@ from darkroom.errors import ConfigError, DataError
 from darkroom.jobs.generate.config import EnhanceConfig, TextToImageConfig
 from darkroom.jobs.generate.drawer import load_drawer
 from darkroom.jobs.generate.language_model import load_language_model
-from darkroom.model_folder import find_model
-from darkroom.models import read_model_info
+from darkroom.models.find import find_model
+from darkroom.models.unet import read_model_info
 from darkroom.storage import open_output, open_store
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"

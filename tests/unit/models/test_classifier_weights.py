@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from darkroom.classifiers.names import describe_classifier, with_labels
-from darkroom.classifiers.weights import Weights, find_weights, load_classifier, state_digest
 from darkroom.errors import ConfigError, DataError, IntegrityError
+from darkroom.models.classifier import describe_classifier, with_labels
+from darkroom.models.weights import Weights, find_weights, load_classifier, state_digest
 
 SMALL = with_labels(describe_classifier("timm", "mobilenetv3_small_050"), ("cat", "dog", "cup"))
 

@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.tiny_artifacts import publish_model
 
 from darkroom.errors import ConfigError, DarkroomError
-from darkroom.model_folder import ModelFolder, find_model
+from darkroom.models.find import FoundModel, find_model
 from darkroom.storage import open_store
 
 WEIGHTS = (
@@ -84,9 +84,9 @@ MIRROR = {
 def test_only_weights_that_are_loaded_are_counted(
     files: dict[str, int], asked: dict[str, str], size: int
 ) -> None:
-    model = ModelFolder("m", None, "0", "folder", tuple(files.items()))
+    model = FoundModel("m", None, "0", "folder", tuple(files.items()))
     assert model.weights_bytes(**asked) == size
-    assert ModelFolder("m", None, "0", "hub", None).weights_bytes(**asked) is None
+    assert FoundModel("m", None, "0", "hub", None).weights_bytes(**asked) is None
 
 
 @pytest.mark.parametrize(

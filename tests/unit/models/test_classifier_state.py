@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from darkroom.classifiers.state import fit_state, read_state
 from darkroom.errors import DataError
+from darkroom.models.state import fit_state, read_state
 
 State = dict[str, torch.Tensor]
 

@@ -10,7 +10,7 @@ from tests.helpers.tiny_artifacts import publish_model, tiny_unet
 
 from darkroom.config import JobConfig
 from darkroom.errors import DataError, IntegrityError
-from darkroom.models import load_unet, read_model_info
+from darkroom.models.unet import load_unet, read_model_info
 from darkroom.storage import open_output
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from darkroom.classifiers.names import Classifier
-from darkroom.classifiers.state import fit_state, read_state
 from darkroom.errors import ConfigError, IntegrityError, ObjectNotFoundError
+from darkroom.models.classifier import Classifier
+from darkroom.models.state import fit_state, read_state
 from darkroom.storage import ObjectStore, Uri, open_store, parse_uri
 from darkroom.storage.artifact import digest_of
 from darkroom.temporary import temporary_folder
@@ -26,7 +26,7 @@ from darkroom.temporary import temporary_folder
 RANDOM = "random"
 HUB = "hub"
 
-_log = logging.getLogger("darkroom.classifiers")
+_log = logging.getLogger("darkroom.models")
 
 
 @dataclass(frozen=True, slots=True)

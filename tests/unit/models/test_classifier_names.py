@@ -7,8 +7,8 @@ import timm
 from timm.data import resolve_data_config
 from torchvision.models import ResNet152_Weights
 
-from darkroom.classifiers.names import Library, describe_classifier
 from darkroom.errors import ConfigError
+from darkroom.models.classifier import Library, describe_classifier
 
 
 def test_torchvisions_transforms_and_labels() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from darkroom.config import json_digest
 from darkroom.errors import ConfigError, DarkroomError, ObjectNotFoundError
-from darkroom.model_files import WEIGHTS, broken_file, missing_file
+from darkroom.models.files import WEIGHTS, broken_file, missing_file
 from darkroom.places import is_hub_id
 from darkroom.storage import Parent, Uri, list_source, open_artifact, open_store, parse_uri
 from darkroom.storage.artifact import digest_of
@@ -31,7 +31,7 @@ ARTIFACT_PREFIX = "model/"
 
 
 @dataclass(frozen=True)
-class ModelFolder:
+class FoundModel:
     """A model's folder, wherever it lies, and the digest that names its contents."""
 
     name: str
@@ -97,7 +97,7 @@ class ModelFolder:
         store.download_many([*zip(keys, make_files(folder, keys, where=str(uri)), strict=True)])
 
 
-def find_model(name: str, *, field: str) -> ModelFolder:
+def find_model(name: str, *, field: str) -> FoundModel:
     """The folder of a model: `name` is a path from the root, a URI or a hub id, as configs have it.
 
     Errors: ConfigError naming `field` when there is none.
@@ -115,7 +115,7 @@ def find_model(name: str, *, field: str) -> ModelFolder:
         if entry.name.endswith(WEIGHTS)
     )
     kind = artifact.manifest.kind
-    return ModelFolder(name, uri, artifact.digest, kind, weights, published=True)
+    return FoundModel(name, uri, artifact.digest, kind, weights, published=True)
 
 
 def unloadable(name: str, error: Exception, *, field: str, model: str, remedy: str) -> ConfigError:
@@ -130,7 +130,7 @@ def unloadable(name: str, error: Exception, *, field: str, model: str, remedy: s
     return ConfigError(field, model, f"cannot be loaded ({reason})", remedy)
 
 
-def _in_folder(name: str, uri: Uri, field: str) -> ModelFolder:
+def _in_folder(name: str, uri: Uri, field: str) -> FoundModel:
     store = open_store(uri)
     if uri.scheme == "file" and is_unfinished(uri.path):
         raise ConfigError(
@@ -158,10 +158,10 @@ def _in_folder(name: str, uri: Uri, field: str) -> ModelFolder:
     if fault := missing_file(sizes, store.get_range):
         raise ConfigError(field, name, f"its file {fault[0]} {fault[1].what}", fault[1].remedy)
     weights = tuple((key, size) for key, size in sizes if key.endswith(WEIGHTS))
-    return ModelFolder(name, uri, json_digest(list(for_each(version, files))), "folder", weights)
+    return FoundModel(name, uri, json_digest(list(for_each(version, files))), "folder", weights)
 
 
-def _on_hub(name: str, field: str) -> ModelFolder:
+def _on_hub(name: str, field: str) -> FoundModel:
     import huggingface_hub as hub
 
     try:
@@ -175,4 +175,4 @@ def _on_hub(name: str, field: str) -> ModelFolder:
             field, name, f"is no folder here, and the hub cannot be asked ({reason})",
             "give the path or s3:// URI of the model's folder, or check the id and the network",
         ) from error  # fmt: skip
-    return ModelFolder(name, None, str(commit), "hub", None)
+    return FoundModel(name, None, str(commit), "hub", None)
