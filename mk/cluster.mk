@@ -7,7 +7,7 @@ CLUSTER_STAMP := .cache/cluster/.packages
 
 include hack/versions.env
 
-.PHONY: cluster-up cluster-down cluster-status image image-lint sbom smoke e2e
+.PHONY: cluster-up cluster-down cluster-status image image-lint sbom light smoke e2e
 cluster-up: setup $(CLUSTER_STAMP) ## Start a real Kubernetes with KubeRay on this machine (root, Linux)
 	$(TESTCLUSTER) up
 
@@ -27,6 +27,9 @@ sbom: setup ## List what the image installs from PyPI, as CycloneDX, in dist/
 	@mkdir -p dist
 	$(BIN)/uvx --from cyclonedx-bom==$(CYCLONEDX_WHEEL_VERSION) cyclonedx-py requirements \
 	  --output-file dist/darkroom.cdx.json requirements/runtime.txt
+
+light: setup ## Test on a real API server and operator without a node: no root, no image, a minute
+	PYTHONPATH=hack $(BIN)/pytest tests/light --timeout=900 $(ARGS)
 
 smoke: setup $(if $(E2E_CONTEXT),,$(CLUSTER_STAMP)) ## The few tests that say whether it runs on Kubernetes at all; as in CI
 	$(TESTCLUSTER) smoke -- $(ARGS)

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from testcluster import credentials
-from testcluster.credentials import DIRECTORY, kubeconfig
+from testcluster.credentials import Credentials
 from testcluster.settings import (
+    API_SERVER,
+    API_SERVICE_ADDRESS,
     BIN,
     CGROUP,
     NODE,
@@ -16,6 +17,10 @@ from testcluster.settings import (
     SERVICE_CIDR,
 )
 
+CREDENTIALS = Credentials(
+    NODE / "credentials", API_SERVER, addresses=(NODE_ADDRESS, API_SERVICE_ADDRESS)
+)
+DIRECTORY = CREDENTIALS.directory
 RUN = Path("/run")  # a tmpfs of the node's own
 BRIDGE = "darkroom0"
 PAUSE_IMAGE = "localhost/pause:1"
@@ -36,7 +41,7 @@ def api_server() -> list[str]:
         f"--service-cluster-ip-range={SERVICE_CIDR}",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
-        f"--token-auth-file={credentials.TOKENS}",
+        f"--token-auth-file={CREDENTIALS.tokens}",
         f"--tls-cert-file={DIRECTORY}/apiserver.crt",
         f"--tls-private-key-file={DIRECTORY}/apiserver.key",
         # Without a client certificate the kubelet answers `kubectl logs` with 401.
@@ -72,7 +77,7 @@ def kube_proxy() -> list[str]:
     mode = ["--proxy-mode=iptables", f"--cluster-cidr={POD_CIDR}", "--conntrack-max-per-core=0"]
     return [
         "kube-proxy",
-        f"--kubeconfig={kubeconfig('proxy')}",
+        f"--kubeconfig={CREDENTIALS.kubeconfig('proxy')}",
         f"--hostname-override={NODE_NAME}",
         *mode,
         *address,
@@ -84,7 +89,7 @@ def coredns() -> list[str]:
   bind {NODE_ADDRESS}
   errors
   kubernetes cluster.local in-addr.arpa {{
-    kubeconfig {kubeconfig("coredns")}
+    kubeconfig {CREDENTIALS.kubeconfig("coredns")}
   }}
   cache 5
 }}
@@ -164,7 +169,7 @@ def kubelet() -> list[str]:
         "kubelet",
         "--config",
         path,
-        f"--kubeconfig={kubeconfig('kubelet')}",
+        f"--kubeconfig={CREDENTIALS.kubeconfig('kubelet')}",
         "--root-dir=/var/lib/kubelet",
         *names,
     ]
@@ -172,7 +177,7 @@ def kubelet() -> list[str]:
 
 def _client(name: str) -> list[str]:
     """Flags of a control-plane client that listens on loopback only."""
-    path = kubeconfig(name)
+    path = CREDENTIALS.kubeconfig(name)
     return [
         f"--kubeconfig={path}",
         f"--authentication-kubeconfig={path}",

@@ -1,20 +1,12 @@
-"""The node's certificates, tokens and kubeconfigs: new for every cluster, gone with it."""
+"""A cluster's certificates, tokens and kubeconfigs: new for every cluster, gone with it."""
 
 import secrets
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
-from testcluster.settings import (
-    API_SERVER,
-    API_SERVICE_ADDRESS,
-    KUBECONFIG,
-    NODE,
-    NODE_ADDRESS,
-    NODE_NAME,
-)
+from testcluster.settings import NODE_NAME
 
-DIRECTORY = NODE / "credentials"
-TOKENS = DIRECTORY / "tokens.csv"
 USERS = {
     # file name: (user, group); the groups are those that Kubernetes binds its own roles to.
     "admin": ("admin", "system:masters"),
@@ -24,68 +16,78 @@ USERS = {
     "kubelet": (f"system:node:{NODE_NAME}", "system:nodes"),
     "coredns": ("coredns", "system:masters"),
 }
-SERVER_NAMES = [
-    f"IP:{NODE_ADDRESS}",
-    f"IP:{API_SERVICE_ADDRESS}",
-    *(f"DNS:{name}" for name in ("kubernetes", "kubernetes.default", "kubernetes.default.svc")),
-    "DNS:kubernetes.default.svc.cluster.local",
-]
 
 
-def create() -> None:
-    """Writes the authority, the certificates, a token per user and a kubeconfig for each."""
-    DIRECTORY.mkdir(parents=True, mode=0o700)
-    _openssl("req", "-x509", *_new_key("ca"), "-subj", "/CN=darkroom-test-cluster", "-days", "30")
-    _signed("apiserver", "/CN=kube-apiserver", f"subjectAltName={','.join(SERVER_NAMES)}")
-    _signed("kubelet-client", "/O=system:masters/CN=kube-apiserver", "extendedKeyUsage=clientAuth")
-    _openssl("genrsa", "-out", "service-account.key", "2048")
-    tokens = {name: secrets.token_hex(16) for name in USERS}
-    TOKENS.write_text(
-        "".join(f'{tokens[n]},{user},{n},"{group}"\n' for n, (user, group) in USERS.items())
-    )
-    for name, token in tokens.items():
-        kubeconfig(name).write_text(_kubeconfig(token))
-    KUBECONFIG.touch(mode=0o600)
-    KUBECONFIG.write_text(kubeconfig("admin").read_text())
+@dataclass(frozen=True)
+class Credentials:
+    """All of one API server, in a folder."""
 
+    directory: Path
+    server: str
+    """The API server's address: https://host:port."""
+    addresses: tuple[str, ...]
+    """Under which its certificate holds, beside the names of the service `kubernetes`."""
 
-def kubeconfig(name: str) -> Path:
-    """The kubeconfig of one of USERS."""
-    return DIRECTORY / f"{name}.kubeconfig"
+    @property
+    def tokens(self) -> Path:
+        """A token per user, as the API server reads them."""
+        return self.directory / "tokens.csv"
+
+    def kubeconfig(self, name: str) -> Path:
+        """The kubeconfig of one of USERS."""
+        return self.directory / f"{name}.kubeconfig"
+
+    def create(self) -> None:
+        """Writes the authority, the certificates, a token per user and a kubeconfig for each."""
+        self.directory.mkdir(parents=True, mode=0o700)
+        authority = ["-subj", "/CN=darkroom-test-cluster", "-days", "30"]
+        self._openssl("req", "-x509", *_new_key("ca"), *authority)
+        self._signed("apiserver", "/CN=kube-apiserver", f"subjectAltName={self._names()}")
+        client = "/O=system:masters/CN=kube-apiserver"
+        self._signed("kubelet-client", client, "extendedKeyUsage=clientAuth")
+        self._openssl("genrsa", "-out", "service-account.key", "2048")
+        tokens = {name: secrets.token_hex(16) for name in USERS}
+        self.tokens.write_text(
+            "".join(f'{tokens[n]},{user},{n},"{group}"\n' for n, (user, group) in USERS.items())
+        )
+        for name, token in tokens.items():
+            self.write_kubeconfig(name, token)
+
+    def write_kubeconfig(self, name: str, token: str) -> Path:
+        """A kubeconfig with a bearer token, readable by its owner alone."""
+        path = self.kubeconfig(name)
+        path.touch(mode=0o600)
+        path.write_text(_kubeconfig(self.server, self.directory / "ca.crt", token))
+        return path
+
+    def _names(self) -> str:
+        names = [f"kubernetes{suffix}" for suffix in ("", ".default", ".default.svc")]
+        names.append("kubernetes.default.svc.cluster.local")
+        return ",".join(
+            [*(f"IP:{each}" for each in self.addresses), *(f"DNS:{each}" for each in names)]
+        )
+
+    def _signed(self, name: str, subject: str, extension: str) -> None:
+        authority = ["-CA", "ca.crt", "-CAkey", "ca.key"]
+        names = ["-subj", subject, "-addext", extension, "-days", "30"]
+        self._openssl("req", "-x509", *authority, *_new_key(name), *names)
+
+    def _openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=self.directory, check=True, capture_output=True)
 
 
 def _new_key(name: str) -> list[str]:
     return ["-newkey", "rsa:2048", "-noenc", "-keyout", f"{name}.key", "-out", f"{name}.crt"]
 
 
-def _signed(name: str, subject: str, extension: str) -> None:
-    authority = ["-CA", "ca.crt", "-CAkey", "ca.key"]
-    _openssl(
-        "req",
-        "-x509",
-        *authority,
-        *_new_key(name),
-        "-subj",
-        subject,
-        "-addext",
-        extension,
-        "-days",
-        "30",
-    )
-
-
-def _openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=DIRECTORY, check=True, capture_output=True)
-
-
-def _kubeconfig(token: str) -> str:
+def _kubeconfig(server: str, authority: Path, token: str) -> str:
     return f"""\
 apiVersion: v1
 kind: Config
 current-context: darkroom-test
 clusters:
   - name: darkroom-test
-    cluster: {{server: "{API_SERVER}", certificate-authority: {DIRECTORY}/ca.crt}}
+    cluster: {{server: "{server}", certificate-authority: {authority}}}
 contexts:
   - name: darkroom-test
     context: {{cluster: darkroom-test, user: darkroom-test}}

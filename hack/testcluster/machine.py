@@ -10,14 +10,15 @@ import sys
 import time
 from pathlib import Path
 
-from testcluster import archive, credentials
-from testcluster.components import PAUSE_IMAGE
+from testcluster import archive
+from testcluster.components import CREDENTIALS, PAUSE_IMAGE
 from testcluster.node import control_groups
 from testcluster.settings import (
     BIN,
     HERE,
     HOST_LINK,
     HOST_LINK_ADDRESS,
+    KUBECONFIG,
     LOGS,
     NODE,
     NODE_ADDRESS,
@@ -77,7 +78,9 @@ def start() -> None:
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
     NODE.mkdir(parents=True)
-    credentials.create()
+    CREDENTIALS.create()
+    KUBECONFIG.touch(mode=0o600)
+    KUBECONFIG.write_text(CREDENTIALS.kubeconfig("admin").read_text())
     _write_pause_image()
     SYSCTLS.write_text(
         json.dumps({name: Path("/proc/sys", name).read_text() for name in KUBELET_SYSCTLS})

@@ -59,6 +59,11 @@ def load(name: str) -> None:
     print(f"loaded {image.name}: {time.monotonic() - started:.1f} s", flush=True)
 
 
+def manifest_digest(name: str) -> str:
+    """The digest of a built image's manifest, as a registry would name it: sha256:..."""
+    return f"sha256:{hashlib.sha256(_find(tag(name)).manifest).hexdigest()}"
+
+
 def _find(name: str) -> BuiltImage:
     images = json.loads((IMAGES / "images.json").read_text())
     record = next((image for image in images if name in image.get("names", [])), None)
@@ -107,17 +112,17 @@ def _writable_folder(mount_command: str) -> Path:
 
 def _without_layers(image: BuiltImage) -> bytes:
     """An OCI image layout in a tar file, complete but for the layers."""
-    manifest_digest = hashlib.sha256(image.manifest).hexdigest()
+    digest = hashlib.sha256(image.manifest).hexdigest()
     reference: dict[str, Any] = {
         "mediaType": json.loads(image.manifest)["mediaType"],
-        "digest": f"sha256:{manifest_digest}",
+        "digest": f"sha256:{digest}",
         "size": len(image.manifest),
         "annotations": {"io.containerd.image.name": image.name},
     }
     files = {
         "oci-layout": b'{"imageLayoutVersion": "1.0.0"}',
         "index.json": json.dumps({"schemaVersion": 2, "manifests": [reference]}).encode(),
-        f"blobs/sha256/{manifest_digest}": image.manifest,
+        f"blobs/sha256/{digest}": image.manifest,
         f"blobs/sha256/{hashlib.sha256(image.config).hexdigest()}": image.config,
     }
     buffer = io.BytesIO()

@@ -6,18 +6,14 @@ A KUBECONFIG that merely exists is never used: these tests delete pods.
 
 import json
 import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from testcluster.client import Kubectl
 from testcluster.settings import KUBECONFIG, project_version
+from tests.helpers.namespaces import new_namespace, stem_of
 from tests.helpers.release import Release
 
-RESTRICTED = {
-    f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")
-}
 # Empty until a task asks for a GPU; `test_gpu_pool.py` makes a node that has some.
 GPU_POOL = {
     "gpus": 1,
@@ -46,21 +42,10 @@ def own_cluster(cluster: Kubectl) -> Kubectl:
     return cluster
 
 
-@contextmanager
-def _new_namespace(cluster: Kubectl, stem: str) -> Iterator[Kubectl]:
-    name = f"e2e-{stem}-{secrets.token_hex(3)}"
-    metadata = {"name": name, "labels": RESTRICTED}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    yield cluster.within(name)
-    # Not waited for: its pods take half a minute to end, and no other test meets them.
-    cluster("delete", "namespace", name, "--wait=false")
-
-
 @pytest.fixture(scope="module")
 def namespace(cluster: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
     """kubectl in a new namespace that enforces the restricted pod security standard."""
-    stem = request.module.__name__.rsplit(".", 1)[-1].removeprefix("test_").replace("_", "-")
-    with _new_namespace(cluster, stem) as namespace:
+    with new_namespace(cluster, "e2e", stem_of(request.module.__name__)) as namespace:
         yield namespace
 
 
@@ -72,7 +57,7 @@ def release(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """
     values = tmp_path_factory.mktemp("values") / "gpu-pool.yaml"
     values.write_text(json.dumps({"pools": {"gpu": GPU_POOL}}))
-    with _new_namespace(cluster, "darkroom") as namespace:
+    with new_namespace(cluster, "e2e", "darkroom") as namespace:
         installed = Release(namespace, f"--values={values}")
         installed.upgrade()
         installed.wait_until_ready()

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from testcluster.client import Kubectl, wait_for
-from tests.helpers.release import HEAD_ADDRESS, NAME, Release
+from testcluster.settings import LOGS
+from tests.helpers.release import HEAD_ADDRESS, NAME, Release, submit_in_time
+from tests.helpers.tiny_artifacts import publish_digits
 
 GPUS = {"nvidia.com/gpu": "8"}
 TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
@@ -190,3 +192,38 @@ def test_cpu_work_runs_beside_a_gpu_pod_that_stays_pending(release: Release) -> 
     finally:
         release.stop_job("no-gpu-node")
         empty_gpu_pool(release)
+
+
+def test_a_demand_that_no_pool_fills_is_named_within_a_minute_and_ends_the_job(
+    release: Release, s3: str
+) -> None:
+    publish_digits(f"{s3}/wanting/data")
+    settings = [
+        "verb=train", "recipe=digits_smoke", f"input={s3}/wanting/data",
+        f"output={s3}/wanting/model", "args={--set,workers.use_gpu=true}",
+        "runtimeEnvYAML=env_vars: {DARKROOM_DEMAND_TIMEOUT_SECONDS: '75'}",
+    ]  # fmt: skip
+    try:
+        code, lines = submit_in_time(release.kubectl, release.rayjob("wanting", *settings))
+    finally:
+        empty_gpu_pool(release)
+        release.kubectl("delete", "rayjob", "wanting", "--ignore-not-found", timeout=60)
+    said = "\n".join(text for _, text in lines)
+    assert code == 1, said
+
+    def first(*words: str) -> float:
+        found = [at for at, text in lines if all(word in text for word in words)]
+        assert found, f"no line with {words}: {said}"
+        return found[0]
+
+    began = first("RUNNING")
+    figures = {
+        "submit names the pool": round(first("of pool gpu", "Unschedulable") - began, 1),
+        "the verb names the demand": round(first("waiting for", "GPU") - began, 1),
+        "the job ended": round(lines[-1][0] - began, 1),
+    }
+    LOGS.mkdir(parents=True, exist_ok=True)
+    (LOGS / "unfilled-demand.json").write_text(json.dumps(figures, indent=1))
+    assert figures["submit names the pool"] < 60
+    assert figures["the verb names the demand"] < 60
+    assert "DARKROOM_DEMAND_TIMEOUT_SECONDS" in said

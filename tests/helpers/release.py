@@ -140,12 +140,7 @@ def submit(
     kubectl: Kubectl, *arguments: str, stdin: str = "", seconds: float = 420
 ) -> tuple[int, str, float]:
     """Runs `darkroom submit` on this machine; its exit code, what it said, and the seconds."""
-    context = [flag for flag in kubectl.flags if flag.startswith("--context")]
-    kubeconfig = [f.partition("=")[2] for f in kubectl.flags if f.startswith("--kubeconfig=")]
-    environment = {**os.environ, **({"KUBECONFIG": kubeconfig[0]} if kubeconfig else {})}
-    darkroom = str(Path(sys.executable).with_name("darkroom"))
-    command = [darkroom, "submit", *context]
-    command += [f"--namespace={kubectl.namespace}", *arguments]
+    command, environment = _submitting(kubectl, *arguments)
     started = time.monotonic()
     done = subprocess.run(
         command,
@@ -157,3 +152,34 @@ def submit(
         check=False,
     )
     return done.returncode, done.stdout + done.stderr, time.monotonic() - started
+
+
+def submit_in_time(kubectl: Kubectl, manifests: str) -> tuple[int, list[tuple[float, str]]]:
+    """As `submit`, of manifests: the exit code, and every line with its seconds since the start."""
+    command, environment = _submitting(kubectl, "-f", "-")
+    started = time.monotonic()
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(manifests)
+        process.stdin.close()
+        lines = [(time.monotonic() - started, line.rstrip()) for line in process.stdout]
+    return process.returncode, lines
+
+
+def _submitting(kubectl: Kubectl, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    """The command and its environment."""
+    context = [flag for flag in kubectl.flags if flag.startswith("--context")]
+    kubeconfig = [f.partition("=")[2] for f in kubectl.flags if f.startswith("--kubeconfig=")]
+    environment = {**os.environ, **({"KUBECONFIG": kubeconfig[0]} if kubeconfig else {})}
+    environment["PYTHONUNBUFFERED"] = "1"
+    darkroom = str(Path(sys.executable).with_name("darkroom"))
+    command = [darkroom, "submit", *context, f"--namespace={kubectl.namespace}", *arguments]
+    return command, environment

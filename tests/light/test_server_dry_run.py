@@ -11,8 +11,6 @@ import yaml
 from testcluster.client import Kubectl
 from testcluster.settings import PROJECT
 
-pytestmark = pytest.mark.smoke
-
 Objects = list[dict[str, Any]]
 MANIFESTS = PROJECT / "manifests"
 CI_VALUES = sorted((PROJECT / "charts").glob("darkroom-*/ci/*.yaml"))
