@@ -1,11 +1,12 @@
-"""Where the time of a run's attempts went, as one stacked bar per attempt: numbers in, SVG out."""
+"""Where the time of a run's attempts went: one stacked bar per attempt."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from darkroom.report.style import BLUE, GREEN, INK, ORANGE, RED, VIOLET, panels, styled, to_svg
+from darkroom.report.page import Figure
+from darkroom.report.style import BLUE, GREEN, INK, ORANGE, RED, VIOLET, panel, to_svg
 
 # Blue and green are work, warm colours what faults cost; grey is neither.
 _COLOURS = {
@@ -27,13 +28,12 @@ class AttemptBar:
     seconds: Mapping[str, float]
 
 
-def attempts_plot(bars: Sequence[AttemptBar], names: Mapping[str, str]) -> str:
+def attempts_plot(bars: Sequence[AttemptBar], names: Mapping[str, str]) -> Figure:
     """A stacked bar per attempt, the first on top.
 
     names: part -> what the legend calls it, in the order in which parts are stacked.
     """
-    with styled("attempts"):
-        figure, (axes,) = panels(1, width=10.2, height=1.3 + 0.42 * len(bars))
+    with panel("attempts", width=6.4, height=1.7 + 0.36 * len(bars)) as (figure, axes):
         positions = list(range(len(bars)))
         left = [0.0] * len(bars)
         for part, name in names.items():
@@ -44,8 +44,9 @@ def attempts_plot(bars: Sequence[AttemptBar], names: Mapping[str, str]) -> str:
             left = [start + width for start, width in zip(left, widths, strict=True)]
         axes.set_yticks(positions, [bar.name for bar in bars])
         axes.invert_yaxis()
-        axes.set(title="Worker-seconds of each attempt", xlabel="worker-seconds")
+        axes.set(xlabel="worker-seconds")
         axes.set_xlim(0, 1.02 * max([*left, 1e-9]))
         axes.grid(visible=False, axis="y")
-        figure.legend(loc="outside lower center", ncols=min(7, len(names)))
-        return to_svg(figure, "Worker-seconds of each attempt by what they were spent on")
+        figure.legend(loc="outside lower center", ncols=4)
+        title = "Worker-seconds of each attempt"
+        return Figure(to_svg(figure, f"{title} by what they were spent on"), title)

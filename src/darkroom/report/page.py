@@ -48,11 +48,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot."""
+    """A plot and its title, which is text of the page."""
 
     kind: ClassVar[str] = "figure"
     svg: str
-    caption: str = ""
+    title: str
 
     @property
     def markup(self) -> Markup:
@@ -62,10 +62,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Plots beside each other where the page is wide enough."""
+    """Plots beside each other where the page is wide enough, at most so many in a line."""
 
     kind: ClassVar[str] = "side"
     figures: Sequence[Figure]
+    num_columns: Literal[2, 3] = 2
 
 
 @dataclass(frozen=True)

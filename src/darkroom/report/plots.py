@@ -1,13 +1,13 @@
-"""The report's plots: numbers in, SVG text out.
+"""The report's plots: numbers in, figures for the page out, one for each panel.
 
-One function per plot, each on plain sequences, so that anything can be plotted without a run.
-What a number means and where it comes from is the caller's business.
+One function per subject, each on plain sequences, so that anything can be plotted without a run.
+What a number means and where it comes from is the caller's.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from darkroom.report.style import BLUE, GREEN, INK, ORANGE, RED, VIOLET, panels, styled, to_svg
+from darkroom.report.page import Figure
+from darkroom.report.style import BLUE, GREEN, INK, ORANGE, RED, VIOLET, panel, to_svg
 
 Numbers = Sequence[float]
 
@@ -39,33 +40,45 @@ class ScheduleCurves:
     """Whether this is the run's own, drawn strong."""
 
 
-def schedule_plot(schedules: Sequence[ScheduleCurves]) -> str:
+def schedule_plots(schedules: Sequence[ScheduleCurves]) -> list[Figure]:
     """beta, alpha-bar and signal-to-noise ratio over the timesteps, schedules overlaid."""
-    with styled("schedules"):
-        figure, (beta, alpha_bar, snr) = panels(3)
+    return [
+        _schedule_plot("beta", "Noise added per step", "βₜ", schedules),
+        _schedule_plot("alpha_bar", "Signal that is left", "ᾱₜ", schedules),
+        _schedule_plot("snr", "Signal-to-noise ratio", "SNR in dB", schedules),
+    ]
+
+
+def _schedule_plot(
+    what: str, title: str, label: str, schedules: Sequence[ScheduleCurves]
+) -> Figure:
+    with panel(f"schedule {what}") as (figure, axes):
         for schedule, colour in zip(schedules, _colours(schedules), strict=True):
-            line: dict[str, Any] = {
-                "color": colour,
-                "linewidth": 2.6 if schedule.is_own else 1.3,
-                "alpha": 1.0 if schedule.is_own else 0.75,
-                "linestyle": "-" if schedule.is_own else (0, (4, 2)),
-                "zorder": 3 if schedule.is_own else 2,
+            curves = {
+                "beta": schedule.betas,
+                "alpha_bar": schedule.alphas_cumprod,
+                "snr": _decibel(schedule.snr),
             }
-            label = f"{schedule.name} (this run)" if schedule.is_own else schedule.name
-            beta.plot(schedule.betas, label=label, **line)
-            alpha_bar.plot(schedule.alphas_cumprod, label=label, **line)
-            snr.plot(_decibel(schedule.snr), label=label, **line)
-        beta.set(title="Noise added per step", ylabel="β$_t$")
-        _log_scale(beta, subs=(1.0,))
-        alpha_bar.set(title="Signal that is left", ylabel="ᾱ$_t$", ylim=(-0.02, 1.02))
-        snr.set(title="Signal-to-noise ratio", ylabel="SNR$_t$ in dB")
-        snr.set_ylim(bottom=max(snr.get_ylim()[0], -100))
-        snr.axhline(0, color=INK, linewidth=0.8, alpha=0.5)
-        alpha_bar.legend(loc="upper right")
-        for axes in (beta, alpha_bar, snr):
-            axes.set_xlabel("timestep t")
+            axes.plot(
+                curves[what],
+                label=f"{schedule.name} (this run)" if schedule.is_own else schedule.name,
+                color=colour,
+                linewidth=2.6 if schedule.is_own else 1.3,
+                alpha=1.0 if schedule.is_own else 0.75,
+                linestyle="-" if schedule.is_own else (0, (4, 2)),
+                zorder=3 if schedule.is_own else 2,
+            )
+        axes.set(xlabel="timestep t", ylabel=label)
+        if what == "beta":
+            _log_scale(axes, subs=(1.0,))
+        elif what == "alpha_bar":
+            axes.set_ylim(-0.02, 1.02)
+            axes.legend(loc="upper right")
+        else:
+            axes.set_ylim(bottom=max(axes.get_ylim()[0], -100))
+            axes.axhline(0, color=INK, linewidth=0.8, alpha=0.5)
         names = ", ".join(schedule.name for schedule in schedules)
-        return to_svg(figure, f"Noise schedules over the timesteps: {names}")
+        return Figure(to_svg(figure, f"{title} over the timesteps: {names}"), title)
 
 
 @dataclass(frozen=True)
@@ -85,48 +98,55 @@ class TrainingLog:
         return [step for step, _ in pairs], [value for _, value in pairs]
 
 
-def training_plot(log: TrainingLog, *, max_grad_norm: float | None = None) -> str:
+def training_plots(log: TrainingLog, *, max_grad_norm: float | None = None) -> list[Figure]:
     """Loss and validation loss, learning rate, gradient norm, throughput over the steps."""
-    with styled("training"):
-        figure, (loss, rate, norm, speed) = panels(2, 2, height=2.7)
-        _curve(loss, log, "loss", BLUE, "training", smooth=True)
-        _curve(loss, log, "validation_loss", ORANGE, "validation (fixed noise)", marker="o")
-        loss.set(title="Loss", ylabel="mean squared error")
-        _log_scale(loss)
-        _curve(rate, log, "learning_rate", GREEN)
-        rate.set(title="Learning rate", ylabel="learning rate")
-        rate.yaxis.set_major_formatter(_PLAIN)
-        rate.set_ylim(bottom=0)
-        _curve(norm, log, "grad_norm", VIOLET, "gradient", smooth=True)
+    with panel("loss") as (figure, axes):
+        _curve(axes, log, "loss", BLUE, "training", smooth=True)
+        _curve(axes, log, "validation_loss", ORANGE, "validation (fixed noise)", marker="o")
+        axes.set_ylabel("mean squared error")
+        _log_scale(axes)
+        loss = _over_steps(figure, axes, "Loss")
+    with panel("learning rate") as (figure, axes):
+        _curve(axes, log, "learning_rate", GREEN)
+        axes.yaxis.set_major_formatter(_PLAIN)
+        axes.set_ylim(bottom=0)
+        rate = _over_steps(figure, axes, "Learning rate")
+    with panel("gradient norm") as (figure, axes):
+        _curve(axes, log, "grad_norm", VIOLET, "gradient", smooth=True)
         if max_grad_norm is not None:
-            norm.axhline(
+            axes.axhline(
                 max_grad_norm, color=RED, linewidth=1.2, linestyle=(0, (4, 2)),
                 label=f"clipped at {max_grad_norm:g}",
             )  # fmt: skip
-        norm.set(title="Gradient norm before clipping", ylabel="L2 norm")
-        _log_scale(norm)
-        _curve(speed, log, "images_per_second", BLUE, "images/s")
-        speed.set(title="Throughput", ylabel="images/s")
-        speed.set_ylim(bottom=0)
-        for axes in (loss, rate, norm, speed):
-            axes.set_xlabel("optimizer step")
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-            if len(axes.get_legend_handles_labels()[0]) > 1:
-                axes.legend(loc="upper right")
-            if not axes.lines:
-                axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", alpha=0.6)
-        return to_svg(figure, "Training curves: loss, learning rate, gradient norm, throughput")
+        axes.set_ylabel("L2 norm")
+        _log_scale(axes)
+        norm = _over_steps(figure, axes, "Gradient norm before clipping")
+    with panel("throughput") as (figure, axes):
+        _curve(axes, log, "images_per_second", BLUE)
+        axes.set_ylabel("images/s")
+        axes.set_ylim(bottom=0)
+        speed = _over_steps(figure, axes, "Throughput")
+    return [loss, rate, norm, speed]
+
+
+def _over_steps(figure: Any, axes: Axes, title: str) -> Figure:
+    axes.set_xlabel("optimizer step")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    if len(axes.get_legend_handles_labels()[0]) > 1:
+        axes.legend(loc="upper right")
+    if not axes.lines:
+        axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", alpha=0.6)
+    return Figure(to_svg(figure, f"{title} over the optimizer steps"), title)
 
 
 def accuracy_plot(
     per_class: Mapping[str, tuple[float, float, float]], *, floor: float, chance: float
-) -> str:
+) -> Figure:
     """Share of each class's pictures that the classifier recognises, with its interval.
 
     per_class: name -> (share, lower, upper); floor: the same share on real pictures.
     """
-    with styled("accuracy"):
-        figure, (axes,) = panels(1, width=5.0, height=4.1)
+    with panel("accuracy", height=3.6) as (figure, axes):
         shares = np.array([share for share, _, _ in per_class.values()])
         lower, upper = np.array([ends[1:] for ends in per_class.values()]).T
         positions = np.arange(len(per_class))
@@ -139,26 +159,26 @@ def accuracy_plot(
         axes.axhline(
             chance, color=RED, linewidth=1.3, linestyle=(0, (4, 2)), label=f"chance {chance:.1%}"
         )
-        axes.set_xticks(positions, list(per_class), rotation=_rotation(per_class), ha="center")
-        axes.set(title="Recognised as the asked class", xlabel="asked class", ylim=(0, 1.04))
+        axes.set_xticks(positions, _short(per_class), **_turned(per_class))
+        axes.set(xlabel="asked class", ylim=(0, 1.04))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.grid(visible=False, axis="x")
         figure.legend(loc="outside lower center", ncols=2)
-        return to_svg(figure, "Accuracy of the reference classifier on each class asked for")
+        label = "Accuracy of the reference classifier on each class asked for"
+        return Figure(to_svg(figure, label), "Recognised as the asked class")
 
 
-def confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
+def confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
     """Asked class (rows) against recognised class (columns), as shares of each row."""
     counts = np.asarray(confusion, dtype=float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    with styled("confusion"):
-        figure, (axes,) = panels(1, width=5.0, height=4.1)
+    with panel("confusion", height=3.6) as (figure, axes):
         # The square root lets a few mistaken ones be seen.
         axes.imshow(shares, cmap=_FADE_IN, norm=PowerNorm(0.5, 0, 1), aspect="auto")
         ticks = np.arange(len(classes))
-        axes.set_xticks(ticks, list(classes), rotation=_rotation(classes))
-        axes.set_yticks(ticks, list(classes))
-        axes.set(title="Confusion", xlabel="recognised as", ylabel="asked for")
+        axes.set_xticks(ticks, _short(classes), **_turned(classes))
+        axes.set_yticks(ticks, _short(classes))
+        axes.set(xlabel="recognised as", ylabel="asked for")
         axes.grid(visible=False)
         axes.tick_params(length=0)
         if len(classes) <= 20:
@@ -167,7 +187,8 @@ def confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -
                     column, row, f"{counts[row, column]:.0f}", ha="center", va="center",
                     fontsize=8, color="white" if shares[row, column] > 0.25 else INK,
                 )  # fmt: skip
-        return to_svg(figure, "Confusion matrix: asked class against recognised class")
+        label = "Confusion matrix: asked class against recognised class"
+        return Figure(to_svg(figure, label), "Confusion")
 
 
 @dataclass(frozen=True)
@@ -179,41 +200,36 @@ class Ranged:
     upper: float
 
 
-def floor_plot(distances: Mapping[str, tuple[Ranged, Ranged]]) -> str:
-    """Distances of generated pictures to the test pictures, beside those of real ones.
+def floor_plot(name: str, generated: Ranged, real: Ranged) -> Figure:
+    """A distance of generated pictures to the test pictures, beside that of real ones.
 
-    distances: name -> (generated, real). A panel each: features have no common scale. An
-    unbiased distance may lie below 0.
+    An unbiased distance may lie below 0.
     """
-    with styled("floor"):
-        figure, every = panels(1, len(distances), width=5.0, height=1.8)
-        for axes, (name, (generated, real)) in zip(every, distances.items(), strict=True):
-            for y, ranged, colour in ((1, generated, BLUE), (0, real, GREEN)):
-                axes.plot([ranged.lower, ranged.upper], [y, y], color=colour, linewidth=5,
-                          alpha=0.35)  # fmt: skip
-                axes.plot(ranged.value, y, "o", color=colour, markersize=7)
-                axes.annotate(
-                    f"{ranged.value:.3g}", (ranged.value, y), xytext=(0, 8),
-                    textcoords="offset points", ha="center", fontsize=9,
-                )  # fmt: skip
-            axes.set_yticks([0, 1], ["real training\npictures", "generated\npictures"])
-            axes.set(title=f"{name}, to the test pictures")
-            axes.set_ylim(-0.55, 1.75)
-            lowest = min(0.0, generated.lower, real.lower)
-            highest = max(generated.upper, real.upper, lowest + 1e-12)
-            margin = 0.08 * (highest - lowest)
-            axes.set_xlim(lowest - margin if lowest < 0 else 0, highest + margin)
-            axes.grid(visible=False, axis="y")
-        return to_svg(figure, "Distances and their floors: " + ", ".join(distances))
+    with panel(f"floor {name}", height=1.9) as (figure, axes):
+        for y, ranged, colour in ((1, generated, BLUE), (0, real, GREEN)):
+            axes.plot([ranged.lower, ranged.upper], [y, y], color=colour, linewidth=5, alpha=0.35)
+            axes.plot(ranged.value, y, "o", color=colour, markersize=7)
+            axes.annotate(
+                f"{ranged.value:.3g}", (ranged.value, y), xytext=(0, 8),
+                textcoords="offset points", ha="center", fontsize=9,
+            )  # fmt: skip
+        axes.set_yticks([0, 1], ["real training\npictures", "generated\npictures"])
+        axes.set_ylim(-0.55, 1.75)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        lowest = min(0.0, generated.lower, real.lower)
+        highest = max(generated.upper, real.upper, lowest + 1e-12)
+        margin = 0.08 * (highest - lowest)
+        axes.set_xlim(lowest - margin if lowest < 0 else 0, highest + margin)
+        axes.grid(visible=False, axis="y")
+        return Figure(to_svg(figure, f"{name} and its floor"), f"{name}, to the test pictures")
 
 
-def neighbour_plot(edges: Numbers, generated: Numbers, test: Numbers) -> str:
+def neighbour_plot(edges: Numbers, generated: Numbers, test: Numbers) -> Figure:
     """How far pictures lie from their nearest training picture: generated against test.
 
     edges: bin edges (n + 1); generated, test: counts (n).
     """
-    with styled("neighbours"):
-        figure, (axes,) = panels(1, width=5.0, height=3.5)
+    with panel("neighbours") as (figure, axes):
         for counts, colour, label in (
             (test, GREEN, "real test pictures"),
             (generated, BLUE, "generated pictures"),
@@ -221,19 +237,18 @@ def neighbour_plot(edges: Numbers, generated: Numbers, test: Numbers) -> str:
             shares = np.asarray(counts, dtype=float) / max(sum(counts), 1)
             axes.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
             axes.stairs(shares, edges, color=colour, linewidth=1.7, label=label)
-        axes.set(
-            title="Distance to the nearest training picture",
-            xlabel="distance, pixels in [0, 1]", ylabel="share",
-        )  # fmt: skip
+        axes.set(xlabel="distance, pixels in [0, 1]", ylabel="share")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_xlim(left=0)
         axes.set_ylim(top=1.25 * axes.get_ylim()[1])  # room for the legend
         axes.legend(loc="upper left")
-        return to_svg(figure, "Histogram of distances to the nearest training picture")
+        label = "Histogram of distances to the nearest training picture"
+        return Figure(to_svg(figure, label), "Distance to the nearest training picture")
 
 
 _FADE_IN = LinearSegmentedColormap.from_list("fade-in", [f"{BLUE}00", BLUE])
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+_MAX_NAME = 16
 _OTHERS = (ORANGE, GREEN, VIOLET, RED)
 
 
@@ -275,5 +290,13 @@ def _smoothed(values: Numbers, share: float = 0.06) -> list[float]:
     return [float((sums[stop] - sums[start]) / (stop - start)) for start, stop in ends]
 
 
-def _rotation(names: Sequence[str] | Mapping[str, object]) -> int:
-    return 0 if max((len(name) for name in names), default=0) <= 3 else 45
+def _short(names: Iterable[str]) -> list[str]:
+    """Names of classes beside an axis, which must leave room for the plot."""
+    return [name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…" for name in names]
+
+
+def _turned(names: Iterable[str]) -> dict[str, Any]:
+    """How such names stand below an axis: upright where they are short."""
+    if max((len(name) for name in names), default=0) <= 3:
+        return {}
+    return {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}

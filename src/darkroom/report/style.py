@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
 from typing import Any
@@ -27,14 +27,9 @@ _NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org
 _RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9.5,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 8,
     "axes.labelsize": 9.5,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
@@ -59,18 +54,16 @@ _RC: dict[Any, Any] = {
 
 
 @contextmanager
-def styled(salt: str) -> Iterator[None]:
-    """The look, for figures made inside; `salt` keeps the ids of two plots on a page apart."""
+def panel(salt: str, *, width: float = 4.2, height: float = 2.8) -> Iterator[tuple[Figure, Axes]]:
+    """One plot of that many inches, which a narrow page can still show whole, in the one look.
+
+    `salt` keeps the ids of two plots on a page apart. A plot has no title of its own: the page's
+    text breaks into lines where a picture would be cut.
+    """
     with mpl.rc_context({**_RC, "svg.hashsalt": salt}):
-        yield
-
-
-def panels(num_columns: int, num_rows: int = 1, *, width: float = 10.2,
-           height: float = 2.9) -> tuple[Figure, Sequence[Axes]]:  # fmt: skip
-    """A figure of panels, row by row; sizes in inches, `height` of one row."""
-    figure = Figure(figsize=(width, height * num_rows))
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr, call-arg]
-    return figure, list(figure.subplots(num_rows, num_columns, squeeze=False).flat)
+        figure = Figure(figsize=(width, height))
+        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr, call-arg]
+        yield figure, figure.subplots()
 
 
 def to_svg(figure: Figure, description: str) -> str:

@@ -22,7 +22,7 @@ from darkroom.report.page import (
     Table,
     render_page,
 )
-from darkroom.report.plots import ScheduleCurves, schedule_plot
+from darkroom.report.plots import ScheduleCurves, schedule_plots
 from darkroom.report.sheet import enlarge
 
 HOSTILE = "<script>alert('&\"')</script>"
@@ -62,10 +62,10 @@ def page_of(*blocks: Block) -> Page:
 def every_block() -> list[Block]:
     betas = [0.1, 0.2, 0.3]
     picture = Picture(enlarge(np.zeros((8, 8), dtype=np.uint8)), HOSTILE)
-    plot = Figure(schedule_plot([ScheduleCurves("linear", betas, betas, betas)]), HOSTILE)
+    plot = Figure(schedule_plots([ScheduleCurves("linear", betas, betas, betas)])[0].svg, HOSTILE)
     return [
         plot,
-        SideBySide([plot, plot]),
+        SideBySide([plot, plot], num_columns=3),
         PictureTable(["real", HOSTILE], [("7", [picture, picture]), (HOSTILE, [picture])]),
         PictureTable(["t = 0"], [("7", [picture])], style="strip", caption="caption"),
         Table(["a", "b"], [[HOSTILE, [Chip("biased", "warn"), Chip(HOSTILE)]], ["1", Chip("x")]],

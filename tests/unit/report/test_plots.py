@@ -12,6 +12,7 @@ import pytest
 
 from darkroom.report import plots
 from darkroom.report.attempts_plot import AttemptBar, attempts_plot
+from darkroom.report.page import Figure
 from darkroom.report.style import INK
 
 
@@ -31,70 +32,74 @@ LOG = plots.TrainingLog(
         "grad_norm": [math.nan, *[1.0] * 29],
     },
 )
-EVERY_PLOT: dict[str, Callable[[], str]] = {
-    "schedules": lambda: plots.schedule_plot([SCHEDULE, OTHER]),
-    "training": lambda: plots.training_plot(LOG),
-    "accuracy": lambda: plots.accuracy_plot(
-        {"0": (0.9, 0.8, 1.0), "cat & dog": (0.5, 0.4, 0.6)}, floor=0.99, chance=0.5
-    ),
-    "confusion": lambda: plots.confusion_plot([[9, 1], [0, 0]], ["0", "1"]),
-    "floor": lambda: plots.floor_plot(
-        {
-            "pixels": (plots.Ranged(2, 1.5, 2.5), plots.Ranged(1, 0.9, 1.2)),
-            "unbiased": (plots.Ranged(0.2, 0.1, 0.3), plots.Ranged(-0.01, -0.03, 0.01)),
-        }
-    ),
-    "attempts": lambda: attempts_plot(
-        [AttemptBar("attempt 1", {"useful": 3.0, "lost": 1.0}), AttemptBar("2", {"useful": 5.0})],
-        {"startup": "start-up", "useful": "useful steps", "lost": "lost to faults"},
-    ),
-    "neighbours": lambda: plots.neighbour_plot([0, 1, 2, 3], [1, 5, 2], [2, 4, 1]),
+EVERY_PLOT: dict[str, Callable[[], list[Figure]]] = {
+    "schedules": lambda: plots.schedule_plots([SCHEDULE, OTHER]),
+    "training": lambda: plots.training_plots(LOG),
+    "accuracy": lambda: [
+        plots.accuracy_plot(
+            {"0": (0.9, 0.8, 1.0), "cat & dog": (0.5, 0.4, 0.6)}, floor=0.99, chance=0.5
+        )
+    ],
+    "confusion": lambda: [plots.confusion_plot([[9, 1], [0, 0]], ["0", "1"])],
+    "floors": lambda: [
+        plots.floor_plot("pixels", plots.Ranged(2, 1.5, 2.5), plots.Ranged(1, 0.9, 1.2)),
+        plots.floor_plot("KID", plots.Ranged(0.2, 0.1, 0.3), plots.Ranged(-0.01, -0.03, 0.01)),
+    ],
+    "attempts": lambda: [
+        attempts_plot(
+            [AttemptBar("attempt 1", {"useful": 3, "lost": 1}), AttemptBar("2", {"useful": 5})],
+            {"startup": "start-up", "useful": "useful steps", "lost": "lost to faults"},
+        )
+    ],
+    "neighbours": lambda: [plots.neighbour_plot([0, 1, 2, 3], [1, 5, 2], [2, 4, 1])],
 }
 
 
 @cache
-def drawn(name: str) -> str:
-    return EVERY_PLOT[name]()
+def drawn(name: str) -> list[str]:
+    return [figure.svg for figure in EVERY_PLOT[name]()]
 
 
 @pytest.mark.parametrize("name", EVERY_PLOT)
 def test_a_plot_is_one_svg_that_follows_the_page(name: str) -> None:
-    svg = drawn(name)
-    root = parse(svg)
-    assert root.tag.endswith("svg")
-    assert root.get("viewBox")
-    assert root.get("width") is None, "a fixed size would not fit a narrow page"
-    assert root.get("aria-label")
-    assert "currentColor" in svg
-    assert INK not in svg
+    for svg in drawn(name):
+        root = parse(svg)
+        assert root.tag.endswith("svg")
+        assert root.get("viewBox")
+        assert root.get("width") is None, "a fixed size would not fit a narrow page"
+        assert root.get("aria-label")
+        assert "currentColor" in svg
+        assert INK not in svg
 
 
 def test_a_plot_is_deterministic() -> None:
-    assert EVERY_PLOT["floor"]() == drawn("floor")
+    assert [figure.svg for figure in EVERY_PLOT["floors"]()] == drawn("floors")
 
 
 def test_ids_of_two_plots_do_not_collide() -> None:
-    ids = [set(re.findall(r'\bid="([^"]+)"', drawn(name))) for name in EVERY_PLOT]
+    ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for name in EVERY_PLOT for svg in drawn(name)]
     assert sum(len(found) for found in ids) == len(set().union(*ids))
 
 
 def test_what_a_plot_refers_to_is_in_it() -> None:
-    for name in EVERY_PLOT:
-        svg = drawn(name)
+    for svg in (svg for name in EVERY_PLOT for svg in drawn(name)):
         wanted = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg))
         assert wanted <= set(re.findall(r'\bid="([^"]+)"', svg))
 
 
 def test_names_are_escaped() -> None:
-    assert "cat &amp; dog" in drawn("accuracy")
-    hostile = plots.schedule_plot([plots.ScheduleCurves('"><script>', LINEAR, LINEAR, LINEAR)])
-    parse(hostile)
-    assert "<script>" not in hostile
+    assert "cat &amp; dog" in drawn("accuracy")[0]
+    for figure in plots.schedule_plots(
+        [plots.ScheduleCurves('"><script>', LINEAR, LINEAR, LINEAR)]
+    ):
+        parse(figure.svg)
+        assert "<script>" not in figure.svg
 
 
 def test_the_own_schedule_is_named_as_such() -> None:
-    assert "linear (this run)" in drawn("schedules")
-    assert "cosine (this run)" not in drawn("schedules")
+    _, signal, _ = drawn("schedules")
+    assert "linear (this run)" in signal
+    assert "cosine (this run)" not in signal
 
 
 def test_a_series_leaves_out_missing_and_non_finite_values() -> None:
@@ -104,4 +109,5 @@ def test_a_series_leaves_out_missing_and_non_finite_values() -> None:
 
 
 def test_an_empty_log_still_gives_a_plot() -> None:
-    parse(plots.training_plot(plots.TrainingLog([], {})))
+    for figure in plots.training_plots(plots.TrainingLog([], {})):
+        parse(figure.svg)

@@ -44,7 +44,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         ]
         if accuracy := evaluation["metrics"].get("class_accuracy"):
             plot = confusion_plot(accuracy["confusion"], accuracy["classes"])
-            files.append(output.writer.write_bytes("confusion.svg", plot.encode()))
+            files.append(output.writer.write_bytes("confusion.svg", plot.svg.encode()))
         if generated.dead_letters:
             files.append(write_dead_letters(generated.dead_letters, output.writer))
         return _result(output.publish(files, metadata=key_figures(evaluation)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from darkroom.report.attempts_plot import AttemptBar, attempts_plot
-from darkroom.report.page import Cell, Chip, Figure, Section, Table
+from darkroom.report.page import Cell, Chip, Section, Table
 from darkroom.storage import Artifact
 
 NAMES = {
@@ -40,7 +40,7 @@ def attempts_section(model: Artifact) -> Section | None:
         for number, attempt in enumerate(attempts, start=1)
     ]
     return Section(
-        "attempts", "Goodput", [Figure(attempts_plot(bars, NAMES)), _table(ledger)], _lead(ledger)
+        "attempts", "Goodput", [attempts_plot(bars, NAMES), _table(ledger)], _lead(ledger)
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from darkroom.jobs.evaluate.table import NAMES, floor, interval, shown
-from darkroom.report.page import Block, Chip, Figure, KeyFigure, SideBySide, Table
+from darkroom.report.page import Block, Chip, KeyFigure, SideBySide, Table
 from darkroom.report.plots import (
     Ranged,
     accuracy_plot,
@@ -73,42 +73,35 @@ def measures_table(evaluation: Values) -> Table:
             for name, metric in evaluation["metrics"].items()
         ],
         numbers=frozenset({"value", "N", "ratio"}),
-        fixed=frozenset({percent, "real pictures, same N"}),
+        fixed=frozenset({percent}),
     )
 
 
 def measure_plots(evaluation: Values) -> list[Block]:
     """What the metrics at hand have to show."""
     metrics = evaluation["metrics"]
-    blocks: list[Block] = []
-    distances = {
-        NAMES[name]: (_ranged(metric), _ranged(metric["floor"]))
-        for name, metric in metrics.items()
-        if name.startswith(("frechet_", "kernel_"))
-    }
     figures = []
     if accuracy := metrics.get("class_accuracy"):
         per_class = accuracy["per_class"]
         figures.append(
-            Figure(
-                accuracy_plot(
-                    {row["class"]: (row["value"], row["lower"], row["upper"]) for row in per_class},
-                    floor=accuracy["floor"]["value"],
-                    chance=accuracy["chance"],
-                )
+            accuracy_plot(
+                {row["class"]: (row["value"], row["lower"], row["upper"]) for row in per_class},
+                floor=accuracy["floor"]["value"],
+                chance=accuracy["chance"],
             )
         )
-        figures.append(Figure(confusion_plot(accuracy["confusion"], accuracy["classes"])))
-    if distances:
-        figures.append(Figure(floor_plot(distances)))
+        figures.append(confusion_plot(accuracy["confusion"], accuracy["classes"]))
+    figures += [
+        floor_plot(NAMES[name], _ranged(metric), _ranged(metric["floor"]))
+        for name, metric in metrics.items()
+        if name.startswith(("frechet_", "kernel_"))
+    ]
     if memory := metrics.get("memorisation"):
         histogram = memory["histogram"]
         figures.append(
-            Figure(neighbour_plot(histogram["edges"], histogram["generated"], histogram["test"]))
+            neighbour_plot(histogram["edges"], histogram["generated"], histogram["test"])
         )
-    if figures:
-        blocks.append(SideBySide(figures))
-    return blocks
+    return [SideBySide(figures)] if figures else []
 
 
 def _notes(metric: Values) -> list[str | Chip]:

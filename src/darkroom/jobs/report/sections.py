@@ -24,8 +24,8 @@ from darkroom.jobs.report.pictures import (
     side_by_side,
 )
 from darkroom.jobs.report.sources import Sources
-from darkroom.report.page import Block, Cell, Chip, Figure, Folded, Paragraph, Section, Table
-from darkroom.report.plots import ScheduleCurves, TrainingLog, schedule_plot, training_plot
+from darkroom.report.page import Block, Cell, Chip, Folded, Paragraph, Section, SideBySide, Table
+from darkroom.report.plots import ScheduleCurves, TrainingLog, schedule_plots, training_plots
 from darkroom.storage import Artifact
 from darkroom.storage.ancestry import Ancestor, lineage
 
@@ -48,7 +48,7 @@ def forward_section(model: Artifact, real: PicturesByClass, seed: int) -> Sectio
     """The noise schedule beside others, and what it does to real pictures."""
     config = build_config(ScheduleConfig, model.manifest.metadata["schedule"])
     own = build_schedule(config)
-    blocks: list[Block] = [Figure(schedule_plot(_overlaid(config, own)))]
+    blocks: list[Block] = [SideBySide(schedule_plots(_overlaid(config, own)), num_columns=3)]
     if any(real.values()):
         blocks.append(Paragraph("Real pictures with the noise of more and more timesteps:"))
         blocks.append(forward_strip(real, own, seed=seed))
@@ -83,7 +83,7 @@ def training_section(model: Artifact) -> Section:
     max_grad_norm = model.manifest.config.get("optimizer", {}).get("max_grad_norm")
     seconds = metadata.get("seconds")
     return Section(
-        "training", "Training", [Figure(training_plot(log, max_grad_norm=max_grad_norm))],
+        "training", "Training", [SideBySide(training_plots(log, max_grad_norm=max_grad_norm))],
         steps + (f" in {duration(seconds)}." if seconds else "."),
     )  # fmt: skip
 
