@@ -1,4 +1,4 @@
-"""`darkroom classify` against its model's ceiling, the naive pipeline, and itself without a ledger.
+"""`darkroom classify` against its model's ceiling, the naive pipeline, and itself without commits.
 
     python -m benchmarks.classify [--rounds 7] [--quick]
 
@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from benchmarks.classify_commits import exactly_once, resumed
 from benchmarks.classify_jobs import LARGE, SMALL, SMALL_SETTINGS, Job
-from benchmarks.classify_ledger import exactly_once, resumed
 from benchmarks.interleaved import Report, arguments, measure
 from benchmarks.naive_classify import run_naive
 from benchmarks.photographs import LONG_SIDE, photographs

@@ -23,6 +23,7 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,18 @@ from benchmarks.interleaved import Report, arguments, measure
 from benchmarks.photographs import photographs
 
 from darkroom.config import build_config
+from darkroom.jobs.batch.commits import Commit, CommitLog
+from darkroom.jobs.batch.committer import Committer
+from darkroom.jobs.batch.merge import Folder, Layout, group_pieces, merger, merging_pieces
+from darkroom.jobs.batch.piece import Piece
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.job import run
-from darkroom.jobs.prepare.parts import write_part
-from darkroom.jobs.prepare.plan import plan_chunks
-from darkroom.jobs.prepare.rows import chunk_table, process
-from darkroom.jobs.prepare.source import open_source
+from darkroom.jobs.prepare.plan import plan_pieces
+from darkroom.jobs.prepare.rows import DATASET_SCHEMA, MakeRows, item_table
+from darkroom.jobs.prepare.sources import open_source
+from darkroom.jobs.rejects import Rejects
 from darkroom.jobs.session import ray_session
-from darkroom.storage import open_output
+from darkroom.storage import PartWriter, parse_uri
 
 AT_LEAST = 0.85
 NUM_DIFFERENT, NUM_COPIES, NUM_CLASSES = 500, 16, 10
@@ -78,31 +83,40 @@ def prepare(config: PrepareConfig, *, num_pictures: int) -> float:
 
 def time_split(config: PrepareConfig, paths: Sequence[Path]) -> dict[str, float]:
     """Processor milliseconds for a picture of each part of the work, one after the other."""
+    config = config.model_copy(update={"channels": 3})
     listing = open_source(config.source).listing()
-    chunk = plan_chunks(listing.items, config)[0]
+    piece = plan_pieces(listing.items, config)[0]
     # Before the job's own work, which has Pillow keep its memory.
-    decoding = _milliseconds(lambda: decode_files(paths[: len(chunk.items)])) / len(chunk.items)
-    source, rows = open_source(config.source), process(chunk_table(chunk), config.to_dict())
+    decoding = _milliseconds(lambda: decode_files(paths[: len(piece.items)])) / len(piece.items)
+    source, items = open_source(config.source), item_table(piece)
+    make_rows = MakeRows(config.to_dict())
+    rows = make_rows(items, Rejects("decode"))
+    writer = PartWriter(parse_uri(config.output), "time-split")
+    written: list[Commit] = []
 
     def write() -> None:
-        with open_output(config.output, kind="dataset", config=config) as output:
-            write_part(
-                "data/train/part-00000.parquet", chunk.split, output.writer, rows,
-                row_group_rows=config.row_group_rows, row_group_mb=config.row_group_mb,
-            )  # fmt: skip
+        committer = Committer(CommitLog(writer, uuid.uuid4().hex), DATASET_SCHEMA)
+        written.append(committer.commit(Piece(0, rows, len(items))))
 
-    of_a_chunk: dict[str, Callable[[], Any]] = {
-        "read with digests": lambda: source.read(chunk.items, concurrency=config.read_concurrency),
-        "read, decode, check, make rows": lambda: process(chunk_table(chunk), config.to_dict()),
-        "write Parquet": write,
+    def merge() -> None:
+        layout = Layout(config.file_size_mb, config.row_group_rows, config.row_group_mb)
+        groups = list(group_pieces(written[:1], [Folder("data/train")], file_mb=layout.file_mb))
+        log = CommitLog(writer, uuid.uuid4().hex)
+        merger(log, layout, groups).commit(merging_pieces(groups)[0])
+
+    of_a_piece: dict[str, Callable[[], Any]] = {
+        "read with digests": lambda: source.read(piece.items, concurrency=config.read_concurrency),
+        "read, decode, check, make rows": lambda: make_rows(items, Rejects("decode")),
+        "write and commit": write,
+        "merge": merge,
     }
     of_all: dict[str, Callable[[], Any]] = {
         "list": lambda: open_source(config.source).listing(),
-        "plan": lambda: plan_chunks(listing.items, config),
+        "plan": lambda: plan_pieces(listing.items, config),
     }
     return {
         "decode only": decoding,
-        **{name: _milliseconds(work) / len(chunk.items) for name, work in of_a_chunk.items()},
+        **{name: _milliseconds(work) / len(piece.items) for name, work in of_a_piece.items()},
         **{name: _milliseconds(work) / len(listing.items) for name, work in of_all.items()},
     }
 

@@ -132,7 +132,7 @@ def test_the_schema_accepts_what_show_config_prints(verb: object, recipe: str) -
 
 
 def test_every_reason_of_a_dead_letter_is_explained() -> None:
-    source = ast.parse((ROOT / "src/darkroom/jobs/pictures/rejects.py").read_text())
+    source = ast.parse((ROOT / "src/darkroom/jobs/pictures/reasons.py").read_text())
     (reasons,) = [
         {name.value for name in ast.walk(node.value) if isinstance(name, ast.Constant)}
         for node in source.body

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from darkroom.config import operational
 from darkroom.jobs.batch.config import BatchConfig
-from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.batch.stage import Stage
+from darkroom.jobs.rejects import Rejects
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64()), ("neighbours", pa.int64())])
 

@@ -18,6 +18,7 @@ from typing import Any
 from tests.helpers.proof import write_json
 from tests.helpers.training import running, wait_until
 
+from darkroom.jobs.batch.commits import Commit, parse_commit
 from darkroom.storage import Artifact, open_artifact, open_store
 
 MAX_EXTRA_SECONDS = 1.0
@@ -30,10 +31,10 @@ class Kill:
     verb: str
     seed: int
     committed_pieces: int
-    """In the ledger when everything was dead."""
+    """When everything was dead."""
     num_pieces: int
     resumed_rows: int
-    """Rows that the rerun took over from the ledger."""
+    """Rows that the rerun took over."""
     num_rows: int
     first_seconds: float
     rerun_seconds: float
@@ -66,7 +67,7 @@ def killed_and_rerun(
         run.kill_everything()
     first_seconds = time.monotonic() - started
     is_published = "manifest.json" in {name for name, _ in open_store(output).children()}
-    committed = num_pieces if is_published else len(records(output))
+    committed = [] if is_published else commits(output)
 
     started = time.monotonic()
     rerun = {**values, "on_existing": "resume"} if is_published else values
@@ -75,11 +76,11 @@ def killed_and_rerun(
     figures = artifact.manifest.metadata["figures"]
     if not is_published:
         # What was committed is not done again, and nothing else is taken for done.
-        assert figures["num_resumed"] == committed_rows(artifact, committed, figures)
+        assert figures["num_resumed"] == sum(commit.num_rows for commit in committed)
     return Kill(
         verb=verb,
         seed=seed,
-        committed_pieces=committed,
+        committed_pieces=num_pieces if is_published else len(committed),
         num_pieces=num_pieces,
         resumed_rows=figures["num_rows"] if is_published else figures["num_resumed"],
         num_rows=figures["num_rows"],
@@ -109,25 +110,21 @@ def all_ids(artifact: Artifact) -> list[str]:
 def records(output: str) -> list[str]:
     """Keys of the committed pieces' records."""
     keys = (info.key for info in open_store(output).list("attempts/"))
-    return [key for key in keys if "/ledger/" in key]
+    return [key for key in keys if "/commits/" in key]
+
+
+def commits(output: str) -> list[Commit]:
+    """The committed pieces of a run that is not published."""
+    store = open_store(output)
+    return [parse_commit(store.get(key), uri=key) for key in records(output)]
 
 
 def num_committable(reference: Artifact) -> int:
-    """Pieces of the whole run."""
+    """Pieces of the whole run, about: those of `prepare` are of one split each."""
     metadata = reference.manifest.metadata
     num_rows: int = metadata["figures"]["num_rows"]
     piece_rows: int = metadata["piece_rows"]
     return math.ceil(num_rows / piece_rows)
-
-
-def committed_rows(artifact: Artifact, num_pieces: int, figures: Mapping[str, Any]) -> int:
-    """Rows of so many committed pieces, as the rerun counted them: all full but the last."""
-    piece_rows = artifact.manifest.metadata["piece_rows"]
-    resumed = int(figures["num_resumed"])
-    last = figures["num_rows"] % piece_rows or piece_rows
-    full = num_pieces * piece_rows
-    assert resumed in (full, full - piece_rows + last), "committed pieces were done again"
-    return resumed
 
 
 def write_proof(name: str, kills: list[Kill]) -> None:

@@ -19,6 +19,7 @@ from tests.helpers.killing import records
 from darkroom.errors import (
     ConfigError,
     DarkroomError,
+    DataError,
     FencedError,
     OutputExistsError,
     PreconditionFailedError,
@@ -213,7 +214,7 @@ def test_too_many_bad_rows_stop_the_job_and_a_higher_limit_goes_on(
     ray_local: None, bucket_uri: str
 ) -> None:
     bad = tuple(range(12))
-    with pytest.raises(DarkroomError, match=r"of 20 rows \(\d+\.0%\) cannot be used, more than"):
+    with pytest.raises(DataError, match=r"of 20 rows .*cannot be used .*max_bad_share"):
         whole(config(bucket_uri, max_bad_share=0.4), stages(bad=bad))
     artifact = whole(config(bucket_uri, max_bad_share=0.6), stages(bad=bad))
     assert artifact.manifest.rows == 8

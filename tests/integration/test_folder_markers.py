@@ -18,7 +18,7 @@ from darkroom.errors import OutputExistsError
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import find_pictures
 from darkroom.jobs.prepare.config import CaptionsSource, ImageFolderSource
-from darkroom.jobs.prepare.source import open_source
+from darkroom.jobs.prepare.sources import open_source
 from darkroom.models.find import find_model
 from darkroom.models.unet import load_unet
 from darkroom.storage import check, gc, get, lineage, ls, open_artifact, open_output, open_store

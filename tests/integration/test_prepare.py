@@ -18,10 +18,10 @@ from tests.helpers import pictures as files
 from darkroom.config import build_config
 from darkroom.errors import DataError, InputError, OutputExistsError
 from darkroom.jobs.pictures.config import SPLITS
-from darkroom.jobs.pictures.rejects import DEAD_LETTERS_NAME
 from darkroom.jobs.prepare import plan
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.job import run
+from darkroom.jobs.rejects import DEAD_LETTERS_NAME
 from darkroom.storage import Artifact, open_artifact, open_store
 
 PHOTOGRAPHS = {"cities": "china", "drinks": "coffee", "flowers": "flower"}
@@ -53,8 +53,8 @@ def rows_of(artifact: Artifact, split: str = "") -> list[dict[str, Any]]:
 def dead_letters_of(artifact: Artifact) -> dict[str, str]:
     rows = artifact.read_table(DEAD_LETTERS_NAME).to_pylist()
     assert all(row["detail"] for row in rows)
-    assert len({row["path"] for row in rows}) == len(rows)
-    return {row["path"]: row["reason"] for row in rows}
+    assert len({row["id"] for row in rows}) == len(rows)
+    return {row["id"]: row["reason"] for row in rows}
 
 
 def contents(artifact: Artifact) -> list[tuple[str, int | None, str, Any]]:
@@ -130,8 +130,8 @@ def test_photographs_on_s3_with_ten_broken_files_among_them(
     broken = everyday_broken()
     assert dead_letters_of(artifact) == {key: item.reason for key, item in broken.items()}
     metadata = artifact.manifest.metadata
-    assert metadata["num_dead_letters"] == len(broken) == 10
-    assert metadata["dead_letters"] == Counter(item.reason for item in broken.values())
+    assert metadata["num_rejected"] == len(broken) == 10
+    assert metadata["rejected"] == Counter(item.reason for item in broken.values())
     assert metadata["num_skipped"] == {".md": 1, ".txt": 1, "hidden": 1}
     assert metadata["classes"] == classes
     assert metadata["image_size"] == [32, 32]
@@ -182,16 +182,10 @@ AUGMENTED = {
     },
     "file_size_mb": 1,
     "row_group_rows": 16,
+    "piece_rows": 5,  # many tasks from few pictures
 }
 
 
-@pytest.fixture
-def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many tasks from few pictures."""
-    monkeypatch.setattr(plan, "CHUNK_ITEMS", 5)
-
-
-@pytest.mark.usefixtures("_small_chunks")
 def test_two_runs_are_byte_equal_however_many_tasks_run_at_once(
     folder: str, local_uri: str
 ) -> None:
@@ -211,7 +205,7 @@ def test_two_runs_are_byte_equal_however_many_tasks_run_at_once(
 
 
 class Killer:
-    """Kills the first two Ray workers that it sees at work on a chunk."""
+    """Kills the first two Ray workers that it sees at work on a piece."""
 
     def __init__(self) -> None:
         self.num_killed = 0
@@ -229,7 +223,7 @@ class Killer:
         while not self._stop.wait(0.01) and self.num_killed < 2:
             for process in psutil.Process().children(recursive=True):
                 try:
-                    if "process" in process.cmdline()[0] and "ray::" in process.cmdline()[0]:
+                    if "_stage_task" in process.cmdline()[0]:
                         process.send_signal(signal.SIGKILL)
                         self.num_killed += 1
                         break
@@ -242,7 +236,6 @@ def killer() -> Killer:
     return Killer()
 
 
-@pytest.mark.usefixtures("_small_chunks")
 def test_killed_worker_loses_and_repeats_nothing(
     folder: str, local_uri: str, killer: Killer
 ) -> None:
@@ -291,7 +284,7 @@ PICTURE = files.encoded(files.thumbnail())
         ({"README.md": b"# nothing"}, "holds no pictures"),
         ({"1.jpg": PICTURE}, "no class subfolders"),
         ({"cats/\u00e9.jpg": PICTURE, "cats/e\u0301.jpg": PICTURE}, "both.*rename or remove"),
-        ({"cats/1.jpg": b"", "cats/2.jpg": b"<html>"}, "2 of 2 files cannot be used"),
+        ({"cats/1.jpg": b"", "cats/2.jpg": b"<html>"}, "2 of 2 rows .100.0%. cannot be used"),
     ],
     ids=["empty", "no-pictures", "no-classes", "duplicate-ids", "only-broken"],
 )
@@ -308,9 +301,9 @@ def test_unusable_input_is_one_clear_line_and_publishes_nothing(
 def test_too_many_broken_files_stop_the_job_where_a_share_is_set(
     folder: str, local_uri: str
 ) -> None:
-    with pytest.raises(DataError, match=r"at least \d+ of 53 files.*max_dead_letter_share"):
-        prepare(folder, local_uri, max_dead_letter_share=0.1)
-    prepare(folder, local_uri, max_dead_letter_share=0.2)
+    with pytest.raises(DataError, match=r"\d+ of 53 rows .*cannot be used.*max_bad_share"):
+        prepare(folder, local_uri, max_bad_share=0.1)
+    prepare(folder, local_uri, max_bad_share=0.2)
 
 
 def test_source_that_changes_under_the_job_stops_it_with_the_files_name(
@@ -318,13 +311,13 @@ def test_source_that_changes_under_the_job_stops_it_with_the_files_name(
 ) -> None:
     """The error is raised in a task, and arrives as itself."""
     fill(f"{local_uri}/in", {f"cats/{index}.jpg": PICTURE for index in range(3)})
-    whole = plan.plan_chunks
+    whole = plan.plan_pieces
 
-    def plan_then_change(items: Sequence[Any], config: PrepareConfig) -> list[plan.Chunk]:
+    def plan_then_change(items: Sequence[Any], config: PrepareConfig) -> list[plan.PlannedPiece]:
         fill(f"{local_uri}/in", {"cats/1.jpg": PICTURE + b"more"})
         return whole(items, config)
 
-    monkeypatch.setattr("darkroom.jobs.prepare.job.plan_chunks", plan_then_change)
+    monkeypatch.setattr("darkroom.jobs.prepare.job.plan_pieces", plan_then_change)
     with pytest.raises(DataError, match=r"cats/1.jpg.*has changed since it was listed"):
         prepare(f"{local_uri}/in", f"{local_uri}/out")
     assert not open_store(f"{local_uri}/out").head("manifest.json")

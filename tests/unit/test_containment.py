@@ -12,9 +12,9 @@ import pytest
 
 from darkroom.config import JobConfig
 from darkroom.errors import DarkroomError, DataError
-from darkroom.jobs.batch.ledger import parse_record
+from darkroom.jobs.batch.commits import parse_commit
 from darkroom.jobs.prepare.config import CaptionsSource
-from darkroom.jobs.prepare.source import open_source
+from darkroom.jobs.prepare.sources import open_source
 from darkroom.models import find, unet
 from darkroom.storage import (
     ObjectInfo,
@@ -149,10 +149,10 @@ def _place_pointer(root: Path, name: Any) -> object:
     return RunPointer.claim(run, owner="you", config=JobConfig(output=run))
 
 
-def _place_ledger(root: Path, name: Any) -> object:
+def _place_commit(root: Path, name: Any) -> object:
     file = {"name": name, "key": "attempts/x", "size": 1, "sha256": "0", "rows": 1, "metadata": {}}
     values = {"version": 1, "piece": 0, "ids_digest": "", "num_rows": 1, "rejects": []}
-    return parse_record(json.dumps({**values, "files": [file]}).encode(), uri="ledger")
+    return parse_commit(json.dumps({**values, "files": [file]}).encode(), uri="commit")
 
 
 def _place_writer(root: Path, name: Any) -> object:
@@ -185,7 +185,7 @@ def _local_model(root: Path, name: str, data: bytes) -> object:
 
 PLACES: list[Place] = [
     _place_get, _place_get_key, _place_download, _place_ls, _place_lineage, _place_load,
-    _place_model, _place_listed_model, _place_checkpoint, _place_pointer, _place_ledger,
+    _place_model, _place_listed_model, _place_checkpoint, _place_pointer, _place_commit,
     _place_writer, _place_shards, _place_pipeline, _place_subfolder,
 ]  # fmt: skip
 

@@ -199,19 +199,21 @@ def test_what_the_credential_chain_gave_is_known(
 
 
 def rejects() -> bytes:
-    from darkroom.jobs.batch.part import parquet_bytes
-    from darkroom.jobs.batch.reject import Reject, Rejects, reject_table
+    from darkroom.jobs.parquet import parquet_bytes
+    from darkroom.jobs.rejects import Reject, Rejects, dead_letter_table
 
     found = Rejects("decode")
     found.add_error("1", "broken", foreign())
     found.add("2", "broken", foreign_text(), foreign())
-    return parquet_bytes(reject_table([*found.found, Reject("3", "read", "odd", foreign_text())]))
+    return parquet_bytes(
+        dead_letter_table([*found.found, Reject("3", "read", "odd", foreign_text())])
+    )
 
 
 def dead_letters() -> bytes:
-    from darkroom.jobs.pictures.rejects import DeadLetter
+    from darkroom.jobs.rejects import Reject
 
-    return DeadLetter("a.png", "corrupt", foreign_text()).detail.encode()
+    return Reject("a.png", "decode", "corrupt", foreign_text()).detail.encode()
 
 
 def a_stage() -> bytes:

@@ -19,7 +19,7 @@ from kubernetes.dynamic.exceptions import DynamicApiError, ResourceNotFoundError
 from kubernetes.stream import stream
 from ruamel.yaml import YAML
 
-from darkroom.cluster.rules import label
+from darkroom.cluster.finding import label
 from darkroom.errors import DarkroomError, InputError
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from darkroom.cluster.rules import Finding, Object, integer, mapping, sequence
+from darkroom.cluster.finding import Finding, Object, integer, mapping, sequence
 
 AUTOSCALER_V2_ENV = "RAY_enable_autoscaler_v2"
 FT_ANNOTATION = "ray.io/ft-enabled"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from darkroom.cluster import cluster_rules, kubernetes_yaml
-from darkroom.cluster.rules import (
+from darkroom.cluster.finding import (
     CLUSTER_SELECTOR_KEY,
     Finding,
     Object,

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from darkroom.cluster import kubernetes_yaml
-from darkroom.cluster.rules import Finding, check_manifest, label
+from darkroom.cluster.finding import Finding, label
+from darkroom.cluster.rules import check_manifest
 from darkroom.errors import InputError
 
 Object = dict[str, Any]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from darkroom.cluster.rules import Finding, Object, mapping, sequence
+from darkroom.cluster.finding import Finding, Object, mapping, sequence
 
 CREDENTIALS = frozenset(
     {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from darkroom.cluster.rules import Finding, Object, Source, mapping, sequence
+from darkroom.cluster.finding import Finding, Object, Source, mapping, sequence
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 LONGEST_RUN_LABEL = "kueue.x-k8s.io/max-exec-time-seconds"

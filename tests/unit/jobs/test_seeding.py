@@ -12,13 +12,13 @@ from PIL import Image
 from tests.helpers.pictures import encoded
 
 from darkroom.config import build_config
-from darkroom.jobs.batch.part import parquet_bytes
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import find_pictures, ids_on_page
 from darkroom.jobs.evaluate.pictures import Reference, read_generated, read_reference
+from darkroom.jobs.parquet import parquet_bytes
 from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.prepare.config import PrepareConfig
-from darkroom.jobs.prepare.plan import plan_chunks
+from darkroom.jobs.prepare.plan import plan_pieces
 from darkroom.jobs.seeding import sample
 from darkroom.storage import open_output
 
@@ -123,6 +123,6 @@ def test_prepare_looks_at_all_classes_and_splits() -> None:
         for name in NAMES
     ]  # fmt: skip
     values = {"source": {"kind": "digits"}, "output": "out", "limit": 20}
-    chunks = plan_chunks(items, build_config(PrepareConfig, values))
-    counts = Counter((item.split, item.label) for chunk in chunks for item in chunk.items)
+    pieces = plan_pieces(items, build_config(PrepareConfig, values))
+    counts = Counter((item.split, item.label) for piece in pieces for item in piece.items)
     assert counts == {(split, label): 5 for split in ("train", "test") for label in (0, 1)}

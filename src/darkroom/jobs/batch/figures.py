@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from darkroom.jobs.batch.stage import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +59,10 @@ class BatchFigures:
 
 
 def utilization(
-    busy_seconds: Mapping[str, float], stages: Sequence[Stage], seconds: float
+    busy_seconds: Mapping[str, float], num_workers: Mapping[str, int], seconds: float
 ) -> dict[str, float]:
     """Busy share of each stage's workers over `seconds`."""
-    workers = {stage.name: stage.num_workers for stage in stages}
     return {
-        name: busy / max(seconds * workers.get(name, 1), 1e-9)
+        name: busy / max(seconds * num_workers.get(name, 1), 1e-9)
         for name, busy in busy_seconds.items()
     }

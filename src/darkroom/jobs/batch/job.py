@@ -3,10 +3,11 @@
     with open_batch(config, kind=..., rows=..., parents=...) as batch:
         if batch.completed is None:
             batch.run(stages, schema=...)
+            batch.merge(...)        # where pieces are no files of a sensible size
             batch.publish(...)
 
 Everything that is the user's to fix is found when the batch is opened, before Ray starts and
-before anything is written. The ledger (`ledger.py`) decides what is done; Ray decides nothing.
+before anything is written. The commits (`commits.py`) decide what is done; Ray decides nothing.
 """
 
 from __future__ import annotations
@@ -15,30 +16,38 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from darkroom.config import json_digest
-from darkroom.errors import DarkroomError, DataError, PreconditionFailedError, StorageError
-from darkroom.jobs.batch.claim import Claim, refuse_other_command
+from darkroom.errors import (
+    DarkroomError,
+    DataError,
+    ObjectNotFoundError,
+    PreconditionFailedError,
+    StorageError,
+)
+from darkroom.jobs.batch.commits import Commit, CommitLog
+from darkroom.jobs.batch.committer import Committer, FilesOf, read_part
 from darkroom.jobs.batch.config import BatchConfig
 from darkroom.jobs.batch.figures import BatchFigures, utilization
-from darkroom.jobs.batch.ledger import Ledger, Record
-from darkroom.jobs.batch.part import Committer, FilesOf, parquet_bytes, read_part
-from darkroom.jobs.batch.piece import Piece, check_ids, cut, ids_digest
-from darkroom.jobs.batch.preflight import cpus_needed, writing_stage
-from darkroom.jobs.batch.reject import Reject, reject_table
+from darkroom.jobs.batch.merge import Folder, Layout, group_pieces, merger, merging_pieces
+from darkroom.jobs.batch.ownership import RUN_NAME, Ownership, refuse_other_command
+from darkroom.jobs.batch.piece import Piece, check_ids, cut, even_lengths, ids_digest
+from darkroom.jobs.batch.preflight import MERGING, WRITING, cpus_needed
+from darkroom.jobs.batch.round import Round
 from darkroom.jobs.batch.stage import ID, Stage
-from darkroom.jobs.progress import progress
+from darkroom.jobs.rejects import Reject, write_dead_letters
 from darkroom.jobs.session import local_num_cpus, ray_session
 from darkroom.storage import Artifact, FileEntry, Output, Parent, open_output
 from darkroom.storage.code_digest import code_digest
+from darkroom.storage.manifest import decode_json, encode_json
 from darkroom.storage.store import open_store
 
-DEAD_LETTERS_NAME = "dead_letters/part-00000.parquet"
+T = TypeVar("T")
 
 _log = logging.getLogger("darkroom.batch")
 
@@ -58,30 +67,34 @@ class Batch:
         self.completed = output.completed
         """The artifact when a resumed job finds its work done; then there is nothing to do."""
         self.writer = output.writer
-        """For the run's other files; two tries of one run may both write them."""
+        """For the run's other files; two drivers of one run may both write them."""
         self.figures: BatchFigures | None = None
         self._output, self._config, self._parents = output, config, parents
-        self._pieces = pieces
-        self._ledger = Ledger(output.writer)
-        self._claim = Claim(output.writer)
+        self._ownership = Ownership(output.writer)
+        self._round = Round(CommitLog(output.writer), pieces)
+        self._merging: Round | None = None
         self._early = list(rejected)
-        self._records: dict[int, Record] = {}
 
     @property
     def num_rows(self) -> int:
         """Rows of the input, those rejected before the first stage included."""
-        return sum(len(piece.table) for piece in self._pieces) + len(self._early)
+        return self._round.num_rows + len(self._early)
 
     @property
     def rejected(self) -> list[Reject]:
         """Every rejected row so far, in the order of the input."""
-        records = (self._records[index] for index in sorted(self._records))
-        return [*self._early, *(reject for record in records for reject in record.rejects)]
+        return [*self._early, *(one for commit in self.commits for one in commit.rejects)]
+
+    @property
+    def commits(self) -> list[Commit]:
+        """The committed pieces, in the order of the input."""
+        return self._round.in_order
 
     @property
     def parts(self) -> list[FileEntry]:
-        """Files of the committed pieces, in the order of the input."""
-        return [entry for index in sorted(self._records) for entry in self._records[index].files]
+        """What is published of the rows: the files of the pieces, or those they were merged to."""
+        commits = self.commits if self._merging is None else self._merging.in_order
+        return [entry for commit in commits for entry in commit.files]
 
     def run(
         self,
@@ -91,45 +104,73 @@ class Batch:
         description: str,
         unit: str,
         files: FilesOf | None = None,
+        describe: Callable[[pa.Table], Mapping[str, Any]] | None = None,
     ) -> BatchFigures:
-        """Do what the ledger lacks.
+        """Do what is not committed.
 
         schema: of the published Parquet; the last stage's table has these columns.
         files: further files of a piece, committed with it.
-        Errors: ConfigError (does not fit the cluster), FencedError (a newer driver), DarkroomError
-        (a stage failed, or too many rows are bad; what was committed is kept).
+        describe: metadata of a piece's Parquet file.
+        Errors: ConfigError (does not fit the cluster), FencedError (a newer driver), DataError
+        (too many rows are bad; what was committed is kept), DarkroomError (a stage failed).
         """
-        self._claim.take(self._config, self._parents)
-        self._records = self._ledger.committed([piece.ids_digest for piece in self._pieces])
-        self._check_rejects()
-        missing = [piece for piece in self._pieces if piece.index not in self._records]
-        resumed = sum(record.num_rows for record in self._records.values())
+        self._ownership.take(self._config, self._parents)
+        work = self._round
+        work.resume()
+        self.check_rejects()
+        resumed = work.num_done
+        writing = None if stages[-1].commits else WRITING
         started = time.monotonic()
-        work = _Work(
-            stages, Committer(self._ledger, schema, files), self._config.num_writers,
-            description, unit,
-        )  # fmt: skip
-        if missing:
-            needed = math.ceil(cpus_needed(work.stages))
+        if work.missing:
+            needed = math.ceil(cpus_needed([*stages, *([writing] if writing else ())]))
             # A local Ray's CPUs are bookkeeping: enough for the stages to run side by side.
             with ray_session(num_cpus=local_num_cpus(needed)):
-                self._stream(missing, work, num_resumed=resumed)
+                work.run(
+                    stages,
+                    Committer(work.log, schema, files, describe),
+                    writing=writing,
+                    max_restarts=self._config.max_restarts,
+                    description=description,
+                    unit=unit,
+                    on_commit=self._committed,
+                )
         self.figures = BatchFigures(
-            num_rows=self.num_rows - len(self._early),
+            num_rows=work.num_rows,
             num_resumed=resumed,
             num_rejected=len(self.rejected),
             seconds=time.monotonic() - started,
             busy_seconds=dict(work.busy_seconds),
-            utilization=utilization(work.busy_seconds, work.stages, work.seconds),
+            utilization=utilization(work.busy_seconds, work.num_workers, work.seconds),
         )
         _log.info("%s: %s", description, self.figures.line(unit))
         return self.figures
 
+    def merge(self, layout: Layout, folders: Sequence[Folder]) -> None:
+        """Make files of a sensible size of the committed pieces, and publish these instead.
+
+        folders: where each piece's rows belong. Resumes like `run`. Errors: FencedError, storage's.
+        """
+        groups = list(group_pieces(self.commits, folders, file_mb=layout.file_mb))
+        work = Round(CommitLog(self.writer, "merged"), merging_pieces(groups))
+        work.resume()
+        if work.missing:
+            with ray_session():
+                work.run(
+                    [],
+                    merger(work.log, layout, groups),
+                    writing=MERGING,
+                    max_restarts=self._config.max_restarts,
+                    description="merge",
+                    unit="pieces",
+                    on_commit=self._ownership.check,
+                )
+        self._merging = work
+
     def tables(self) -> Iterator[pa.Table]:
-        """The committed rows, part by part in order; bytes verified against the ledger."""
+        """The committed rows, piece by piece in order; bytes verified against the commits."""
         store = open_store(self._output.uri)
-        for index in sorted(self._records):
-            for entry in self._records[index].files[:1]:
+        for commit in self.commits:
+            for entry in commit.files[:1]:
                 yield read_part(store.get(entry.key), entry, str(self._output.uri))
 
     def publish(
@@ -139,101 +180,76 @@ class Batch:
 
         Errors: FencedError, PreconditionFailedError (another job published first).
         """
-        missing = len(self._pieces) - len(self._records)
+        missing = len(self._round.missing)
         if missing:
             raise DarkroomError(f"{missing} pieces are not committed: call run() first")
-        self._claim.look(now=True)
-        letters = self.rejected
-        entries = [*self.parts, *files, *self._dead_letters(letters)]
-        num_rows = sum(record.num_rows - len(record.rejects) for record in self._records.values())
+        self._ownership.check(now=True)
+        rejected = self.rejected
+        entries = [*self.parts, *files, *write_dead_letters(rejected, self.writer)]
+        num_rows = sum(commit.files[0].rows or 0 for commit in self.commits if commit.files)
         try:
             artifact = self._output.publish(
                 entries,
                 rows=num_rows,
                 metadata={
-                    **(metadata or {}),
                     "num_rows": num_rows,
-                    "num_rejected": len(letters),
-                    "rejected": dict(sorted(Counter(item.reason for item in letters).items())),
+                    "num_rejected": len(rejected),
+                    "rejected": dict(sorted(Counter(one.reason for one in rejected).items())),
                     "piece_rows": self._config.piece_rows,
                     "figures": self.figures.to_dict() if self.figures else None,
+                    **(metadata or {}),
                 },
             )
         except PreconditionFailedError:
             raise
         except StorageError:
             # A driver that published meanwhile has swept what its manifest does not name.
-            self._claim.look(now=True)
+            self._ownership.check(now=True)
             raise
-        self._ledger.sweep(entry.key for entry in entries)
+        self._sweep(entries)
         return artifact
 
-    def _stream(self, missing: Sequence[Piece], work: _Work, *, num_resumed: int) -> None:
-        from darkroom.jobs.batch.pipeline import stream  # imports ray
-
-        started = time.monotonic()
-        receipts = stream(
-            missing,
-            work.given,
-            work.committer,
-            num_writers=self._config.num_writers,
-            max_restarts=self._config.max_restarts,
-        )
-        # Closed here: what the pipeline holds of Ray must be let go before Ray is shut down.
-        with (
-            closing(receipts),
-            progress(self.num_rows - len(self._early), work.description, work.unit) as bar,
-        ):
-            if num_resumed:
-                bar.advance(num_resumed)
-            for receipt in receipts:
-                self._records[receipt.record.piece] = receipt.record
-                work.add(receipt.busy_seconds)
-                bar.advance(receipt.record.num_rows)
-                self._claim.look()
-                self._check_rejects()
-        work.seconds = time.monotonic() - started
-
-    def _check_rejects(self) -> None:
-        """Stop as soon as the share of bad rows is over the limit."""
-        letters = self.rejected
-        all_bad = len(letters) >= self.num_rows
-        if not all_bad and len(letters) <= self._config.max_bad_share * self.num_rows:
+    def check_rejects(self) -> None:
+        """Stop as soon as the share of bad rows is over the limit. Errors: DataError."""
+        count, num_rows = len(self._early) + self._round.num_rejected, self.num_rows
+        limit = self._config.max_bad_share
+        if count < num_rows and count <= limit * num_rows:
             return
-        reasons = Counter(letter.reason for letter in letters).most_common()
-        counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
-        first = letters[0]
-        raise DarkroomError(
-            f"{len(letters)} of {self.num_rows} rows ({len(letters) / self.num_rows:.1%}) cannot"
-            f" be used, more than max_bad_share {self._config.max_bad_share:g} allows ({counts};"
-            f" first: {first.id}: {first.detail}); nothing is published, and the good"
-            " rows are kept for a run with a higher limit"
+        rejected = self.rejected
+        reasons = Counter(one.reason for one in rejected).most_common()
+        counts = ", ".join(f"{number} {reason}" for reason, number in reasons)
+        raise DataError(
+            "input",
+            None,
+            f"{count} of {num_rows} rows ({count / num_rows:.1%}) cannot be used ({counts};"
+            f" first: {rejected[0].id}: {rejected[0].detail})",
+            f"mend them, or raise max_bad_share, which is {limit:g}; what is done is kept"
+            if count < num_rows
+            else "give an input that can be read",
         )
 
-    def _dead_letters(self, letters: Sequence[Reject]) -> list[FileEntry]:
-        if not letters:
-            return []
-        data = parquet_bytes(reject_table(letters))
-        return [self.writer.write_bytes(DEAD_LETTERS_NAME, data, rows=len(letters))]
+    def remember(self, name: str, find: Callable[[], T]) -> T:
+        """What `find` returns, found once in the life of the run, whoever drives it.
 
+        It is plain JSON and a function of the run.
+        """
+        store, key = open_store(self._output.uri), f"{self.writer.prefix}{name}.json"
+        try:
+            found: T = decode_json(store.get(key), uri=str(store.root / key), what="note")[name]
+        except ObjectNotFoundError:
+            found = find()
+            store.put(key, encode_json({name: found}))
+        return found
 
-class _Work:
-    """What one call of `run` is to do, and how long its stages have worked."""
+    def _committed(self) -> None:
+        self._ownership.check()
+        self.check_rejects()
 
-    def __init__(
-        self, stages: Sequence[Stage], committer: Committer, num_writers: int,
-        description: str, unit: str,
-    ) -> None:  # fmt: skip
-        self.given = stages
-        self.stages = [*stages, writing_stage(num_writers)]
-        self.committer = committer
-        self.description, self.unit = description, unit
-        self.seconds = 0.0
-        self.busy_seconds = {stage.name: 0.0 for stage in self.stages}
-
-    def add(self, busy_seconds: Mapping[str, float]) -> None:
-        for name, seconds in busy_seconds.items():
-            self.busy_seconds[name] += seconds
+    def _sweep(self, entries: Iterable[FileEntry]) -> None:
+        """After publishing: remove the commits, and files that nothing names."""
+        keep = {*(entry.key for entry in entries), self.writer.prefix + RUN_NAME}
+        store = open_store(self._output.uri)
+        store.delete([i.key for i in store.list(self.writer.prefix) if i.key not in keep])
 
 
 @contextmanager
@@ -244,15 +260,17 @@ def open_batch(
     rows: pa.Table,
     parents: Sequence[Parent],
     rejected: Sequence[Reject] = (),
+    lengths: Sequence[int] | None = None,
 ) -> Iterator[Batch]:
     """Begin or go on with the run of `config` on `rows`, after every check that needs no Ray.
 
     rows: in their order for ever, each with an `id`. rejected: rows that are known to be bad.
-    Errors: DataError (ids), and those of `open_output`; with on_existing "resume" also
-    OutputExistsError when another command was begun on this output.
+    lengths: rows of each piece, a function of the input alone; by default `piece_rows` each.
+    Errors: DataError (ids, too many bad rows), and those of `open_output`; with on_existing
+    "resume" also OutputExistsError when another command was begun on this output.
     """
     check_ids(rows)
-    if not len(rows):
+    if not len(rows) and not rejected:
         raise DataError("input", None, "has no rows", "name an input that has")
     run_digest = _run_digest(config, kind=kind, rows=rows, parents=parents)
     with open_output(
@@ -262,15 +280,18 @@ def open_batch(
         parents=parents,
         attempt=lambda replaced: json_digest([run_digest, replaced])[:32],
     ) as output:
-        if output.completed is None and config.on_existing == "resume":
-            refuse_other_command(output.writer, config, parents)
-        yield Batch(
+        batch = Batch(
             output,
             config=config,
-            pieces=cut(rows, config.piece_rows),
+            pieces=cut(rows, lengths or even_lengths(len(rows), config.piece_rows)),
             parents=parents,
             rejected=rejected,
         )
+        if output.completed is None:
+            if config.on_existing == "resume":
+                refuse_other_command(output.writer, config, parents)
+            batch.check_rejects()
+        yield batch
 
 
 def _run_digest(

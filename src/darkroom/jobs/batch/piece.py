@@ -1,10 +1,10 @@
-"""Pieces: the input cut by a fixed number of rows, and how one travels through Ray Data.
+"""Pieces: the input cut into runs of rows, and how one travels through Ray Data.
 
 A piece is *one row* of the Ray dataset: its table as Arrow IPC bytes beside its number. Ray cuts
 and bundles blocks by rows, so it can never split a piece or mix two, whatever its version does
 with block sizes; packing costs one copy of the bytes.
 
-Which rows make a piece depends on the input's order and `piece_rows` alone.
+Which rows make a piece depends on the input alone, never on the machines.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pyarrow as pa
 
 from darkroom.errors import DataError
-from darkroom.jobs.batch.reject import Reject
 from darkroom.jobs.batch.stage import ID
+from darkroom.jobs.rejects import Reject
 
 _SCHEMA = pa.schema([("piece", pa.int64()), ("rows", pa.large_binary()), ("state", pa.string())])
 
@@ -30,6 +31,8 @@ class Piece:
 
     index: int
     table: pa.Table
+    num_rows: int
+    """Of the input; stages may leave rows out, or make several of one."""
     rejects: list[Reject] = field(default_factory=list)
     busy_seconds: dict[str, float] = field(default_factory=dict)
     ids_digest: str = ""
@@ -60,14 +63,19 @@ def ids_digest(ids: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def cut(rows: pa.Table, piece_rows: int) -> Sequence[Piece]:
-    """All pieces in order."""
-    starts = range(0, len(rows), piece_rows)
-    tables = [rows.slice(start, piece_rows) for start in starts]
+def cut(rows: pa.Table, lengths: Iterable[int]) -> Sequence[Piece]:
+    """All pieces in order; `lengths` are their rows."""
+    starts = [0, *accumulate(lengths)]
+    tables = [rows.slice(start, stop - start) for start, stop in pairwise(starts)]
     return [
-        Piece(index, table, ids_digest=ids_digest(table[ID].to_pylist()))
+        Piece(index, table, len(table), ids_digest=ids_digest(table[ID].to_pylist()))
         for index, table in enumerate(tables)
     ]
+
+
+def even_lengths(num_rows: int, piece_rows: int) -> list[int]:
+    """Rows of each piece where all but the last have `piece_rows`."""
+    return [min(piece_rows, num_rows - start) for start in range(0, num_rows, piece_rows)]
 
 
 def pack(piece: Piece) -> pa.Table:
@@ -83,6 +91,7 @@ def pack(piece: Piece) -> pa.Table:
         "rejects": [asdict(reject) for reject in piece.rejects],
         "busy_seconds": piece.busy_seconds,
         "ids_digest": piece.ids_digest,
+        "num_rows": piece.num_rows,
     }
     return pa.table(
         [pa.array([piece.index], pa.int64()), rows, pa.array([json.dumps(state)])], schema=_SCHEMA
@@ -99,4 +108,5 @@ def unpack(packed: pa.Table) -> Piece:
         rejects=[Reject(**values) for values in state["rejects"]],
         busy_seconds=state["busy_seconds"],
         ids_digest=state["ids_digest"],
+        num_rows=state["num_rows"],
     )

@@ -1,11 +1,11 @@
-"""The Ray side of a batch job: pieces stream through the stages, and the last one commits them.
+"""The Ray side of a batch job: pieces stream through the stages, and the last step commits them.
 
-    driver: pieces -> [stage] -> [stage] -> ... -> write: Parquet part + ledger record -> receipts
+    driver: pieces -> [stage] -> [stage] -> ... -> write: files + commit record -> receipts
 
 Each stage is an operator of one streaming Ray Data pipeline with workers of its own, so they
 overlap; what crosses between two is a packed piece (`piece.py`). Ray runs a piece again when its
 worker dies, as often as finding its bad rows takes; how often is counted outside the workers
-(`Attempts`), so that a row that kills every worker is found and rejected.
+(`Tries`), so that a row that kills every worker is found and rejected.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ import ray.data
 from ray.data import ActorPoolStrategy, TaskPoolStrategy
 from ray.exceptions import RayError
 
-from darkroom.jobs.batch.ledger import Record, parse_record
-from darkroom.jobs.batch.part import Committer
+from darkroom.jobs.batch.commits import Commit, parse_commit
+from darkroom.jobs.batch.committer import Commits
 from darkroom.jobs.batch.piece import Piece, pack, unpack
-from darkroom.jobs.batch.preflight import WRITE, WRITER_CPUS, check_fits, writing_stage
-from darkroom.jobs.batch.reject import Rejects
+from darkroom.jobs.batch.preflight import check_fits
 from darkroom.jobs.batch.stage import Stage, StageFunction, run_stage
 from darkroom.jobs.capacity import gpus_of_nodes, most_cpus
 from darkroom.jobs.ray_data import TASK_RETRIES, darkroom_errors, map_bounded, quiet_data_context
+from darkroom.jobs.rejects import Rejects
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What the driver learns of a committed piece."""
 
-    record: Record
+    commit: Commit
     busy_seconds: Mapping[str, float]
     """Seconds of work per stage, by the stage's name."""
 
 
-class Attempts:
+class Tries:
     """A small actor that outlives the workers: what was begun, and not ended."""
 
     def __init__(self) -> None:
@@ -59,72 +59,105 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class _Marks:
-    """`Attempts` as one worker asks it about one piece. Without an answer a try is the first."""
+    """`Tries` as one worker asks it about one piece. Without an answer a try is the first."""
 
-    attempts: Any
+    tries: Any
     stage: str
     piece: int
 
     def begin(self, row_id: str = "") -> int:
         with suppress(RayError):
-            count: int = ray.get(self.attempts.begin.remote(self.stage, self.piece, row_id))
+            count: int = ray.get(self.tries.begin.remote(self.stage, self.piece, row_id))
             return count
         return 1
 
     def end(self, row_id: str = "") -> None:
-        self.attempts.end.remote(self.stage, self.piece, row_id)
+        self.tries.end.remote(self.stage, self.piece, row_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One stage's work on a piece, and the commit where that is its too."""
+
+    stage: Stage
+    tries: Any
+    max_restarts: int
+    committer: Commits | None = None
+
+    def run(self, packed: pa.Table, function: StageFunction) -> pa.Table:
+        piece, stage = unpack(packed), self.stage
+        marks = _Marks(self.tries, stage.name, piece.index)
+        is_costly = marks.begin() > self.max_restarts + 1
+        started = time.perf_counter()
+        rejects = Rejects(stage.name)
+        piece.table = run_stage(stage, function, piece.table, rejects, marks if is_costly else None)
+        piece.rejects += rejects.found
+        done = pack(piece) if self.committer is None else self.committer.commit(piece)
+        piece.busy_seconds[stage.name] = time.perf_counter() - started
+        marks.end()
+        return done if isinstance(done, pa.Table) else _receipt(done, piece)
 
 
 def stream(
     pieces: Sequence[Piece],
     stages: Sequence[Stage],
-    committer: Committer,
+    committer: Commits,
     *,
-    num_writers: int,
+    writing: Stage | None,
     max_restarts: int,
 ) -> Generator[Receipt, None, None]:
     """Run the pieces; yields a receipt as each is committed, in no fixed order.
 
+    writing: the workers that commit; None where the last stage does.
     Errors: ConfigError when the pipeline does not fit the cluster; DarkroomError of a stage.
     """
-    everything = [*stages, writing_stage(num_writers)]
+    everything = [*stages, writing] if writing else list(stages)
     check_fits(everything, num_cpus=most_cpus(), gpus_of_nodes=gpus_of_nodes())
     remote: Any = ray.remote
-    attempts = remote(Attempts).options(num_cpus=0, max_restarts=-1).remote()
+    tries = remote(Tries).options(num_cpus=0, max_restarts=-1).remote()
     try:
         with quiet_data_context(preserve_order=False), darkroom_errors():
             dataset = ray.data.from_blocks([pack(piece) for piece in pieces])
             # The whole piece, then each of its rows alone.
-            tries = max_restarts + max(len(piece.table) for piece in pieces) + TASK_RETRIES
+            num_tries = max_restarts + max(len(piece.table) for piece in pieces) + TASK_RETRIES
             for number, stage in enumerate(stages):
-                # More workers than pieces would have nothing to do.
-                fitting = replace(stage, num_workers=min(stage.num_workers, len(pieces)))
-                dataset = _add(
-                    dataset, fitting, number, attempts, max_restarts=max_restarts, tries=tries
-                )
-            dataset = map_bounded(
-                dataset, _commit_task, fn_args=(committer,),
-                compute=TaskPoolStrategy(min(num_writers, len(pieces))),
-                batch_size=1, batch_format="pyarrow", num_cpus=WRITER_CPUS, memory=len(stages) + 1,
-            )  # fmt: skip
+                work = _Work(
+                    _fitting(stage, len(pieces)), tries, max_restarts,
+                    committer if stage.commits else None,
+                )  # fmt: skip
+                dataset = _add(dataset, work, number, num_tries)
+            if writing:
+                dataset = map_bounded(
+                    dataset, _commit_task, fn_args=(committer, writing.name),
+                    compute=TaskPoolStrategy(_fitting(writing, len(pieces)).num_workers),
+                    batch_size=1, batch_format="pyarrow", num_cpus=writing.num_cpus,
+                    memory=len(stages) + 1,
+                )  # fmt: skip
             for bundle in dataset.iter_internal_ref_bundles():
                 for entry in bundle.blocks:
                     yield from _receipts(ray.get(entry.ref))
     finally:
         with suppress(RayError, RuntimeError):  # the cluster may be what failed
-            ray.kill(attempts)
+            ray.kill(tries)
 
 
-def _add(
-    dataset: ray.data.Dataset,
-    stage: Stage,
-    number: int,
-    attempts: Any,
-    *,
-    max_restarts: int,
-    tries: int,
-) -> ray.data.Dataset:
-    arguments = (stage, attempts, max_restarts)
+def num_workers(stage: Stage) -> int:
+    """Workers that the stage has, or that the cluster now has CPUs for."""
+    if stage.num_workers is not None:
+        return stage.num_workers
+    present: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return max(1, int(present.get("CPU", 1) / stage.num_cpus))
+
+
+def _fitting(stage: Stage, num_pieces: int) -> Stage:
+    """More workers than pieces would have nothing to do."""
+    if stage.num_workers is None:
+        return stage
+    return replace(stage, num_workers=min(stage.num_workers, num_pieces))
+
+
+def _add(dataset: ray.data.Dataset, work: _Work, number: int, num_tries: int) -> ray.data.Dataset:
+    stage = work.stage
     # Ray would fuse a stage into the next one where their resources are equal, and so run one
     # after the other: a byte of memory more for each keeps them apart.
     options: dict[str, Any] = {"num_cpus": stage.num_cpus, "memory": number + 1}
@@ -133,56 +166,42 @@ def _add(
     if stage.actor:
         pool = ActorPoolStrategy(size=stage.num_workers, max_tasks_in_flight_per_actor=2)
         return map_bounded(
-            dataset, _StageActor, fn_constructor_args=arguments, compute=pool,
-            max_task_retries=tries, batch_size=1, batch_format="pyarrow", **options,
+            dataset, _StageActor, fn_constructor_args=(work,), compute=pool,
+            max_task_retries=num_tries, batch_size=1, batch_format="pyarrow", **options,
         )  # fmt: skip
     return map_bounded(
-        dataset, _stage_task, fn_args=arguments, compute=TaskPoolStrategy(stage.num_workers),
-        max_retries=tries, batch_size=1, batch_format="pyarrow", **options,
+        dataset, _stage_task, fn_args=(work,), compute=TaskPoolStrategy(stage.num_workers),
+        max_retries=num_tries, batch_size=1, batch_format="pyarrow", **options,
     )  # fmt: skip
 
 
 class _StageActor:
-    def __init__(self, stage: Stage, attempts: Any, max_restarts: int) -> None:
-        self._stage, self._attempts, self._max_restarts = stage, attempts, max_restarts
-        self._function = stage.make()
+    def __init__(self, work: _Work) -> None:
+        self._work, self._function = work, work.stage.make()
 
     def __call__(self, packed: pa.Table) -> pa.Table:
-        return _run(packed, self._stage, self._function, self._attempts, self._max_restarts)
+        return self._work.run(packed, self._function)
 
 
-def _stage_task(packed: pa.Table, stage: Stage, attempts: Any, max_restarts: int) -> pa.Table:
-    return _run(packed, stage, stage.make(), attempts, max_restarts)
+def _stage_task(packed: pa.Table, work: _Work) -> pa.Table:
+    return work.run(packed, work.stage.make())
 
 
-def _run(
-    packed: pa.Table, stage: Stage, function: StageFunction, attempts: Any, max_restarts: int
-) -> pa.Table:
-    piece = unpack(packed)
-    marks = _Marks(attempts, stage.name, piece.index)
-    is_costly = marks.begin() > max_restarts + 1
-    started = time.perf_counter()
-    rejects = Rejects(stage.name)
-    piece.table = run_stage(
-        stage.name, function, piece.table, rejects, marks if is_costly else None
-    )
-    piece.rejects += rejects.found
-    piece.busy_seconds[stage.name] = time.perf_counter() - started
-    packed = pack(piece)
-    marks.end()
-    return packed
-
-
-def _commit_task(packed: pa.Table, committer: Committer) -> pa.Table:
-    """The last operator: what remains of a piece is its record."""
+def _commit_task(packed: pa.Table, committer: Commits, name: str) -> pa.Table:
+    """The last operator: what remains of a piece is its receipt."""
     started = time.perf_counter()
     piece = unpack(packed)
-    record = committer.commit(piece)
-    busy = {**piece.busy_seconds, WRITE: time.perf_counter() - started}
-    return pa.table({"record": [record.to_json()], "busy_seconds": [json.dumps(busy)]})
+    commit = committer.commit(piece)
+    piece.busy_seconds[name] = time.perf_counter() - started
+    return _receipt(commit, piece)
+
+
+def _receipt(commit: Commit, piece: Piece) -> pa.Table:
+    busy = json.dumps(piece.busy_seconds)
+    return pa.table({"commit": [commit.to_json()], "busy_seconds": [busy]})
 
 
 def _receipts(table: pa.Table) -> Iterator[Receipt]:
     for row in table.to_pylist():
-        record = parse_record(row["record"], uri="a receipt")
-        yield Receipt(record, json.loads(row["busy_seconds"]))
+        commit = parse_commit(row["commit"], uri="a receipt")
+        yield Receipt(commit, json.loads(row["busy_seconds"]))

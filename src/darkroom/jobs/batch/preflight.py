@@ -13,26 +13,24 @@ from collections.abc import Iterable, Sequence
 from darkroom.errors import ConfigError
 from darkroom.jobs.batch.stage import Stage, StageFunction
 
-WRITE = "write"
-"""The last stage, which every pipeline has."""
-WRITER_CPUS = 0.5
-"""A writer mostly waits for the store."""
-
 _ROUNDING = 1e-6  # 0.1 + 0.2 is more than 0.3
-
-
-def writing_stage(num_writers: int) -> Stage:
-    """The last stage as the checks and the figures see it."""
-    return Stage(name=WRITE, make=_unmade, num_workers=num_writers, num_cpus=WRITER_CPUS)
 
 
 def _unmade() -> StageFunction:
     raise NotImplementedError  # the pipeline has an operator of its own for it
 
 
+WRITING = Stage(name="write", make=_unmade, num_workers=None, num_cpus=0.5)
+"""The workers that commit: they mostly wait for the store."""
+MERGING = Stage(name="merge", make=_unmade, num_workers=None)
+"""The workers that merge committed pieces."""
+
+
 def cpus_needed(stages: Iterable[Stage]) -> float:
     """CPUs that must be there at once: all actors, and one task of each other stage."""
-    return sum(stage.num_cpus * (stage.num_workers if stage.actor else 1) for stage in stages)
+    return sum(
+        stage.num_cpus * ((stage.num_workers or 1) if stage.actor else 1) for stage in stages
+    )
 
 
 def check_fits(
@@ -66,7 +64,12 @@ def _check_cpus(stages: Sequence[Stage], num_cpus: float) -> None:
 
 def _check_gpus(stages: Sequence[Stage], gpus_of_nodes: Sequence[float] | None) -> None:
     wanted = sorted(
-        (stage.num_gpus for stage in stages for _ in range(stage.num_workers) if stage.num_gpus),
+        (
+            stage.num_gpus
+            for stage in stages
+            for _ in range(stage.num_workers or 1)
+            if stage.num_gpus
+        ),
         reverse=True,
     )
     if not wanted:

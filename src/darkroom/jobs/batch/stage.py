@@ -1,8 +1,9 @@
 """What a stage of a batch pipeline is, and how one is run on one piece.
 
 A stage sees a piece's whole table and returns it whole: same rows in the same order, less those
-that it rejects. How it groups rows into batches is its own business, and independent of other
-stages; since pieces never change, a redone row meets the same neighbours and gives equal bytes.
+that it rejects (or several rows of each, where its `check` knows which). It groups rows into
+batches as it likes, independent of other stages; since pieces never change, a redone row meets the
+same neighbours and gives equal bytes.
 
 A piece that costs several workers (killed for memory, crashed in a decoder), or runs out of
 memory by itself, is run in the careful way: row by row, and the rows that fail alone are
@@ -19,12 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from darkroom.errors import DarkroomError
-from darkroom.jobs.batch.reject import Rejects
+from darkroom.jobs.rejects import Rejects
 
 ID = "id"
 """The column that names a row, in the input and in the output."""
 
 StageFunction = Callable[[pa.Table, Rejects], pa.Table]
+RowCheck = Callable[[pa.Table, pa.Table], bool]
+"""(rows that were not rejected, rows of the result) -> whether these are right."""
 
 _MEMORY_TRIES = 2
 
@@ -37,12 +40,23 @@ class Stage:
     """Named as the bottleneck and in dead letters: "read", "decode", "model"."""
     make: Callable[[], StageFunction]
     """Picklable; called once per actor, or once per piece for a stage without one."""
-    num_workers: int
-    """Actors (never more, never fewer), or pieces at once."""
+    num_workers: int | None
+    """Actors (never more, never fewer), or pieces at once; None: as many as the cluster has CPUs
+    for, its autoscaler included."""
     actor: bool = False
     """Keep what `make` made (a model) in a process of its own."""
     num_cpus: float = 1.0
     num_gpus: float = 0.0
+    commits: bool = False
+    """Its workers write and commit the piece themselves: for a last stage of many workers, which
+    saves sending their results to others. Not for actors, which have better things to do."""
+    check: RowCheck | None = None
+    """Whether its result has the right rows, where these are not the ones that it got."""
+
+    @property
+    def num_held(self) -> int:
+        """Workers that must be there at once: all actors, but one of other workers."""
+        return (self.num_workers or 1) if self.actor else 1
 
 
 class RowMarks(Protocol):
@@ -56,7 +70,7 @@ class RowMarks(Protocol):
 
 
 def run_stage(
-    stage: str, function: StageFunction, table: pa.Table, rejects: Rejects, marks: RowMarks | None
+    stage: Stage, function: StageFunction, table: pa.Table, rejects: Rejects, marks: RowMarks | None
 ) -> pa.Table:
     """`function` on one piece, checked: no row is lost, doubled or moved without a word.
 
@@ -66,9 +80,9 @@ def run_stage(
     if not len(table):
         return table
     if marks is not None:
-        result = _by_rows(stage, function, table, rejects, marks)
+        result = _by_rows(stage.name, function, table, rejects, marks)
     else:
-        result = _whole(stage, function, table, rejects)
+        result = _whole(stage.name, function, table, rejects)
     _check_rows(stage, table, result, rejects)
     return result
 
@@ -138,13 +152,18 @@ def _shown(table: pa.Table) -> str:
     return f"row {first!r}" if len(table) == 1 else f"the {len(table)} rows from {first!r} on"
 
 
-def _check_rows(stage: str, before: pa.Table, after: pa.Table, rejects: Rejects) -> None:
+def _check_rows(stage: Stage, before: pa.Table, after: pa.Table, rejects: Rejects) -> None:
     gone = [reject.id for reject in rejects.found]
-    kept = before[ID].filter(pc.invert(pc.is_in(before[ID], pa.array(gone, pa.string()))))
+    stays = pc.invert(pc.is_in(before[ID], pa.array(gone, pa.string())))
+    kept = before[ID].filter(stays)
     known = len(kept) + len(set(gone)) == len(before) and len(set(gone)) == len(gone)
-    if not known or after[ID].to_pylist() != kept.to_pylist():
+    if stage.check is None:
+        fits = after[ID].to_pylist() == kept.to_pylist()
+    else:
+        fits = stage.check(before.filter(stays), after)
+    if not (known and fits):
         raise DarkroomError(
-            f"{stage} got {len(before)} rows, returned {len(after)} and rejected {len(gone)}: "
+            f"{stage.name} got {len(before)} rows, returned {len(after)} and rejected {len(gone)}: "
             "it must return every row that it does not reject, in order "
             "(this is a fault in Darkroom: report it)"
         )

@@ -17,7 +17,6 @@ from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.apart import check_apart
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.batch.job import Batch, open_batch
-from darkroom.jobs.batch.part import parquet_bytes
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.model import OUTPUT_SCHEMA, modelling
@@ -25,6 +24,7 @@ from darkroom.jobs.classify.page import render_predictions
 from darkroom.jobs.classify.score import Score, map_classes
 from darkroom.jobs.classify.source import Pictures, find_pictures, ids_on_page
 from darkroom.jobs.classify.stages import reading_and_decoding
+from darkroom.jobs.parquet import parquet_bytes
 from darkroom.jobs.text_file import text_of
 from darkroom.models.classifier import Classifier, describe_classifier, with_labels
 from darkroom.models.weights import RANDOM, Weights, find_weights

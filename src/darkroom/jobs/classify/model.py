@@ -19,10 +19,10 @@ import torch
 from torch import nn
 
 from darkroom.config import build_config
-from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.batch.stage import ID, Stage
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.stages import KEPT, Pixels, column_pixels
+from darkroom.jobs.rejects import Rejects
 from darkroom.jobs.reservation import reserved_cpus
 from darkroom.models.classifier import Classifier
 from darkroom.models.weights import Weights, load_classifier

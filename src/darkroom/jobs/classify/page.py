@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from darkroom.jobs.batch.reject import Reject, Rejects
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.score import OTHER
 from darkroom.jobs.classify.source import open_reader
 from darkroom.jobs.pictures.decode import Picture as DecodedPicture
 from darkroom.jobs.pictures.decode import decode
+from darkroom.jobs.rejects import Reject, Rejects
 from darkroom.report.page import (
     Block,
     KeyFigure,

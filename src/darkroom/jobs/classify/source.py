@@ -17,11 +17,11 @@ import pyarrow as pa
 from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.columns import check_columns
-from darkroom.jobs.batch.reject import Reject, Rejects
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.pictures.files import read_files
 from darkroom.jobs.pictures.folder import list_folder
+from darkroom.jobs.rejects import Reject, Rejects
 from darkroom.jobs.seeding import sample
 from darkroom.storage import Artifact, Parent, Uri, open_artifact, open_store, parse_uri
 
@@ -139,10 +139,7 @@ def _of_folder(root: Uri, config: ClassifyConfig) -> Pictures:
     return Pictures(
         pa.Table.from_pylist(rows, schema=ROW_SCHEMA),
         listing.parent,
-        [
-            Reject(letter.path, "read", letter.reason, letter.detail)
-            for letter in listing.dead_letters
-        ],
+        listing.rejects,
         listing.num_skipped,
     )
 

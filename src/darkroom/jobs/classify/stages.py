@@ -16,12 +16,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from darkroom.config import build_config
-from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.batch.stage import ID, Stage
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import PictureReader, open_reader
 from darkroom.jobs.classify.transform import transform
-from darkroom.jobs.pictures.decode import DeadImage, decode, keep_memory
+from darkroom.jobs.pictures.decode import decode, keep_memory
+from darkroom.jobs.rejects import Reject, Rejects
 from darkroom.models.classifier import Preprocess
 
 Pixels = NDArray[np.uint8]
@@ -81,12 +81,13 @@ class Decode:
         for index, data in enumerate(rows["encoded"]):
             picture = decode(
                 data.as_py(),
+                row_id=rows[ID][index].as_py(),
                 channels=3,
                 background=self._config.background,
                 limits=self._config.limits,
             )
-            if isinstance(picture, DeadImage):
-                rejects.add(rows[ID][index].as_py(), picture.reason, picture.detail, picture.error)
+            if isinstance(picture, Reject):
+                rejects.found.append(picture)
                 continue
             pixels[len(there)] = transform(picture.image, self._preprocess)
             there.append(index)

@@ -18,8 +18,8 @@ from darkroom.jobs.evaluate.config import EvaluateConfig
 from darkroom.jobs.evaluate.measure import Measurement
 from darkroom.jobs.evaluate.pictures import Generated, Reference, read_generated, read_reference
 from darkroom.jobs.evaluate.table import markdown_table
-from darkroom.jobs.pictures.rejects import write_dead_letters
 from darkroom.jobs.progress import progress
+from darkroom.jobs.rejects import write_dead_letters
 from darkroom.report.plots import confusion_plot
 from darkroom.storage import Artifact, open_output
 
@@ -45,8 +45,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         if accuracy := evaluation["metrics"].get("class_accuracy"):
             plot = confusion_plot(accuracy["confusion"], accuracy["classes"])
             files.append(output.writer.write_bytes("confusion.svg", plot.svg.encode()))
-        if generated.dead_letters:
-            files.append(write_dead_letters(generated.dead_letters, output.writer))
+        files += write_dead_letters(generated.rejects, output.writer)
         return _result(output.publish(files, metadata=key_figures(evaluation)))
 
 
@@ -58,7 +57,7 @@ def evaluate(config: EvaluateConfig, generated: Generated, reference: Reference)
     wanted = [metric for metric in config.metrics if metric not in skipped]
     for metric, reason in skipped.items():
         logger.warning("%s is left out: %s", metric, reason)
-    reasons_of_files = Counter(letter.reason for letter in generated.dead_letters)
+    reasons_of_files = Counter(reject.reason for reject in generated.rejects)
     for reason, count in reasons_of_files.items():
         logger.warning("%d files of the input cannot be used: %s", count, reason)
     if not wanted:
@@ -70,7 +69,7 @@ def evaluate(config: EvaluateConfig, generated: Generated, reference: Reference)
             bar.advance(1)
     return {
         "num_images": len(generated.pictures),
-        "num_dead_letters": len(generated.dead_letters),
+        "num_dead_letters": len(generated.rejects),
         "dead_letters": dict(sorted(reasons_of_files.items())),
         "confidence": config.confidence,
         "input": {"uri": generated.parent.uri, "digest": generated.parent.digest},

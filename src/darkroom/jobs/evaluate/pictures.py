@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,12 +21,12 @@ from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.columns import check_columns
 from darkroom.jobs.pictures.config import EncodingConfig, LimitsConfig
-from darkroom.jobs.pictures.decode import DeadImage, Picture, decode
+from darkroom.jobs.pictures.decode import Picture, decode
 from darkroom.jobs.pictures.encode import stored_bytes
 from darkroom.jobs.pictures.files import read_files
 from darkroom.jobs.pictures.folder import list_folder
 from darkroom.jobs.pictures.listing import Item
-from darkroom.jobs.pictures.rejects import DeadLetter
+from darkroom.jobs.rejects import Reject
 from darkroom.jobs.seeding import sample
 from darkroom.storage import Artifact, Parent, Uri, open_artifact, open_store, parse_uri
 
@@ -60,17 +60,15 @@ class Decoder:
     limits: LimitsConfig
     encoding: EncodingConfig
 
-    def __call__(self, data: bytes, where: str, field_name: str) -> NDArray[np.uint8] | DeadImage:
+    def __call__(self, data: bytes, where: str, field_name: str) -> NDArray[np.uint8] | Reject:
         """uint8 CHW, or why there is none. Errors: DataError for another size."""
         picture = self._decode(data)
-        return (
-            picture if isinstance(picture, DeadImage) else self._array(picture, where, field_name)
-        )
+        return picture if isinstance(picture, Reject) else self._array(picture, where, field_name)
 
-    def as_stored(self, data: bytes, where: str) -> NDArray[np.uint8] | DeadImage:
+    def as_stored(self, data: bytes, where: str) -> NDArray[np.uint8] | Reject:
         """A file as `prepare` would have stored it: one that it converts loses what JPEG loses."""
         picture = self._decode(data)
-        if isinstance(picture, DeadImage):
+        if isinstance(picture, Reject):
             return picture
         stored = stored_bytes(picture, data, self.encoding)
         return (
@@ -89,7 +87,7 @@ class Decoder:
         array = np.asarray(picture.image)
         return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
-    def _decode(self, data: bytes) -> Picture | DeadImage:
+    def _decode(self, data: bytes) -> Picture | Reject:
         return decode(
             data,
             channels=self.shape.channels,
@@ -129,7 +127,7 @@ class Generated:
 
     pictures: Pictures
     parent: Parent
-    dead_letters: Sequence[DeadLetter] = ()
+    rejects: Sequence[Reject] = ()
     """Files of a folder that cannot be used."""
 
 
@@ -239,7 +237,7 @@ def _read_folder(root: Uri, reference: Reference, *, limit: int | None, seed: in
     names = [None if i.label is None else listing.classes[i.label] for i in items]
     chosen = sample([i.id for i in items], names, limit=limit, seed=seed)
     # A quick look tells of what it looked at.
-    letters = list(listing.dead_letters) if limit is None else []
+    rejects = list(listing.rejects) if limit is None else []
     images: list[NDArray[np.uint8]] = []
     kept: list[str | None] = []
     digest = hashlib.sha256()
@@ -247,21 +245,21 @@ def _read_folder(root: Uri, reference: Reference, *, limit: int | None, seed: in
         path = items[at].path
         image = _decoded(data, items[at], reference.decoder)
         digest.update(f"{path} {hashlib.sha256(data or b'').hexdigest()}\n".encode())
-        if isinstance(image, DeadImage):
-            letters.append(DeadLetter(path, image.reason, image.detail))
+        if isinstance(image, Reject):
+            rejects.append(replace(image, id=path))
         else:
             images.append(image)
             kept.append(names[at])
     if not images:
-        last = letters[-1]
-        others = f" and {len(letters) - 1} others" if len(letters) > 1 else ""
+        last = rejects[-1]
+        others = f" and {len(rejects) - 1} others" if len(rejects) > 1 else ""
         raise DataError(
             "input", str(root),
-            f"{last.path}{others} cannot be read ({last.reason}: {last.detail})",
+            f"{last.id}{others} cannot be read ({last.reason}: {last.detail})",
             "give JPEG, PNG or WebP files",
         )  # fmt: skip
     parent = Parent("samples", str(root), digest.hexdigest(), "folder")
-    return Generated(Pictures(np.stack(images), _labels(kept, reference)), parent, letters)
+    return Generated(Pictures(np.stack(images), _labels(kept, reference)), parent, rejects)
 
 
 def _files(
@@ -279,10 +277,10 @@ def _files(
         yield from ((at, found.get(at)) for at in batch)
 
 
-def _decoded(data: bytes | None, item: Item, decoder: Decoder) -> NDArray[np.uint8] | DeadImage:
+def _decoded(data: bytes | None, item: Item, decoder: Decoder) -> NDArray[np.uint8] | Reject:
     if data is None:
         detail = f"{item.size} bytes; at most {decoder.limits.max_bytes}"
-        return DeadImage("too_many_bytes", detail)
+        return Reject(item.path, "read", "too_many_bytes", detail)
     return decoder.as_stored(data, item.path)
 
 
@@ -316,7 +314,7 @@ def _decode_all(
     images = []
     for data in encoded:
         image = decoder(data or b"", where, field_name)
-        if isinstance(image, DeadImage):
+        if isinstance(image, Reject):
             raise DataError(
                 field_name, where,
                 f"holds a picture that cannot be read ({image.reason}: {image.detail})",

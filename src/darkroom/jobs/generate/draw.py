@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from darkroom.config import build_config
 from darkroom.errors import DarkroomError
-from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.generate.config import ClassConditionalConfig, GenerateConfig, fill
 from darkroom.jobs.generate.drawer import Fault, Pixels, Request, load_drawer
 from darkroom.jobs.generate.seeding import row_seed
+from darkroom.jobs.rejects import Rejects
 from darkroom.models.find import FoundModel
 
 PURPOSE = "draw"

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.generate.config import GenerateConfig
+from darkroom.jobs.rejects import Rejects
 from darkroom.models.find import FoundModel
 
 _ADDED = {

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from darkroom.config import build_config
-from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.generate.config import EnhanceConfig
 from darkroom.jobs.generate.language_model import load_language_model
 from darkroom.jobs.generate.seeding import row_seed
+from darkroom.jobs.rejects import Rejects
 from darkroom.models.find import FoundModel
 
 PURPOSE = "enhance"

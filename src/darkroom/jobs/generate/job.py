@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.batch.job import Batch, open_batch
-from darkroom.jobs.batch.reject import Reject, plain_text
 from darkroom.jobs.batch.stage import Stage
 from darkroom.jobs.generate.config import GenerateConfig, WorkerConfig
 from darkroom.jobs.generate.draw import DrawStage
@@ -27,7 +26,6 @@ from darkroom.jobs.generate.gallery import FILE_NAME, gallery_page
 from darkroom.jobs.generate.preflight import check_kind, check_memory, resolve_backend
 from darkroom.jobs.generate.prompt import Prompts, build_prompts
 from darkroom.jobs.reservation import reserved_cpus
-from darkroom.jobs.tables.row import BadRow
 from darkroom.models.find import FoundModel, find_model
 from darkroom.storage import Artifact, FileEntry, Parent, open_store
 from darkroom.storage.parquet import VerifiedParquetFile
@@ -51,7 +49,7 @@ def run(config: GenerateConfig) -> dict[str, Any]:
         kind=Kind.PICTURES,
         rows=prompts.table,
         parents=_parents(prompts, llm, model),
-        rejected=[_reject(bad) for bad in prompts.bad],
+        rejected=prompts.bad,
     ) as batch:
         if batch.completed is not None:
             return _result(batch.completed)
@@ -120,10 +118,6 @@ def _parents(prompts: Prompts, llm: FoundModel | None, model: FoundModel | None)
         *prompts.parents,
         *(folder.as_parent(role) for role, folder in models if folder is not None),
     ]
-
-
-def _reject(bad: BadRow) -> Reject:
-    return Reject(plain_text(bad.where), bad.stage, bad.reason, bad.detail)
 
 
 def _publish(config: GenerateConfig, batch: Batch) -> Artifact:

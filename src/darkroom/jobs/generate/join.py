@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from darkroom.errors import DataError
 from darkroom.jobs.generate.config import JoinConfig
-from darkroom.jobs.tables.row import BadRow, Row
+from darkroom.jobs.rejects import Reject
+from darkroom.jobs.tables.row import Row, set_aside
 from darkroom.jobs.tables.table import TextTable, unknown_column
 
 _SHOWN = 3
@@ -25,7 +26,7 @@ class Joined:
     columns: tuple[str, ...]
     rows: Sequence[Row]
     places: Sequence[str]
-    unmatched: Sequence[BadRow]
+    unmatched: Sequence[Reject]
 
 
 def inner_join(subjects: TextTable, details: TextTable, config: JoinConfig) -> Joined:
@@ -40,7 +41,7 @@ def inner_join(subjects: TextTable, details: TextTable, config: JoinConfig) -> J
         partners[_key(row, config.on)].append(row)
     rows: list[Row] = []
     places: list[str] = []
-    unmatched: list[BadRow] = []
+    unmatched: list[Reject] = []
     met: set[tuple[str | None, ...]] = set()
     for row, place in zip(subjects.rows, subjects.places, strict=True):
         key = _key(row, config.on)
@@ -60,8 +61,8 @@ def inner_join(subjects: TextTable, details: TextTable, config: JoinConfig) -> J
     return Joined((*subjects.columns, *added), rows, places, unmatched)
 
 
-def _unmatched(where: str, detail: str) -> BadRow:
-    return BadRow(where, "unmatched", detail, "join")
+def _unmatched(where: str, detail: str) -> Reject:
+    return set_aside(where, "unmatched", detail, stage="join")
 
 
 def _key(row: Row, on: Sequence[str]) -> tuple[str | None, ...]:
@@ -87,11 +88,11 @@ def _check_columns(subjects: TextTable, details: TextTable, on: Sequence[str]) -
         )  # fmt: skip
 
 
-def _check_unmatched(rows: Sequence[Row], unmatched: Sequence[BadRow], config: JoinConfig) -> None:
+def _check_unmatched(rows: Sequence[Row], unmatched: Sequence[Reject], config: JoinConfig) -> None:
     if not unmatched or (rows and config.unmatched == "report"):
         return
-    shown = "; ".join(f"{bad.where}: {bad.detail}" for bad in unmatched[:_SHOWN])
-    counts = Counter(bad.where.startswith("details ") for bad in unmatched)
+    shown = "; ".join(f"{bad.id}: {bad.detail}" for bad in unmatched[:_SHOWN])
+    counts = Counter(bad.id.startswith("details ") for bad in unmatched)
     raise DataError(
         "join.on", ", ".join(config.on),
         f"{counts[False]} rows have no details and {counts[True]} details no row ({shown})"

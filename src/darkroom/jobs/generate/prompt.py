@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -22,8 +22,9 @@ from darkroom.jobs.generate.config import (
 )
 from darkroom.jobs.generate.join import inner_join
 from darkroom.jobs.generate.seeding import choose
+from darkroom.jobs.rejects import Reject
 from darkroom.jobs.seeding import draw_order
-from darkroom.jobs.tables.row import BadRow, Row
+from darkroom.jobs.tables.row import Row, set_aside
 from darkroom.jobs.tables.table import read_table, unknown_column
 from darkroom.storage import Parent
 
@@ -38,7 +39,7 @@ class Prompts:
 
     table: pa.Table
     """id, the input's columns, the choices, prompt: all texts."""
-    bad: Sequence[BadRow]
+    bad: Sequence[Reject]
     parents: Sequence[Parent]
 
 
@@ -59,7 +60,7 @@ def build_prompts(config: GenerateConfig) -> Prompts:
         details = read_table(config.join.input, config.join.rename, name="join.input")
         joined = inner_join(subjects, details, config.join)
         columns, rows, places = joined.columns, joined.rows, joined.places
-        bad += [BadRow(f"details {b.where}", b.reason, b.detail, b.stage) for b in details.bad]
+        bad += [replace(reject, id=f"details {reject.id}") for reject in details.bad]
         bad += joined.unmatched
         parents.append(details.parent)
         left_out.update(details.left_out)
@@ -76,7 +77,7 @@ def build_prompts(config: GenerateConfig) -> Prompts:
         if len(made) == config.limit:
             break
         outcome = _prompt_row(config, rows[at], carried, places[at])
-        if isinstance(outcome, BadRow):
+        if isinstance(outcome, Reject):
             bad.append(outcome)
         else:
             made[at] = outcome
@@ -121,25 +122,25 @@ def _check_columns(
 
 def _prompt_row(
     config: GenerateConfig, row: Row, carried: Iterable[str], place: str
-) -> Row | BadRow:
+) -> Row | Reject:
     for name in dict.fromkeys([*placeholders(config.id), *placeholders(config.prompt)]):
         if name not in config.choices and row[name] is None:
-            return BadRow(place, "missing", f"{name} is empty", "prompt")
+            return set_aside(place, "missing", f"{name} is empty", stage="prompt")
     values = {name: value for name, value in row.items() if value is not None}
     row_id = fill(config.id, values)
     if len(row_id) > MAX_ID_CHARS or not row_id.isprintable():
         wanted = f"an id is one line of at most {MAX_ID_CHARS} characters"
-        return BadRow(place, "id", wanted, "prompt")
+        return set_aside(place, "id", wanted, stage="prompt")
     values |= {
         name: choose(options, seed=config.seed, name=name, row_id=row_id)
         for name, options in config.choices.items()
     }
     prompt = fill(config.prompt, values)
     if len(prompt) > config.max_prompt_chars:
-        return BadRow(
+        return set_aside(
             place, "too_long",
             f"id {row_id!r}: {len(prompt)} characters, {config.max_prompt_chars} are allowed",
-            "prompt",
+            stage="prompt",
         )  # fmt: skip
     return {
         "id": row_id,
@@ -149,7 +150,7 @@ def _prompt_row(
     }
 
 
-def _nothing(bad: Sequence[BadRow]) -> str:
+def _nothing(bad: Sequence[Reject]) -> str:
     if not bad:
         return "has no rows"
-    return f"has no usable row ({len(bad)} are bad; {bad[0].where}: {bad[0].detail})"
+    return f"has no usable row ({len(bad)} are bad; {bad[0].id}: {bad[0].detail})"

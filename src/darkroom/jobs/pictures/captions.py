@@ -17,9 +17,10 @@ from typing import Any, Never
 
 from darkroom.errors import DataError
 from darkroom.jobs.pictures.layout import nfc
+from darkroom.jobs.rejects import Reject
 from darkroom.jobs.tables.csv_rows import read_csv
 from darkroom.jobs.tables.parquet_rows import read_parquet
-from darkroom.jobs.tables.row import BadRow, Found
+from darkroom.jobs.tables.row import Found
 from darkroom.jobs.text_file import text_of
 
 CAPTIONS_NAME = "captions.json"
@@ -145,7 +146,7 @@ class _Reader:
         header, found = _table(self._name, data, where=self._where, field=self._field)
         for place, row in found:
             which = place.removeprefix(f"{self._where} ")
-            if isinstance(row, BadRow):
+            if isinstance(row, Reject):
                 self.fail(f"{which} has {row.detail}", "quote fields that hold a comma")
             yield which, dict(zip(header, row, strict=True))
 

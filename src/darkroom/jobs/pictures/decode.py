@@ -2,8 +2,8 @@
 
 Assumes nothing about the bytes. They are looked at in this order, cheapest and safest first:
 size, content (never the file's name), the header's dimensions, frames, then the pixels, which
-must be complete. What can be converted soundly is converted; the rest comes back as a `DeadImage`
-with a reason code, never as an exception. Resizing and encoding are the verbs' business.
+must be complete. What can be converted soundly is converted; the rest comes back as a `Reject`
+with a reason code, never as an exception. Resizing and encoding are left to the verbs.
 
 | file | becomes |
 |---|---|
@@ -13,7 +13,7 @@ with a reason code, never as an exception. Resizing and encoding are the verbs' 
 | alpha, transparent colour | composited on the background |
 | EXIF orientation | turned upright |
 | ICC profile other than sRGB | sRGB colours |
-| animation | dead letter, or its first frame on request |
+| animation | rejected, or its first frame on request |
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -33,7 +33,11 @@ from darkroom import contents
 from darkroom.errors import DataError
 from darkroom.jobs.pictures.config import ImageFormat, LimitsConfig
 from darkroom.jobs.pictures.convert import to_plain
-from darkroom.jobs.pictures.rejects import Reason
+from darkroom.jobs.pictures.reasons import Reason
+from darkroom.jobs.rejects import Reject, traceback_digest
+
+STAGE = "decode"
+"""As dead letters name it."""
 
 NUM_KEPT_BLOCKS = 4
 """Blocks of memory, of at most 16 MiB each, that Pillow keeps from one picture for the next."""
@@ -65,16 +69,6 @@ _FOREIGN = {
 
 
 @dataclass(frozen=True, slots=True)
-class DeadImage:
-    """A file that cannot be used, and why."""
-
-    reason: Reason
-    detail: str
-    error: Exception | None = field(default=None, compare=False, repr=False)
-    """What the decoder raised, where it did."""
-
-
-@dataclass(frozen=True, slots=True)
 class Picture:
     """A decoded file."""
 
@@ -86,9 +80,10 @@ class Picture:
     """The file's bytes already mean exactly `image` to any reader, so they may be kept."""
 
 
-class _Dead(Exception):  # noqa: N818  (control flow inside this module, never seen outside)
+class _Unusable(Exception):  # noqa: N818  (control flow inside this module, never seen outside)
     def __init__(self, reason: Reason, detail: str) -> None:
-        self.dead = DeadImage(reason, detail)
+        self.reason = reason
+        self.detail = detail
         super().__init__(detail)
 
 
@@ -100,13 +95,15 @@ def keep_memory() -> None:
 def decode(
     data: bytes,
     *,
+    row_id: str = "",
     channels: Literal[1, 3] | None = None,
     background: int = 255,
     animated: Literal["reject", "first_frame"] = "reject",
     limits: LimitsConfig | None = None,
-) -> Picture | DeadImage:
+) -> Picture | Reject:
     """The picture in `data`, or why there is none.
 
+    row_id: names the row that a reject is of.
     channels: 1 for L, 3 for RGB, None for what the file has. background: grey level (0..255) under
     transparency.
     """
@@ -116,32 +113,33 @@ def decode(
         with _guarded(limits.max_pixels), _open(data) as image:
             _check_header(image, limits, animated)
             return _decode_opened(image, data, channels, background)
-    except _Dead as error:
-        return error.dead
+    except _Unusable as error:
+        return Reject(row_id, STAGE, error.reason, error.detail)
     except Exception as error:  # noqa: BLE001  (hostile bytes raise anything from Pillow)
-        return _undecodable(data, error)
+        reason, detail = _undecodable(data, error)
+        return Reject(row_id, STAGE, reason, detail, traceback_digest(error))
 
 
 def stored_pixels(data: bytes, *, where: str) -> NDArray[np.uint8]:
     """H x W or H x W x 3 of a picture that a verb published. Errors: DataError."""
     picture = decode(data, limits=_STORED)
-    if isinstance(picture, DeadImage):
+    if isinstance(picture, Reject):
         raise DataError("picture", where, f"cannot be read ({picture.reason}: {picture.detail})")
     return np.asarray(picture.image)
 
 
 def _check_bytes(data: bytes, limits: LimitsConfig) -> None:
     if not data:
-        raise _Dead("empty", "0 bytes")
+        raise _Unusable("empty", "0 bytes")
     if len(data) > limits.max_bytes:
-        raise _Dead("too_many_bytes", f"{len(data)} bytes; at most {limits.max_bytes}")
+        raise _Unusable("too_many_bytes", f"{len(data)} bytes; at most {limits.max_bytes}")
     if sniff(data) is None:
         foreign = _foreign_format(data)
         if foreign is None:
             other = contents.foreign(data[: contents.HEAD_BYTES])
             detail = f"begins with {data[:16]!r}" if other is None else other.what
-            raise _Dead("not_an_image", detail)
-        raise _Dead("unsupported_format", f"{foreign}; JPEG, PNG and WebP are read")
+            raise _Unusable("not_an_image", detail)
+        raise _Unusable("unsupported_format", f"{foreign}; JPEG, PNG and WebP are read")
 
 
 @contextmanager
@@ -156,7 +154,7 @@ def _guarded(max_pixels: int) -> Iterator[None]:
             yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         detail = f"{_first_line(error)} The limit set is {max_pixels} pixels."
-        raise _Dead("too_many_pixels", detail) from None
+        raise _Unusable("too_many_pixels", detail) from None
     finally:
         Image.MAX_IMAGE_PIXELS = before
 
@@ -169,21 +167,23 @@ def _open(data: bytes) -> Image.Image:
             again.verify()
         # verify() does not read the last checksum.
         if len(data) < data.rfind(b"IEND") + 8:
-            raise _Dead("truncated", "the last chunk is cut off")
+            raise _Unusable("truncated", "the last chunk is cut off")
         if _PNG_END not in data:
-            raise _Dead("corrupt", "the last chunk's checksum is wrong")
+            raise _Unusable("corrupt", "the last chunk's checksum is wrong")
     return image
 
 
 def _check_header(image: Image.Image, limits: LimitsConfig, animated: str) -> None:
     width, height = image.size
     if width * height > limits.max_pixels:
-        raise _Dead("too_many_pixels", f"{width} x {height}; at most {limits.max_pixels} pixels")
+        raise _Unusable(
+            "too_many_pixels", f"{width} x {height}; at most {limits.max_pixels} pixels"
+        )
     if min(width, height) < limits.min_side:
-        raise _Dead("too_small", f"{width} x {height}; at least {limits.min_side} each way")
+        raise _Unusable("too_small", f"{width} x {height}; at least {limits.min_side} each way")
     num_frames = _num_frames(image)
     if num_frames > 1 and animated == "reject":
-        raise _Dead("animated", f"{num_frames} frames")
+        raise _Unusable("animated", f"{num_frames} frames")
 
 
 def _num_frames(image: Image.Image) -> int:
@@ -210,12 +210,12 @@ def _is_deep_png(data: bytes, own_format: ImageFormat) -> bool:
     return own_format == "png" and data[24] == 16
 
 
-def _undecodable(data: bytes, error: Exception) -> DeadImage:
+def _undecodable(data: bytes, error: Exception) -> tuple[Reason, str]:
     is_cut = "truncated" in str(error).lower() or _ends_early(data)
     reason: Reason = "truncated" if is_cut else "corrupt"
     if isinstance(error, UnidentifiedImageError):
-        return DeadImage(reason, "its header cannot be read", error)
-    return DeadImage(reason, _first_line(error), error)
+        return reason, "its header cannot be read"
+    return reason, _first_line(error)
 
 
 def _ends_early(data: bytes) -> bool:

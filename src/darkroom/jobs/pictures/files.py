@@ -15,7 +15,8 @@ from typing import Protocol
 
 from darkroom.config import json_digest
 from darkroom.errors import DataError, ObjectNotFoundError, UriError
-from darkroom.jobs.pictures.rejects import DeadLetter
+from darkroom.jobs.pictures.reasons import Reason
+from darkroom.jobs.rejects import Reject
 from darkroom.storage import ObjectInfo, ObjectStore, Uri, list_source, open_store
 
 READ_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
@@ -50,7 +51,7 @@ class PictureFiles:
     pictures: Sequence[ObjectInfo]
     others: Sequence[ObjectInfo]
     """Files that are no pictures by their names."""
-    dead_letters: Sequence[DeadLetter]
+    rejects: Sequence[Reject]
     """Names that cannot be used, and files that cannot be read."""
     num_hidden: int
 
@@ -74,21 +75,24 @@ def list_pictures(store: ObjectStore, *, field: str, remedy: str) -> PictureFile
     """
     root = store.root
     found = list_source(store)
-    pictures, others, letters = [], [], []
+    pictures, others, rejects = [], [], []
     for info in found.files:
         if not _is_picture(info.key):
             others.append(info)
         elif problem := _bad_name(root, info.key):
-            letters.append(DeadLetter(_shown(info.key), "bad_name", problem))
+            rejects.append(rejected(_shown(info.key), "bad_name", problem))
         else:
             pictures.append(info)
-    letters += [
-        DeadLetter(_shown(item.key), "unreadable", item.problem) for item in found.unreadable
-    ]
-    files = PictureFiles(pictures, others, letters, len(found.hidden))
+    rejects += [rejected(_shown(item.key), "unreadable", item.problem) for item in found.unreadable]
+    files = PictureFiles(pictures, others, rejects, len(found.hidden))
     if not pictures:
         raise _no_pictures(root, files, field=field, remedy=remedy)
     return files
+
+
+def rejected(path: str, reason: Reason, detail: str) -> Reject:
+    """A file that its listing alone rules out."""
+    return Reject(path, "read", reason, detail)
 
 
 def fingerprint(files: Iterable[ObjectInfo]) -> str:
@@ -160,9 +164,9 @@ def _no_pictures(root: Uri, files: PictureFiles, *, field: str, remedy: str) -> 
     most = sorted(files.num_skipped().items(), key=lambda pair: -pair[1])[:_SHOWN]
     others = ", ".join(f"{count} {name}" for name, count in most)
     problem = "holds no pictures" + (f", only other files ({others})" if others else "")
-    if files.dead_letters:
-        first = files.dead_letters[0]
-        problem = f"holds no picture that can be read ({first.path}: {first.detail})"
+    if files.rejects:
+        first = files.rejects[0]
+        problem = f"holds no picture that can be read ({first.id}: {first.detail})"
     elif not others and root.key and open_store(root.parent).head(root.name) is not None:
         problem = "is a file and no folder of pictures"
     return DataError(

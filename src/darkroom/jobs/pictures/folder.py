@@ -24,10 +24,9 @@ from darkroom.jobs.pictures.captions import (
     read_captions,
     tells_of_files,
 )
-from darkroom.jobs.pictures.files import PictureFiles, fingerprint, list_pictures
+from darkroom.jobs.pictures.files import PictureFiles, fingerprint, list_pictures, rejected
 from darkroom.jobs.pictures.layout import Place, nfc, places, split_of
 from darkroom.jobs.pictures.listing import Item, Listing
-from darkroom.jobs.pictures.rejects import DeadLetter
 from darkroom.jobs.tables.encoded import plain_bytes
 from darkroom.storage import ObjectInfo, ObjectStore, Parent, Uri, open_store
 
@@ -35,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 Classes = Literal["needed", "wanted", "optional"]
 """Needed: a folder without classes is refused. Wanted: where some pictures have one, those without
-are dead letters. Optional: every picture is taken."""
+are dead rejects. Optional: every picture is taken."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +79,9 @@ def list_folder(
     else:
         listing = _by_folders(root, files, field=field, classes=classes)
     if not listing.items:
-        first = listing.dead_letters[0]
+        first = listing.rejects[0]
         raise DataError(
-            field, str(root), f"holds no picture that can be used ({first.path}: {first.detail})",
+            field, str(root), f"holds no picture that can be used ({first.id}: {first.detail})",
             "correct its names, or its captions",
         )  # fmt: skip
     return listing
@@ -101,11 +100,11 @@ def _by_folders(root: Uri, files: PictureFiles, *, field: str, classes: Classes)
         raise _no_captions(root, IMAGES_FOLDER, field)
     strays_are_dead = bool(names) and classes != "optional"
     labels = {name: label for label, name in enumerate(names)}
-    items, letters = [], list(files.dead_letters)
+    items, rejects = [], list(files.rejects)
     for info, place in zip(files.pictures, found, strict=True):
         if place.class_name is None and strays_are_dead:
             detail = "lies beside the class folders, not in one"
-            letters.append(DeadLetter(info.key, "no_class", detail))
+            rejects.append(rejected(info.key, "no_class", detail))
         else:
             label = None if place.class_name is None else labels[place.class_name]
             items.append(_item(info, place, label))
@@ -114,7 +113,7 @@ def _by_folders(root: Uri, files: PictureFiles, *, field: str, classes: Classes)
         items=items,
         classes=[str(name) for name in names],
         parent=Parent("source", str(root), fingerprint(files.pictures), "image_folder"),
-        dead_letters=letters,
+        rejects=rejects,
         num_skipped=files.num_skipped(),
     )
 
@@ -137,7 +136,7 @@ def _tell_of_empty(root: Uri, files: PictureFiles) -> None:
     """A folder without pictures is no class, which whoever made it may not expect."""
     tops = {info.key.partition("/")[0] for info in files.pictures}
     empty = {info.key.partition("/")[0] for info in files.others if "/" in info.key} - tops
-    empty |= {letter.path.partition("/")[0] for letter in files.dead_letters} - tops
+    empty |= {reject.id.partition("/")[0] for reject in files.rejects} - tops
     if empty and any("/" in info.key for info in files.pictures):
         shown = ", ".join(sorted(empty)[:5])
         logger.warning("%s: %d without a usable picture: %s", root, len(empty), shown)
@@ -199,7 +198,7 @@ def _by_captions(
     classes = sorted(names)
     labels = {name: label for label, name in enumerate(classes)}
     used: defaultdict[str, set[str]] = defaultdict(set)
-    items, letters = [], list(files.dead_letters)
+    items, rejects = [], list(files.rejects)
     found = places([info.key for info in files.pictures], where=str(root), field=field)
     for info, place in zip(files.pictures, found, strict=True):
         table = _table_of(info.key, tables)
@@ -207,18 +206,18 @@ def _by_captions(
             raise _no_captions(root, missing, field)
         name = None if table is None else table.find(info.key)
         if table is None or name is None:
-            letters.append(DeadLetter(info.key, "no_caption", "no caption names it"))
+            rejects.append(rejected(info.key, "no_caption", "no caption names it"))
             continue
         used[table.folder].add(name)
         caption = table.captions[name]
         if (problem := _invalid(caption)) is not None:
-            letters.append(DeadLetter(info.key, "no_caption", problem))
+            rejects.append(rejected(info.key, "no_caption", problem))
             continue
         label = None if caption.label is None else labels[caption.label]
         items.append(_item(info, place, label, caption.text))
-    gone = {letter.path for letter in files.dead_letters}
-    letters += [
-        DeadLetter(table.shown(name), "missing", "has only a caption")
+    gone = {reject.id for reject in files.rejects}
+    rejects += [
+        rejected(table.shown(name), "missing", "has only a caption")
         for table in tables.values()
         for name in sorted(table.captions.keys() - used[table.folder])
         if table.shown(name) not in gone
@@ -228,7 +227,7 @@ def _by_captions(
         items=items,
         classes=classes,
         parent=Parent("source", str(root), fingerprint([*files.pictures, *spoken]), "captions"),
-        dead_letters=letters,
+        rejects=rejects,
         num_skipped=files.num_skipped(spoken),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from darkroom.jobs.pictures.config import Split
-from darkroom.jobs.pictures.rejects import DeadLetter
+from darkroom.jobs.rejects import Reject
 from darkroom.storage import Parent
 
 
@@ -39,7 +39,7 @@ class Listing:
     classes: Sequence[str]
     parent: Parent
     """The source with the digest of its listing: lineage ends here."""
-    dead_letters: Sequence[DeadLetter] = ()
+    rejects: Sequence[Reject] = ()
     """Files that the listing alone rules out."""
     num_skipped: dict[str, int] = field(default_factory=dict)
     """Files that are no pictures by their names, counted by extension."""

@@ -20,13 +20,15 @@ import ray
 from PIL import Image, ImageChops
 
 from darkroom.config import build_config
-from darkroom.jobs.pictures.decode import DeadImage, decode, sniff
+from darkroom.jobs.pictures.decode import decode, sniff
 from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.prepare.config import PrepareConfig
-from darkroom.jobs.prepare.plan import Chunk
-from darkroom.jobs.prepare.rows import chunk_table
-from darkroom.jobs.prepare.source import Source, open_source
+from darkroom.jobs.prepare.plan import PlannedPiece
+from darkroom.jobs.prepare.rows import item_table, items_of
+from darkroom.jobs.prepare.source import Source
+from darkroom.jobs.prepare.sources import open_source
 from darkroom.jobs.ray_data import darkroom_errors
+from darkroom.jobs.rejects import Reject
 
 HEAD_BYTES = 64 * 1024
 """Enough for what cameras and editors put before a picture's dimensions, mostly."""
@@ -39,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Glance:
     """What a task saw of its pictures."""
 
     coloured: str | None
@@ -47,7 +49,7 @@ class Look:
     num_grey: int
 
 
-def choose_channels(chunks: Sequence[Chunk], config: PrepareConfig) -> Literal[1, 3]:
+def choose_channels(pieces: Sequence[PlannedPiece], config: PrepareConfig) -> Literal[1, 3]:
     """1 when every picture is grey, else 3; says which and why."""
     if config.channels is not None:
         return config.channels
@@ -55,11 +57,11 @@ def choose_channels(chunks: Sequence[Chunk], config: PrepareConfig) -> Literal[1
         logger.info("channels: 3, since %s", reason)
         return 3
     num_grey = 0
-    for look in _looks(chunks, config):
-        num_grey += look.num_grey
-        if look.coloured is not None:
+    for glance in _glances(pieces, config):
+        num_grey += glance.num_grey
+        if glance.coloured is not None:
             also = f", though of the pictures looked at {num_grey} are grey" if num_grey else ""
-            logger.info("channels: 3, since %s has colour%s", look.coloured, also)
+            logger.info("channels: 3, since %s has colour%s", glance.coloured, also)
             return 3
     if not num_grey:  # not one can be decoded, which the pipeline reports
         return 3
@@ -67,33 +69,33 @@ def choose_channels(chunks: Sequence[Chunk], config: PrepareConfig) -> Literal[1
     return 1
 
 
-def _looks(chunks: Sequence[Chunk], config: PrepareConfig) -> Iterator[Look]:
-    """One of each chunk, in order, a few tasks ahead."""
+def _glances(pieces: Sequence[PlannedPiece], config: PrepareConfig) -> Iterator[Glance]:
+    """One of each piece, in order, a few tasks ahead."""
     cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     max_in_flight = max(2, int(cluster.get("CPU", 1) / config.num_cpus))
     remote: Any = ray.remote
     task = remote(look_at).options(num_cpus=config.num_cpus)
-    waiting, in_flight = deque(chunks), deque[Any]()
+    waiting, in_flight = deque(pieces), deque[Any]()
     with darkroom_errors():
         while waiting or in_flight:
             while waiting and len(in_flight) < max_in_flight:
-                in_flight.append(task.remote(chunk_table(waiting.popleft()), config.to_dict()))
+                in_flight.append(task.remote(item_table(waiting.popleft()), config.to_dict()))
             yield ray.get(in_flight.popleft())
 
 
-def look_at(table: pa.Table, config_values: dict[str, Any]) -> Look:
-    """One chunk, up to its first picture with colour. Runs in a task."""
+def look_at(table: pa.Table, config_values: dict[str, Any]) -> Glance:
+    """One piece, up to its first picture with colour. Runs in a task."""
     config = build_config(PrepareConfig, config_values)
-    items = [Item(**row) for row in table.to_pylist()]
+    items = items_of(table)
     wanted = [item for item in items if 0 < _size(item) <= config.limits.max_bytes]
     source = open_source(config.source)
     num_grey = 0
     for group in _growing(wanted):
         for item, is_grey in _judged(group, source, config):
             if is_grey is False:
-                return Look(item.path, num_grey)
+                return Glance(item.path, num_grey)
             num_grey += is_grey is True
-    return Look(None, num_grey)
+    return Glance(None, num_grey)
 
 
 def _judged(
@@ -132,7 +134,7 @@ def is_grey(data: bytes, config: PrepareConfig) -> bool | None:
         animated=config.animated,
         limits=config.limits,
     )
-    if isinstance(picture, DeadImage):
+    if isinstance(picture, Reject):
         return None
     red, green, blue = picture.image.split()
     return all(ImageChops.difference(red, other).getbbox() is None for other in (green, blue))

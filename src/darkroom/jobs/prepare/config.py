@@ -11,7 +11,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from darkroom.config import Config, Fraction, JobConfig, Place, PositiveInt, operational
+from darkroom.config import Config, Fraction, Place, operational
+from darkroom.jobs.batch.config import BatchConfig, PieceRows
 from darkroom.jobs.pictures.config import EncodingConfig, LimitsConfig, Side
 
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -138,13 +139,14 @@ class AugmentConfig(Config):
         return self
 
 
-class PrepareConfig(JobConfig):
+class PrepareConfig(BatchConfig):
     """Decode, check, augment, resize and store pictures as Parquet with Ray Data."""
 
     source: SourceConfig
     """Where pictures come from: kind digits, or image_folder, idx or captions with a uri."""
-    limit: PositiveInt | None = None
-    """Take at most this many pictures, drawn from all classes by the seed: a quick look."""
+    piece_rows: PieceRows = 1024
+    """Pictures that are committed together, or 16 MB of them. A killed run redoes at most the
+    pieces in flight."""
 
     image_size: tuple[Side, Side] | None = None
     """[height, width] of every stored picture; null keeps each picture's own size."""
@@ -157,7 +159,7 @@ class PrepareConfig(JobConfig):
     background: Byte = 255
     """Grey level under transparent pixels and in padding: 255 white, 0 black."""
     animated: Literal["reject", "first_frame"] = "reject"
-    """A file of several frames is a dead letter, or stands for its first frame."""
+    """A file of several frames is rejected, or stands for its first frame."""
 
     encoding: EncodingConfig = EncodingConfig()
     """How pictures are stored."""
@@ -175,12 +177,10 @@ class PrepareConfig(JobConfig):
     row_group_mb: Annotated[int, Field(ge=1, le=256)] = 32
     """Most MB of a row group."""
 
-    max_dead_letter_share: Annotated[Fraction, operational()] = 1.0
-    """Share of unusable files above which the job stops with an error and publishes nothing."""
     num_cpus: Annotated[float, operational(gt=0, le=64, allow_inf_nan=False)] = 1.0
-    """CPUs that Ray reserves per task."""
+    """CPUs that Ray reserves per worker; there are as many workers as the cluster has CPUs for."""
     read_concurrency: Annotated[int, operational(ge=1, le=256)] = 16
-    """Files that one task reads at once."""
+    """Files that one worker reads at once."""
 
     @property
     def needs_colour(self) -> str | None:

@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from darkroom.jobs.pictures.decode import DeadImage
 from darkroom.jobs.pictures.listing import Item, Listing
-from darkroom.jobs.pictures.rejects import DeadLetter
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.rows import decode_item, read_items
+from darkroom.jobs.rejects import Reject
 
 logger = logging.getLogger(__name__)
 
@@ -32,15 +31,15 @@ def without_empty_classes(listing: Listing, config: PrepareConfig) -> Listing:
         label: sorted(items, key=lambda item: item.size) for label, items in members.items()
     }
     smallest = [items[0] for items in doubtful.values() if items]
-    for item, dead in _dead(smallest, config):
-        if dead is None and item.label is not None:
+    for item, reject in _judged(smallest, config):
+        if reject is None and item.label is not None:
             del doubtful[item.label]
-    letters = {label: _all_dead(items, config) for label, items in doubtful.items()}
-    empty = {label: found for label, found in letters.items() if found is not None}
+    rejects = {label: _all_rejected(items, config) for label, items in doubtful.items()}
+    empty = {label: found for label, found in rejects.items() if found is not None}
     if not empty:
         return listing
     for label, found in empty.items():
-        reasons = Counter(letter.reason for letter in found)
+        reasons = Counter(reject.reason for reject in found)
         told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "no file"
         name = listing.classes[label]
         logger.warning("class %s has no picture that can be used (%s): it is left out", name, told)
@@ -51,27 +50,27 @@ def without_empty_classes(listing: Listing, config: PrepareConfig) -> Listing:
         listing,
         items=[replace(i, label=number[i.label]) for i in listing.items if i.label in number],
         classes=[listing.classes[label] for label in kept],
-        dead_letters=[*listing.dead_letters, *(one for found in empty.values() for one in found)],
+        rejects=[*listing.rejects, *(one for found in empty.values() for one in found)],
     )
 
 
-def _all_dead(items: Sequence[Item], config: PrepareConfig) -> list[DeadLetter] | None:
+def _all_rejected(items: Sequence[Item], config: PrepareConfig) -> list[Reject] | None:
     """Why no item can be used; None as soon as one can."""
-    letters = []
-    for _, letter in _dead(items, config):
-        if letter is None:
+    rejects = []
+    for _, reject in _judged(items, config):
+        if reject is None:
             return None
-        letters.append(letter)
-    return letters
+        rejects.append(reject)
+    return rejects
 
 
-def _dead(items: Sequence[Item], config: PrepareConfig) -> Iterator[tuple[Item, DeadLetter | None]]:
+def _judged(items: Sequence[Item], config: PrepareConfig) -> Iterator[tuple[Item, Reject | None]]:
     """Each item with why it cannot be used, if so."""
     for start in range(0, len(items), _READ_AT_ONCE):
         batch = items[start : start + _READ_AT_ONCE]
         for item, data in zip(batch, read_items(batch, config), strict=True):
             picture = decode_item(item, data, config)
-            if isinstance(picture, DeadImage):
-                yield item, DeadLetter(item.path, picture.reason, picture.detail)
+            if isinstance(picture, Reject):
+                yield item, picture
             else:
                 yield item, None

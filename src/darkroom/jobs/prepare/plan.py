@@ -1,4 +1,4 @@
-"""Which picture goes to which split, in which order, and which task reads it.
+"""Which picture goes to which split, in which order, and in which piece.
 
 Runs on the driver over the listing alone, and depends on (seed, ids, labels) only: not on CPUs,
 sizes of outputs or which files turn out to be bad. Assumes that ids fit into memory.
@@ -17,24 +17,24 @@ from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.prepare.config import PrepareConfig, SplitConfig
 from darkroom.jobs.seeding import generator, rank_key, sample
 
-CHUNK_ITEMS = 1024
-CHUNK_BYTES = 16 * 1024 * 1024
+PIECE_BYTES = 16 * 1024 * 1024
+"""Most encoded bytes of a piece, unless one file is larger."""
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """The pictures of one task: one split, in order."""
+class PlannedPiece:
+    """Pictures that are done and committed together: of one split, in order."""
 
     split: Split
     items: Sequence[Item]
 
 
-def plan_chunks(items: Sequence[Item], config: PrepareConfig) -> list[Chunk]:
+def plan_pieces(items: Sequence[Item], config: PrepareConfig) -> list[PlannedPiece]:
     """All work, split by split, each split in its shuffled order.
 
     Errors: DataError for duplicate ids.
     """
-    check_ids(items, num_copies=config.augment.copies)
+    check_ids(items, copies=config.augment.copies)
     groups = [(item.split, item.label) for item in items]
     chosen = sample([i.id for i in items], groups, limit=config.limit, seed=config.seed)
     items = [items[at] for at in chosen]
@@ -42,10 +42,14 @@ def plan_chunks(items: Sequence[Item], config: PrepareConfig) -> list[Chunk]:
     by_split: dict[Split, list[Item]] = {split: [] for split in SPLITS}
     for item in sorted(items, key=lambda item: rank_key(config.seed, "order", item.id)):
         by_split[splits[item.id]].append(item)
-    return [Chunk(split, part) for split in SPLITS for part in _cut(by_split[split])]
+    return [
+        PlannedPiece(split, some)
+        for split in SPLITS
+        for some in _cut(by_split[split], config.piece_rows)
+    ]
 
 
-def check_ids(items: Iterable[Item], *, num_copies: int) -> None:
+def check_ids(items: Iterable[Item], *, copies: int) -> None:
     """Refuse ids that occur twice, or that an augmented copy would take."""
     paths: dict[str, str] = {}
     for item in items:
@@ -57,7 +61,7 @@ def check_ids(items: Iterable[Item], *, num_copies: int) -> None:
                 f"is the id of both {other!r} and {item.path!r}",
                 "rename or remove one of the two",
             )
-    for copy in range(1, num_copies + 1):
+    for copy in range(1, copies + 1):
         taken = next((name for name in paths if copy_id(name, copy) in paths), None)
         if taken is not None:
             raise DataError(
@@ -71,6 +75,11 @@ def check_ids(items: Iterable[Item], *, num_copies: int) -> None:
 def copy_id(image_id: str, copy: int) -> str:
     """The row id of an augmented copy; copy 0 is the original."""
     return f"{image_id}~{copy}" if copy else image_id
+
+
+def num_copies(split: Split | None, copies: int) -> int:
+    """Augmented copies of a picture: only training's are augmented."""
+    return copies if split == "train" else 0
 
 
 def assign_splits(items: Iterable[Item], fractions: SplitConfig, *, seed: int) -> dict[str, Split]:
@@ -115,16 +124,16 @@ def _shares(count: int, fractions: SplitConfig, rounding: float) -> tuple[int, i
     return num_test, held_back - num_test
 
 
-def _cut(items: Iterable[Item]) -> Iterator[Sequence[Item]]:
+def _cut(items: Iterable[Item], piece_rows: int) -> Iterator[Sequence[Item]]:
     """Runs of items, bounded by count and encoded bytes."""
-    chunk: list[Item] = []
+    some: list[Item] = []
     num_bytes = 0
     for item in items:
         size = item.size if item.data is None else len(item.data)
-        if chunk and (len(chunk) == CHUNK_ITEMS or num_bytes + size > CHUNK_BYTES):
-            yield chunk
-            chunk, num_bytes = [], 0
-        chunk.append(item)
+        if some and (len(some) == piece_rows or num_bytes + size > PIECE_BYTES):
+            yield some
+            some, num_bytes = [], 0
+        some.append(item)
         num_bytes += size
-    if chunk:
-        yield chunk
+    if some:
+        yield some

@@ -1,33 +1,36 @@
-"""One chunk of items to dataset rows, in a task: encoded bytes in, encoded bytes out.
+"""Listed items to dataset rows, in a task: encoded bytes in, encoded bytes out.
 
-Assumes the chunk's columns are `Item`'s. A file that cannot be used becomes one row that holds
-only path, reason and detail; every other item becomes 1 + copies rows. Rows are a pure function
-of (item, bytes, config), in an order that mixes an item's copies over the chunk.
+    items -> read -> decode, check -> augment, resize, encode -> 1 + copies rows each
+
+Rows are a pure function of (item, bytes, config), in an order that mixes an item's copies over the
+piece. A file that cannot be used is rejected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from darkroom.config import build_config
-from darkroom.jobs.pictures.config import Split
-from darkroom.jobs.pictures.decode import DeadImage, Picture, decode, keep_memory
+from darkroom.jobs.batch.stage import ID, Stage
+from darkroom.jobs.pictures.decode import Picture, decode, keep_memory
 from darkroom.jobs.pictures.encode import stored_bytes
 from darkroom.jobs.pictures.listing import Item
-from darkroom.jobs.pictures.rejects import DEAD_SCHEMA
 from darkroom.jobs.prepare.augment import augment
 from darkroom.jobs.prepare.config import PrepareConfig
-from darkroom.jobs.prepare.plan import Chunk, copy_id
+from darkroom.jobs.prepare.plan import PlannedPiece, copy_id, num_copies
 from darkroom.jobs.prepare.resize import resize
-from darkroom.jobs.prepare.source import item_columns, open_source
+from darkroom.jobs.prepare.sources import open_source
+from darkroom.jobs.rejects import Reject, Rejects
 from darkroom.jobs.seeding import rank_key
 
 ITEM_SCHEMA = pa.schema(
     [
-        ("id", pa.string()),
+        (ID, pa.string()),
         ("path", pa.string()),
         ("label", pa.int64()),
         ("caption", pa.string()),
@@ -41,7 +44,7 @@ ITEM_SCHEMA = pa.schema(
 
 DATASET_SCHEMA = pa.schema(
     [
-        pa.field("id", pa.string(), nullable=False),
+        pa.field(ID, pa.string(), nullable=False),
         pa.field("image", pa.binary(), nullable=False),
         pa.field("label", pa.int64()),
         pa.field("caption", pa.string()),
@@ -50,48 +53,76 @@ DATASET_SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
     ]
 )
-"""What a dataset's files hold."""
-
-ROW_SCHEMA = pa.schema(
-    [*(pa.field(field.name, field.type) for field in DATASET_SCHEMA), *DEAD_SCHEMA]
-)
-"""What a task returns: either kind of row; `reason` is null for pictures."""
+"""What a task returns, and a dataset's files hold."""
 
 
-def chunk_table(chunk: Chunk) -> pa.Table:
-    """A chunk as the input of `process`."""
-    columns = item_columns(chunk.items)
-    columns["split"] = [chunk.split] * len(chunk.items)
+def item_table(piece: PlannedPiece) -> pa.Table:
+    """A piece's items as rows, each with the piece's split."""
+    names = [field.name for field in fields(Item)]
+    columns = {name: [getattr(item, name) for item in piece.items] for name in names}
+    columns["split"] = [piece.split] * len(piece.items)
     return pa.table(columns, schema=ITEM_SCHEMA)
 
 
-def process(table: pa.Table, config_values: dict[str, Any]) -> pa.Table:
-    """Read, decode, augment, resize and encode one chunk. Ray Data calls it in a task."""
-    keep_memory()
-    config = build_config(PrepareConfig, config_values)
-    items = [Item(**row) for row in table.to_pylist()]
-    rows: list[dict[str, Any]] = []
-    for item, data in zip(items, read_items(items, config), strict=True):
-        rows.extend(item_rows(item, data, config))
-    rows.sort(key=lambda row: rank_key(config.seed, "order", row.get("id") or row["path"]))
-    return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+def items_of(table: pa.Table) -> list[Item]:
+    """The items of such a table."""
+    return [Item(**row) for row in table.to_pylist()]
 
 
-def item_rows(item: Item, data: bytes | None, config: PrepareConfig) -> Iterator[dict[str, Any]]:
-    """The rows of one item; `data` is None when it was too large to be read at all."""
-    picture = decode_item(item, data, config)
-    if isinstance(picture, DeadImage):
-        yield {"path": item.path, "reason": picture.reason, "detail": picture.detail}
-        return
-    split: Split = item.split or "train"
-    num_copies = config.augment.copies if split == "train" else 0
-    for copy in range(num_copies + 1):
+def decoding(config: PrepareConfig) -> Stage:
+    """The one stage of `prepare`."""
+    return Stage(
+        name="decode",
+        make=partial(MakeRows, config.to_dict()),
+        num_workers=None,
+        num_cpus=config.num_cpus,
+        commits=True,
+        check=partial(has_every_copy, copies=config.augment.copies),
+    )
+
+
+class MakeRows:
+    """Reads, decodes, augments, resizes and encodes the pictures of one piece."""
+
+    def __init__(self, config_values: dict[str, Any]) -> None:
+        keep_memory()
+        self._config = build_config(PrepareConfig, config_values)
+
+    def __call__(self, table: pa.Table, rejects: Rejects) -> pa.Table:
+        config = self._config
+        items = items_of(table)
+        rows: list[dict[str, Any]] = []
+        for item, data in zip(items, read_items(items, config), strict=True):
+            picture = decode_item(item, data, config)
+            if isinstance(picture, Reject):
+                rejects.found.append(picture)
+            else:
+                rows.extend(item_rows(item, picture, data or b"", config))
+        rows.sort(key=lambda row: rank_key(config.seed, "order", row[ID]))
+        return pa.Table.from_pylist(rows, schema=DATASET_SCHEMA)
+
+
+def has_every_copy(items: pa.Table, rows: pa.Table, *, copies: int) -> bool:
+    """Whether the rows are those of the items and of their copies, each once."""
+    wanted = [
+        copy_id(name, copy)
+        for name, split in zip(items[ID].to_pylist(), items["split"].to_pylist(), strict=True)
+        for copy in range(num_copies(split, copies) + 1)
+    ]
+    return sorted(wanted) == sorted(rows[ID].to_pylist())
+
+
+def item_rows(
+    item: Item, picture: Picture, data: bytes, config: PrepareConfig
+) -> Iterator[dict[str, Any]]:
+    """The rows of one item, whose picture was decoded from `data`."""
+    for copy in range(num_copies(item.split, config.augment.copies) + 1):
         yield {
-            "id": copy_id(item.id, copy),
+            ID: copy_id(item.id, copy),
             "label": item.label,
             "caption": item.caption,
-            "split": split,
-            **_stored(picture, data or b"", item.id, copy, config),
+            "split": item.split,
+            **_stored(picture, data, item.id, copy, config),
         }
 
 
@@ -110,13 +141,14 @@ def read_items(items: Sequence[Item], config: PrepareConfig) -> list[bytes | Non
     ]
 
 
-def decode_item(item: Item, data: bytes | None, config: PrepareConfig) -> Picture | DeadImage:
+def decode_item(item: Item, data: bytes | None, config: PrepareConfig) -> Picture | Reject:
     """The picture of an item, or why there is none."""
     if data is None:
         detail = f"{item.size} bytes; at most {config.limits.max_bytes}"
-        return DeadImage("too_many_bytes", detail)
+        return Reject(item.id, "read", "too_many_bytes", detail)
     return decode(
         data,
+        row_id=item.id,
         channels=config.channels or 3,  # chosen before any is decoded
         background=config.background,
         animated=config.animated,

@@ -15,7 +15,7 @@ from typing import Any
 
 from darkroom.errors import DataError
 from darkroom.jobs.tables.encoded import decoded
-from darkroom.jobs.tables.row import BadRow, Found
+from darkroom.jobs.tables.row import Found, set_aside
 
 MAX_FIELD_CHARS = 16 * 1024**2
 
@@ -75,7 +75,7 @@ def _rows(reader: Any, num_columns: int, file: str, field: str) -> Found:
             continue
         if len(texts) != num_columns:
             fields = f"{len(texts)} fields, the header has {num_columns}"
-            yield place, BadRow(place, "fields", fields)
+            yield place, set_aside(place, "fields", fields)
         else:
             yield place, texts
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from darkroom.jobs.rejects import Reject, plain_text
 
 Row = dict[str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that was set aside."""
-
-    where: str
-    """File and line, or file and row."""
-    reason: str
-    detail: str
-    stage: str = "read"
-
-
-Found = Iterator[tuple[str, Sequence[str | None] | BadRow]]
+Found = Iterator[tuple[str, Sequence[str | None] | Reject]]
 """Where a row stands, and its values in the header's order."""
+
+
+def set_aside(place: str, reason: str, detail: str, *, stage: str = "read") -> Reject:
+    """A row that has no id yet is named by its place: file and line, or file and row."""
+    return Reject(plain_text(place), stage, reason, detail)

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 
 from darkroom.config import closest
 from darkroom.errors import DataError
+from darkroom.jobs.rejects import Reject
 from darkroom.jobs.tables.csv_rows import read_csv
 from darkroom.jobs.tables.encoded import plain_bytes
 from darkroom.jobs.tables.files import TableFile, open_table
 from darkroom.jobs.tables.parquet_rows import read_parquet
-from darkroom.jobs.tables.row import BadRow, Found, Row
+from darkroom.jobs.tables.row import Found, Row, set_aside
 from darkroom.storage import Parent
 
 _SHOWN = 12
@@ -48,7 +49,7 @@ class TextTable:
     places: Sequence[str]
     """Where each row stands, for messages."""
     parent: Parent
-    bad: Sequence[BadRow] = field(default=())
+    bad: Sequence[Reject] = field(default=())
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Columns that hold no texts, with their types."""
 
@@ -62,7 +63,7 @@ def read_table(uri: str, rename: Mapping[str, str], *, name: str) -> TextTable:
     first, first_name = None, ""
     rows: list[Row] = []
     places: list[str] = []
-    bad: list[BadRow] = []
+    bad: list[Reject] = []
     left_out: dict[str, str] = {}
     for file in files:
         if not file.data and file.parquet is None and len(files) > 1 and not _is_parquet(file):
@@ -77,7 +78,7 @@ def read_table(uri: str, rename: Mapping[str, str], *, name: str) -> TextTable:
         if set(columns) != set(first):
             raise DataError(name, file.name, *_differing(columns, first, first_name))
         for place, fields in found:
-            if isinstance(fields, BadRow):
+            if isinstance(fields, Reject):
                 bad.append(fields)
                 continue
             values = [*fields, *added.values()]
@@ -173,17 +174,19 @@ def _check_unnamed(
             )  # fmt: skip
 
 
-def _fault(place: str, header: Sequence[str], values: Sequence[str | None]) -> BadRow | None:
+def _fault(place: str, header: Sequence[str], values: Sequence[str | None]) -> Reject | None:
     for column, value in zip(header, values, strict=True):
         if value is None or value.isprintable():
             continue
         if any("\ud800" <= c <= "\udfff" for c in value):
-            return BadRow(place, "encoding", f"{column} is not valid UTF-8: {_in_windows(value)}")
+            return set_aside(
+                place, "encoding", f"{column} is not valid UTF-8: {_in_windows(value)}"
+            )
         control = next(
             (c for c in value if unicodedata.category(c) == "Cc" and c not in "\t\r\n"), ""
         )
         if control:
-            return BadRow(place, "control", f"{column} holds the control character {control!a}")
+            return set_aside(place, "control", f"{column} holds the control character {control!a}")
     return None
 
 

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from darkroom.jobs.batch.figures import BatchFigures, utilization
-from darkroom.jobs.batch.stage import Stage, StageFunction
-
-
-def unmade() -> StageFunction:
-    raise NotImplementedError
 
 
 def test_the_bottleneck_is_the_stage_with_the_least_rest() -> None:
-    stages = [
-        Stage(name="decode", make=unmade, num_workers=4),
-        Stage(name="model", make=unmade, num_workers=1, actor=True),
-    ]
-    shares = utilization({"decode": 20.0, "model": 9.0}, stages, 10.0)
+    shares = utilization({"decode": 20.0, "model": 9.0}, {"decode": 4, "model": 1}, 10.0)
     assert shares == {"decode": 0.5, "model": 0.9}
     figures = BatchFigures(100, 40, 2, 12.0, {"decode": 20.0, "model": 9.0}, shares)
     assert figures.bottleneck == "model"

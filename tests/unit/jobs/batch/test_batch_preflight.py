@@ -7,7 +7,7 @@ import math
 import pytest
 
 from darkroom.errors import ConfigError
-from darkroom.jobs.batch.preflight import WRITER_CPUS, check_fits, cpus_needed, writing_stage
+from darkroom.jobs.batch.preflight import WRITING, check_fits, cpus_needed
 from darkroom.jobs.batch.stage import Stage, StageFunction
 
 
@@ -22,22 +22,21 @@ def actors(count: int, *, cpus: float = 0.0, gpus: float = 0.0, name: str = "mod
 
 
 READ = Stage(name="read", make=unmade, num_workers=8)
-WRITE = writing_stage(4)
 
 
 def test_every_actor_and_one_task_of_each_other_stage_must_fit() -> None:
-    assert cpus_needed([READ, actors(3, cpus=2), WRITE]) == 1 + 3 * 2 + WRITER_CPUS
+    assert cpus_needed([READ, actors(3, cpus=2), WRITING]) == 1 + 3 * 2 + WRITING.num_cpus
 
 
 def test_too_few_cpus_are_said_in_one_line() -> None:
     with pytest.raises(ConfigError) as caught:
-        check_fits([READ, actors(3, cpus=2), WRITE], num_cpus=7, gpus_of_nodes=[])
+        check_fits([READ, actors(3, cpus=2), WRITING], num_cpus=7, gpus_of_nodes=[])
     message = str(caught.value)
     assert "7.5" in message
     assert "model 3 x 2" in message
     assert "the cluster has 7" in message
     assert "\n" not in message
-    check_fits([READ, actors(3, cpus=2), WRITE], num_cpus=7.5, gpus_of_nodes=[])
+    check_fits([READ, actors(3, cpus=2), WRITING], num_cpus=7.5, gpus_of_nodes=[])
 
 
 @pytest.mark.parametrize(
@@ -74,6 +73,6 @@ def test_one_and_a_half_gpus_are_refused() -> None:
 
 
 def test_a_cluster_that_grows_to_an_unknown_size_is_not_refused() -> None:
-    check_fits([READ, actors(3, cpus=2, gpus=8), WRITE], num_cpus=math.inf, gpus_of_nodes=None)
+    check_fits([READ, actors(3, cpus=2, gpus=8), WRITING], num_cpus=math.inf, gpus_of_nodes=None)
     with pytest.raises(ConfigError, match="no whole number"):
         check_fits([actors(1, gpus=1.5)], num_cpus=math.inf, gpus_of_nodes=None)

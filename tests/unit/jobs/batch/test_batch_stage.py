@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from darkroom.errors import DarkroomError, DataError
-from darkroom.jobs.batch.reject import Rejects
-from darkroom.jobs.batch.stage import is_out_of_memory, run_stage
+from darkroom.jobs.batch.stage import Stage, is_out_of_memory, run_stage
+from darkroom.jobs.rejects import Rejects
 
 ROWS = pa.table({"id": ["a", "b", "c", "d"], "x": [1, 2, 3, 4]})
 
@@ -28,6 +29,10 @@ class Marks:
         del self.begun[row_id]
 
 
+def stage(name: str, **values: Any) -> Stage:
+    return Stage(name=name, make=lambda: keep, num_workers=1, **values)
+
+
 def keep(table: pa.Table, _: Rejects) -> pa.Table:
     return table
 
@@ -38,7 +43,7 @@ def test_a_stage_may_leave_out_what_it_rejects() -> None:
         return table.take([0, 2, 3])
 
     rejects = Rejects("test")
-    result = run_stage("test", reject_b, ROWS, rejects, None)
+    result = run_stage(stage("test"), reject_b, ROWS, rejects, None)
     assert result["id"].to_pylist() == ["a", "c", "d"]
     assert [(reject.id, reject.stage, reject.reason) for reject in rejects.found] == [
         ("b", "test", "bad")
@@ -64,7 +69,26 @@ def test_rows_that_do_not_add_up_stop_the_job(order: list[int], rejected: list[s
         return table.take(order)
 
     with pytest.raises(DarkroomError, match="must return every row"):
-        run_stage("test", faulty, ROWS, Rejects("test"), None)
+        run_stage(stage("test"), faulty, ROWS, Rejects("test"), None)
+
+
+def doubled(kept: pa.Table, made: pa.Table) -> bool:
+    ids = kept["id"].to_pylist()
+    return sorted(made["id"].to_pylist()) == sorted([*ids, *(f"{name}~1" for name in ids)])
+
+
+def test_a_stage_may_make_other_rows_where_it_can_tell_which() -> None:
+    def double(table: pa.Table, rejects: Rejects) -> pa.Table:
+        rejects.add("b", "bad", "")
+        return pa.table({"id": ["a~1", "a", "c", "c~1", "d", "d~1"]})
+
+    def lose(table: pa.Table, rejects: Rejects) -> pa.Table:
+        return pa.table({"id": ["a", "a~1"]})
+
+    doubling = stage("augment", check=doubled)
+    assert len(run_stage(doubling, double, ROWS, Rejects("augment"), None)) == 6
+    with pytest.raises(DarkroomError, match="must return every row"):
+        run_stage(doubling, lose, ROWS, Rejects("augment"), None)
 
 
 def test_an_error_names_stage_rows_and_cause_in_one_line() -> None:
@@ -72,7 +96,7 @@ def test_an_error_names_stage_rows_and_cause_in_one_line() -> None:
         raise RuntimeError("first line\nsecond")
 
     with pytest.raises(DarkroomError) as caught:
-        run_stage("draw", fails, ROWS, Rejects("draw"), None)
+        run_stage(stage("draw"), fails, ROWS, Rejects("draw"), None)
     assert str(caught.value) == (
         "draw failed on the 4 rows from 'a' on: RuntimeError: first line second"
     )
@@ -83,7 +107,7 @@ def test_our_own_errors_keep_their_type() -> None:
         raise DataError("input", "x", "has changed")
 
     with pytest.raises(DataError, match="has changed"):
-        run_stage("read", fails, ROWS, Rejects("read"), None)
+        run_stage(stage("read"), fails, ROWS, Rejects("read"), None)
 
 
 def test_memory_that_comes_back_changes_nothing() -> None:
@@ -97,7 +121,7 @@ def test_memory_that_comes_back_changes_nothing() -> None:
         return table
 
     rejects = Rejects("test")
-    assert run_stage("test", tight, ROWS, rejects, None).equals(ROWS)
+    assert run_stage(stage("test"), tight, ROWS, rejects, None).equals(ROWS)
     assert tries == [4, 4]
     assert not rejects.found
 
@@ -112,7 +136,7 @@ def test_a_row_too_large_for_the_memory_is_rejected_alone(error: Exception) -> N
         return table
 
     rejects = Rejects("test")
-    result = run_stage("test", tight, ROWS, rejects, None)
+    result = run_stage(stage("test"), tight, ROWS, rejects, None)
     assert result["id"].to_pylist() == ["a", "b", "d"]
     assert [(reject.id, reject.reason) for reject in rejects.found] == [("c", "out_of_memory")]
     assert rejects.found[0].traceback is not None
@@ -131,7 +155,7 @@ def test_a_row_that_killed_its_worker_is_rejected_and_the_rest_go_on() -> None:
         return table
 
     marks, rejects = Marks("c"), Rejects("test")
-    result = run_stage("test", count, ROWS, rejects, marks)
+    result = run_stage(stage("test"), count, ROWS, rejects, marks)
     assert result["id"].to_pylist() == ["a", "b", "d"]
     assert sizes == [1, 1, 1]
     assert [(reject.id, reject.reason) for reject in rejects.found] == [("c", "killed_worker")]
@@ -140,7 +164,7 @@ def test_a_row_that_killed_its_worker_is_rejected_and_the_rest_go_on() -> None:
 
 def test_a_piece_of_killers_alone_is_empty_afterwards() -> None:
     rejects = Rejects("test")
-    result = run_stage("test", keep, ROWS, rejects, Marks("a", "b", "c", "d"))
+    result = run_stage(stage("test"), keep, ROWS, rejects, Marks("a", "b", "c", "d"))
     assert len(result) == 0
     assert len(rejects.found) == 4
 
@@ -149,4 +173,4 @@ def test_an_empty_piece_is_not_worth_a_call() -> None:
     def never(table: pa.Table, rejects: Rejects) -> pa.Table:
         raise AssertionError
 
-    assert len(run_stage("test", never, ROWS.slice(0, 0), Rejects("test"), None)) == 0
+    assert len(run_stage(stage("test"), never, ROWS.slice(0, 0), Rejects("test"), None)) == 0

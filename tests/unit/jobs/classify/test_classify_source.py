@@ -8,10 +8,10 @@ import pytest
 from tests.helpers.pictures import encoded, thumbnail
 
 from darkroom.errors import DataError
-from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import find_pictures, open_reader
 from darkroom.jobs.pictures.config import LimitsConfig
+from darkroom.jobs.rejects import Rejects
 
 JPEG = encoded(thumbnail())
 

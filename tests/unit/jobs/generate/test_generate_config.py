@@ -61,7 +61,7 @@ def test_a_fault_is_named(values: dict[str, Any], message: str) -> None:
     ("values", "same"),
     [
         ({"draw": {"num_actors": 3, "num_cpus": 2.0}}, True),
-        ({"num_writers": 4}, True),
+        ({"max_restarts": 4}, True),
         ({"draw": {"batch_size": 3}}, False),
         ({"piece_rows": 3}, False),
         ({"draw": {"num_steps": 3}}, False),

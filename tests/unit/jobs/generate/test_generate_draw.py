@@ -19,12 +19,12 @@ from tests.helpers.tiny_text_to_image import MAX_TOKENS, save_tiny_stable_diffus
 
 from darkroom.config import build_config
 from darkroom.errors import ConfigError, DataError
-from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.generate.config import GenerateConfig
 from darkroom.jobs.generate.draw import DrawStage
 from darkroom.jobs.generate.drawer import Fault, Pixels, Request
 from darkroom.jobs.generate.encode import Encoder, constants_of, image_files, output_schema
 from darkroom.jobs.generate.preflight import check_kind
+from darkroom.jobs.rejects import Rejects
 from darkroom.models.find import find_model
 
 PROMPTS = ["a fox", "an owl", "a cat", "a dog", "a wren"]

@@ -12,10 +12,10 @@ from tests.helpers.language_models import save_tiny_language_model
 
 from darkroom.config import build_config
 from darkroom.errors import ConfigError
-from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.generate.config import EnhanceConfig
 from darkroom.jobs.generate.enhance import Enhancer, one_line
 from darkroom.jobs.generate.preflight import resolve_backend
+from darkroom.jobs.rejects import Rejects
 from darkroom.models.find import find_model
 
 PROMPTS = ["a fox", "an owl in the snow at night", "a cat", "two dogs", "a wren"]

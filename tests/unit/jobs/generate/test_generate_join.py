@@ -58,7 +58,7 @@ def test_whoever_has_no_partner_is_named() -> None:
     subjects = table("id", ("1",), ("2",), (None,))
     details = table("id hat", ("1", "cap"), ("9", "beret"), (None, "crown"))
     joined = inner_join(subjects, details, join())
-    assert [(bad.where, bad.reason) for bad in joined.unmatched] == [
+    assert [(bad.id, bad.reason) for bad in joined.unmatched] == [
         ("line 3", "unmatched"),
         ("line 4", "unmatched"),
         ("details line 3", "unmatched"),
@@ -88,7 +88,7 @@ def test_no_row_is_lost_without_a_word(
         return
     joined = inner_join(left, right, join(on=["key"]))
     assert [(row["n"], row["m"]) for row in joined.rows] == expected
-    told = {bad.where for bad in joined.unmatched}
+    told = {bad.id for bad in joined.unmatched}
     for number, place in enumerate(left.places):
         assert (place in told) != any(n == str(number) for n, _ in expected)
     for number, place in enumerate(right.places):

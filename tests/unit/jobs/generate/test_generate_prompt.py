@@ -138,7 +138,7 @@ def test_a_row_without_a_prompt_is_set_aside(
     made = prompts(tmp_path, f"id,name\na,fox\n{line}\nc,cat\n", prompt="a {name}")
     assert made.table["prompt"].to_pylist() == ["a fox", "a cat"]
     (bad,) = made.bad
-    assert (bad.reason, bad.where) == (reason, "t.csv line 3")
+    assert (bad.reason, bad.id) == (reason, "t.csv line 3")
     assert detail in bad.detail
 
 
@@ -201,4 +201,4 @@ def test_a_limit_passes_bad_rows_over(tmp_path: Path) -> None:
     table = "id,name\n1,\n2,fox\n3,\n4,\n"
     made = prompts(tmp_path, table, prompt="{name}", limit=1)
     assert made.table["id"].to_pylist() == ["2"]
-    assert {bad.where for bad in made.bad} <= {f"t.csv line {line}" for line in (2, 4, 5)}
+    assert {bad.id for bad in made.bad} <= {f"t.csv line {line}" for line in (2, 4, 5)}

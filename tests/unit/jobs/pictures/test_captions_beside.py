@@ -78,7 +78,7 @@ def test_the_hubs_layout_is_read(
         ("train/1.png", "train", "a cat", None),
         ("train/deep/2.png", "train", "a dog", None),
     ]
-    assert not found.dead_letters
+    assert not found.rejects
     assert not found.num_skipped
 
 
@@ -101,7 +101,7 @@ def test_a_flat_folder_with_metadata_is_split_by_the_config(tmp_path: Path) -> N
     content = lines({"file_name": "1.png", "text": "a cat", "label": "cats", "more": [1]})
     found = listing(tmp_path, {"metadata.jsonl": content, "1.png": None, "2.png": None})
     assert rows(found) == [("1.png", None, "a cat", "cats")]
-    assert [(one.path, one.reason) for one in found.dead_letters] == [("2.png", "no_caption")]
+    assert [(one.id, one.reason) for one in found.rejects] == [("2.png", "no_caption")]
 
 
 def test_metadata_as_parquet_and_packed(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_names_and_encodings_of_captions(
     assert [(i.path, i.caption) for i in found.items] == [
         (f"train/images/{there}", "a dessert, très bon")
     ]
-    assert not found.dead_letters
+    assert not found.rejects
 
 
 @pytest.mark.parametrize(

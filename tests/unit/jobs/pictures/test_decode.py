@@ -12,7 +12,8 @@ from PIL import Image
 from tests.helpers import pictures as files
 
 from darkroom.jobs.pictures.config import LimitsConfig
-from darkroom.jobs.pictures.decode import DeadImage, Picture, decode
+from darkroom.jobs.pictures.decode import Picture, decode
+from darkroom.jobs.rejects import Reject
 
 WHITE, BLACK = 255, 0
 
@@ -30,7 +31,7 @@ def pixels(data: bytes, **options: object) -> np.ndarray:
 @pytest.mark.parametrize("broken", files.broken_files(), ids=lambda broken: broken.name)
 def test_broken_file_is_a_dead_letter_with_its_reason(broken: files.Broken) -> None:
     found = decode(broken.data, channels=3)
-    assert isinstance(found, DeadImage)
+    assert isinstance(found, Reject)
     assert found.reason == broken.reason
     assert found.detail
 
@@ -62,7 +63,7 @@ def test_progressive_jpeg_is_exact() -> None:
 def test_file_cut_anywhere_is_never_accepted(kind: str, share: float) -> None:
     data = files.encoded(files.thumbnail(), kind)
     found = decode(data[: int(share * len(data))], channels=3)
-    assert isinstance(found, DeadImage)
+    assert isinstance(found, Reject)
     assert found.reason in ("empty", "truncated", "corrupt", "not_an_image")
 
 
@@ -77,7 +78,7 @@ def test_hostile_bytes_never_raise(kind: str, position: float, noise: bytes) -> 
     start = int(position * len(data))
     data[start : start + len(noise)] = noise
     found = decode(bytes(data), channels=3)
-    assert isinstance(found, Picture | DeadImage)
+    assert isinstance(found, Picture | Reject)
 
 
 @settings(max_examples=60, deadline=None)
@@ -86,7 +87,7 @@ def test_hostile_bytes_never_raise(kind: str, position: float, noise: bytes) -> 
 def test_one_flipped_bit_in_a_png_is_always_found(position: int, bit: int) -> None:
     data = bytearray(files.encoded(files.thumbnail(size=(16, 12)), "PNG"))
     data[33 + position % (len(data) - 33)] ^= 1 << bit
-    assert isinstance(decode(bytes(data), channels=3), DeadImage)
+    assert isinstance(decode(bytes(data), channels=3), Reject)
 
 
 @pytest.mark.parametrize("adobe", [True, False], ids=["adobe-inverted", "plain"])
@@ -250,7 +251,7 @@ def test_no_metadata_survives() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_limits_hold_for_every_format(kind: str, limits: LimitsConfig, reason: str) -> None:
     found = decode(files.encoded(files.thumbnail(), kind), channels=3, limits=limits)
-    assert isinstance(found, DeadImage)
+    assert isinstance(found, Reject)
     assert found.reason == reason
 
 
@@ -278,5 +279,5 @@ def test_pillows_own_limit_is_left_as_it_was() -> None:
 )
 def test_a_picture_of_another_format_is_named(begins: bytes, name: str) -> None:
     found = decode(begins + bytes(40))
-    assert isinstance(found, DeadImage)
+    assert isinstance(found, Reject)
     assert (found.reason, found.detail.partition(";")[0]) == ("unsupported_format", name)

@@ -27,7 +27,7 @@ from darkroom.jobs.classify.source import find_pictures
 from darkroom.jobs.evaluate.pictures import Decoder, PictureShape, Reference, read_generated
 from darkroom.jobs.pictures.config import EncodingConfig, LimitsConfig
 from darkroom.jobs.prepare.config import PrepareConfig
-from darkroom.jobs.prepare.source import open_source
+from darkroom.jobs.prepare.sources import open_source
 import darkroom.jobs.prepare.folder_source
 from darkroom.jobs.tables.table import read_table
 from darkroom.storage.local import LocalStore
@@ -35,7 +35,7 @@ from darkroom.storage.local import LocalStore
 def prepare(uri):
     config = {"source": {"kind": "image_folder", "uri": uri}, "output": uri + "-out"}
     found = open_source(build_config(PrepareConfig, config).source).listing()
-    return len(found.items), [letter.reason for letter in found.dead_letters]
+    return len(found.items), [letter.reason for letter in found.rejects]
 
 def classify(uri):
     found = find_pictures(ClassifyConfig(input=uri, output=uri + "-out"))
@@ -45,7 +45,7 @@ def evaluate(uri):
     decoder = Decoder(PictureShape(8, 8, 1), 255, "reject", LimitsConfig(), EncodingConfig())
     reference = Reference(None, ("cats", "dogs"), decoder, None, None)
     found = read_generated(uri, reference)
-    return len(found.pictures), [letter.reason for letter in found.dead_letters]
+    return len(found.pictures), [letter.reason for letter in found.rejects]
 
 def generate(uri):
     return len(read_table(uri, {}, name="input").rows), []

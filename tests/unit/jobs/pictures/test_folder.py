@@ -35,7 +35,7 @@ def placed(found: Listing) -> Placed:
 
 
 def letters(found: Listing) -> list[tuple[str, str]]:
-    return [(letter.path, letter.reason) for letter in found.dead_letters]
+    return [(letter.id, letter.reason) for letter in found.rejects]
 
 
 SPLIT_NAMES = [

@@ -15,16 +15,16 @@ from tests.helpers import pictures as files
 
 from darkroom.config import build_config
 from darkroom.errors import DataError
-from darkroom.jobs.batch.part import parquet_bytes
-from darkroom.jobs.batch.reject import Rejects
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.stages import Decode
 from darkroom.jobs.evaluate.pictures import Reference, read_generated, read_reference
-from darkroom.jobs.pictures.decode import stored_pixels
+from darkroom.jobs.parquet import parquet_bytes
+from darkroom.jobs.pictures.decode import Picture, stored_pixels
 from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.prepare.config import PrepareConfig
-from darkroom.jobs.prepare.rows import item_rows
+from darkroom.jobs.prepare.rows import decode_item, item_rows
+from darkroom.jobs.rejects import Rejects
 from darkroom.models.classifier import Preprocess
 from darkroom.storage import open_output
 
@@ -99,7 +99,10 @@ def _settings(channels: int, background: int, encoding: str) -> dict[str, Any]:
 
 def prepared(data: bytes, channels: int, background: int, encoding: str = "png") -> Pixels:
     config = build_config(PrepareConfig, _settings(channels, background, encoding))
-    (row,) = item_rows(Item("a", "a", size=len(data)), data, config)
+    item = Item("a", "a", size=len(data), split="train")
+    picture = decode_item(item, data, config)
+    assert isinstance(picture, Picture)
+    (row,) = item_rows(item, picture, data, config)
     return files.decoded(row["image"])
 
 
@@ -138,7 +141,7 @@ def test_evaluate_sees_what_prepare_stores(
     for name, make in ODD.items():
         (folder / name).write_bytes(make())
     seen = read_generated(str(tmp_path / "in"), real)
-    assert not seen.dead_letters
+    assert not seen.rejects
     for name, image in zip(sorted(ODD), seen.pictures.images, strict=True):
         wanted = prepared(ODD[name](), channels, background, encoding)
         pixels = image[0] if channels == 1 else image.transpose(1, 2, 0)
@@ -167,7 +170,10 @@ def test_classify_sees_what_prepare_stores(name: str, background: int) -> None:
 def test_report_and_sample_see_what_prepare_stores(name: str, channels: int) -> None:
     config = build_config(PrepareConfig, _settings(channels, 255, "keep"))
     data = ODD[name]()
-    (row,) = item_rows(Item("a", "a", size=len(data)), data, config)
+    item = Item("a", "a", size=len(data), split="train")
+    picture = decode_item(item, data, config)
+    assert isinstance(picture, Picture)
+    (row,) = item_rows(item, picture, data, config)
     assert np.array_equal(stored_pixels(row["image"], where="a"), files.decoded(row["image"]))
 
 
@@ -183,7 +189,7 @@ def test_what_evaluate_cannot_use_has_the_reasons_of_prepare(tmp_path: Path) -> 
     assert len(seen.pictures) == 1
     wanted = {f"cats/{broken.name}": broken.reason for broken in files.broken_files()}
     wanted["cats/gone.png"] = "unreadable"
-    assert {letter.path: letter.reason for letter in seen.dead_letters} == wanted
+    assert {letter.id: letter.reason for letter in seen.rejects} == wanted
     (folder / "good.png").unlink()
     with pytest.raises(DataError, match=r"cats/.* and 22 others cannot be read \("):
         read_generated(str(tmp_path / "in"), real)
@@ -216,4 +222,4 @@ def test_evaluate_measures_the_real_thing_of_animations_too(tmp_path: Path) -> N
     (tmp_path / "in/a.webp").write_bytes(moving)
     (tmp_path / "in/b.png").write_bytes(ODD["plain.png"]())
     seen = read_generated(str(tmp_path / "in"), real)
-    assert [letter.reason for letter in seen.dead_letters] == ["animated"]
+    assert [letter.reason for letter in seen.rejects] == ["animated"]

@@ -47,7 +47,7 @@ def test_both_forms_and_every_split(tmp_path: Path) -> None:
     ]
     assert list(found.classes) == ["cows", "dogs"]
     assert found.num_skipped == {".md": 1}
-    assert not found.dead_letters
+    assert not found.rejects
 
 
 def test_what_has_no_partner_is_a_dead_letter(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_what_has_no_partner_is_a_dead_letter(tmp_path: Path) -> None:
     pictures = [f"train/images/{name}.jpg" for name in "abc"]
     found = listing(tmp_path, captions, pictures)
     assert [item.path for item in found.items] == ["train/images/a.jpg"]
-    assert {(letter.path, letter.reason) for letter in found.dead_letters} == {
+    assert {(letter.id, letter.reason) for letter in found.rejects} == {
         ("train/images/b.jpg", "no_caption"),
         ("train/images/c.jpg", "no_caption"),
         ("train/images/gone.jpg", "missing"),

@@ -13,7 +13,7 @@ from darkroom.config import build_config
 from darkroom.jobs.pictures.listing import Listing
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.empty_classes import without_empty_classes
-from darkroom.jobs.prepare.source import open_source
+from darkroom.jobs.prepare.sources import open_source
 
 GOOD = encoded(thumbnail(), "PNG")
 
@@ -46,7 +46,7 @@ def test_a_class_without_a_usable_picture_is_left_out_and_said(
         ("bees/2.png", 0),
         ("cats/1.png", 1),
     ]
-    assert {(letter.path, letter.reason) for letter in found.dead_letters} == {
+    assert {(letter.id, letter.reason) for letter in found.rejects} == {
         ("ants/1.png", "truncated"),
         ("ants/2.png", "empty"),
     }

@@ -59,16 +59,14 @@ def test_picture_beside_the_class_folders_is_a_dead_letter(folder: Path) -> None
     fill(folder, ["cats/1.jpg", "stray.jpg"])
     found = listing(folder)
     assert [item.id for item in found.items] == ["cats/1.jpg"]
-    assert [(letter.path, letter.reason) for letter in found.dead_letters] == [
-        ("stray.jpg", "no_class")
-    ]
+    assert [(letter.id, letter.reason) for letter in found.rejects] == [("stray.jpg", "no_class")]
 
 
 def test_name_that_is_no_text_is_a_dead_letter(folder: Path) -> None:
     fill(folder, ["cats/1.jpg", "cats/bad\udcff.jpg"])
     found = listing(folder)
     assert [item.id for item in found.items] == ["cats/1.jpg"]
-    assert [(letter.path, letter.reason) for letter in found.dead_letters] == [
+    assert [(letter.id, letter.reason) for letter in found.rejects] == [
         ("cats/bad\\udcff.jpg", "bad_name")
     ]
 

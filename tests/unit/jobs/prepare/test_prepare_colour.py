@@ -13,11 +13,11 @@ from tests.helpers.idx_files import idx_pair
 
 from darkroom.config import build_config
 from darkroom.jobs.pictures.listing import Item
-from darkroom.jobs.prepare.colour import HEAD_BYTES, Look, look_at, says_grey
+from darkroom.jobs.prepare.colour import HEAD_BYTES, Glance, look_at, says_grey
 from darkroom.jobs.prepare.config import PrepareConfig
-from darkroom.jobs.prepare.plan import Chunk
-from darkroom.jobs.prepare.rows import chunk_table
-from darkroom.jobs.prepare.source import open_source
+from darkroom.jobs.prepare.plan import PlannedPiece
+from darkroom.jobs.prepare.rows import item_table
+from darkroom.jobs.prepare.sources import open_source
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))
 COLOUR = np.stack([RAMP, RAMP, RAMP[::-1].T], axis=-1)
@@ -58,46 +58,46 @@ COLOURED = {
 
 
 @pytest.fixture
-def look(tmp_path: Path) -> Callable[[dict[str, bytes]], Look]:
-    def look_at_files(files: dict[str, bytes]) -> Look:
+def look(tmp_path: Path) -> Callable[[dict[str, bytes]], Glance]:
+    def look_at_files(files: dict[str, bytes]) -> Glance:
         items = []
         for name, data in files.items():
             (tmp_path / name).write_bytes(data)
             items.append(Item(id=name, path=name, size=len(data)))
         source = {"kind": "image_folder", "uri": str(tmp_path)}
         config = build_config(PrepareConfig, {"output": "/out", "source": source})
-        return look_at(chunk_table(Chunk("train", items)), config.to_dict())
+        return look_at(item_table(PlannedPiece("train", items)), config.to_dict())
 
     return look_at_files
 
 
-def test_every_kind_of_grey_is_grey(look: Callable[[dict[str, bytes]], Look]) -> None:
-    assert look(GREY) == Look(None, len(GREY))
+def test_every_kind_of_grey_is_grey(look: Callable[[dict[str, bytes]], Glance]) -> None:
+    assert look(GREY) == Glance(None, len(GREY))
 
 
 @pytest.mark.parametrize("kind", COLOURED)
 def test_one_picture_with_colour_decides(
-    kind: str, look: Callable[[dict[str, bytes]], Look]
+    kind: str, look: Callable[[dict[str, bytes]], Glance]
 ) -> None:
-    assert look({**GREY, "x": COLOURED[kind]}) == Look("x", len(GREY))
+    assert look({**GREY, "x": COLOURED[kind]}) == Glance("x", len(GREY))
     assert look({"x": COLOURED[kind], **GREY}).num_grey == 0
 
 
-def test_what_cannot_be_decoded_has_no_say(look: Callable[[dict[str, bytes]], Look]) -> None:
+def test_what_cannot_be_decoded_has_no_say(look: Callable[[dict[str, bytes]], Glance]) -> None:
     half = COLOURED["RGB"][: len(COLOURED["RGB"]) // 2]
     assert (
         look({"half": half, "text": b"<html>", "none": b"", "ok": GREY["grey PNG"]}).num_grey == 1
     )
 
 
-def test_a_long_file_is_known_by_its_head(look: Callable[[dict[str, bytes]], Look]) -> None:
+def test_a_long_file_is_known_by_its_head(look: Callable[[dict[str, bytes]], Glance]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (400, 400), dtype=np.uint8)
     long = encoded(Image.fromarray(noise))
     assert len(long) > HEAD_BYTES
     assert says_grey(long[:HEAD_BYTES])
     as_rgb = encoded(Image.fromarray(noise).convert("RGB"))
     assert not says_grey(as_rgb[:HEAD_BYTES])
-    assert look({"grey": long, "as RGB": as_rgb}) == Look(None, 2)
+    assert look({"grey": long, "as RGB": as_rgb}) == Glance(None, 2)
 
 
 @pytest.mark.parametrize(("shape", "has_colour"), [((6, 5), False), ((6, 5, 3), True)])
@@ -110,5 +110,5 @@ def test_idx_files_are_looked_at_too(
     source = {"kind": "idx", "uri": str(tmp_path)}
     config = build_config(PrepareConfig, {"output": "/out", "source": source})
     items = open_source(config.source).listing().items
-    look = look_at(chunk_table(Chunk("train", items)), config.to_dict())
+    look = look_at(item_table(PlannedPiece("train", items)), config.to_dict())
     assert (look.coloured is not None, look.num_grey) == (has_colour, 0 if has_colour else 8)

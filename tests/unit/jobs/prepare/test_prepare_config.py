@@ -51,7 +51,7 @@ def test_source_is_told_by_its_kind() -> None:
         ({"file_size_mb": 0}, "file_size_mb", "greater than or equal to 1"),
         ({"limits": {"max_pixels": "many"}}, "limits.max_pixels", "integer"),
         ({"limit": 0}, "limit", "greater than or equal to 1"),
-        ({"max_dead_letter_share": 1.5}, "max_dead_letter_share", "less than or equal to 1"),
+        ({"max_bad_share": 1.5}, "max_bad_share", "less than or equal to 1"),
         ({"chanels": 1}, "chanels", "did you mean 'channels'?"),
     ],
 )
@@ -66,8 +66,6 @@ def test_bad_value_names_the_field_and_the_remedy(
 
 def test_how_the_job_runs_is_not_in_the_digest() -> None:
     plain = config()
-    assert (
-        config(read_concurrency=2, num_cpus=0.5, max_dead_letter_share=0.1).digest == plain.digest
-    )
+    assert config(read_concurrency=2, num_cpus=0.5, max_bad_share=0.1).digest == plain.digest
     assert config(seed=1).digest != plain.digest
     assert config(limit=10).digest != plain.digest

@@ -1,4 +1,4 @@
-"""Splits, order and chunks: deterministic, stratified, and nobody lost."""
+"""Splits, order and pieces: deterministic, stratified, and nobody lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from darkroom.jobs.pictures.config import SPLITS
 from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.prepare import plan
 from darkroom.jobs.prepare.config import PrepareConfig, SplitConfig
-from darkroom.jobs.prepare.plan import assign_splits, check_ids, plan_chunks
+from darkroom.jobs.prepare.plan import assign_splits, check_ids, plan_pieces
 
 
 def items_of(*counts: int, size: int = 100) -> list[Item]:
@@ -88,34 +88,33 @@ def test_split_given_by_the_source_stays() -> None:
 
 @settings(deadline=None)
 @given(counts=st.lists(st.integers(1, 40), min_size=1, max_size=4), seed=st.integers(0, 9))
-def test_chunks_hold_every_item_once_and_one_split_each(counts: list[int], seed: int) -> None:
+def test_pieces_hold_every_item_once_and_one_split_each(counts: list[int], seed: int) -> None:
     items = items_of(*counts)
-    chunks = plan_chunks(items, config(seed=seed))
-    found = [item.id for chunk in chunks for item in chunk.items]
+    pieces = plan_pieces(items, config(seed=seed))
+    found = [item.id for piece in pieces for item in piece.items]
     assert sorted(found) == sorted(item.id for item in items)
-    assert [chunk.split for chunk in chunks] == sorted(
-        (chunk.split for chunk in chunks), key=SPLITS.index
+    assert [piece.split for piece in pieces] == sorted(
+        (piece.split for piece in pieces), key=SPLITS.index
     )
 
 
 def test_order_mixes_the_classes_and_ignores_the_listing_order() -> None:
     items = items_of(200, 200)
     share = {"train": 1.0, "validation": 0.0, "test": 0.0}
-    (chunk,) = plan_chunks(items, config(split=share))
-    first = Counter(item.label for item in chunk.items[:50])
+    (piece,) = plan_pieces(items, config(split=share))
+    first = Counter(item.label for item in piece.items[:50])
     assert min(first.values()) > 10
-    assert plan_chunks(items[::-1], config(split=share)) == [chunk]
-    assert plan_chunks(items, config(split=share, seed=1)) != [chunk]
+    assert plan_pieces(items[::-1], config(split=share)) == [piece]
+    assert plan_pieces(items, config(split=share, seed=1)) != [piece]
 
 
-def test_chunks_are_bounded_by_count_and_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "CHUNK_ITEMS", 10)
-    monkeypatch.setattr(plan, "CHUNK_BYTES", 450)
+def test_pieces_are_bounded_by_count_and_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "PIECE_BYTES", 450)
     share = {"train": 1.0, "validation": 0.0, "test": 0.0}
 
     def sizes(size: int) -> list[int]:
-        chunks = plan_chunks(items_of(25, size=size), config(split=share))
-        return [len(chunk.items) for chunk in chunks]
+        pieces = plan_pieces(items_of(25, size=size), config(split=share, piece_rows=10))
+        return [len(piece.items) for piece in pieces]
 
     assert sizes(1) == [10, 10, 5]
     assert sizes(100) == [4, 4, 4, 4, 4, 4, 1]
@@ -123,24 +122,24 @@ def test_chunks_are_bounded_by_count_and_by_bytes(monkeypatch: pytest.MonkeyPatc
 
 
 def test_limit_takes_from_all_classes() -> None:
-    chunks = plan_chunks(items_of(500, 500), config(limit=60))
-    labels = Counter(item.label for chunk in chunks for item in chunk.items)
+    pieces = plan_pieces(items_of(500, 500), config(limit=60))
+    labels = Counter(item.label for piece in pieces for item in piece.items)
     assert sum(labels.values()) == 60
     assert min(labels.values()) > 15
 
 
 def test_limit_above_the_number_of_items_takes_all() -> None:
-    assert sum(len(chunk.items) for chunk in plan_chunks(items_of(7), config(limit=99))) == 7
+    assert sum(len(piece.items) for piece in plan_pieces(items_of(7), config(limit=99))) == 7
 
 
 def test_duplicate_id_names_both_files() -> None:
     items = [Item(id="cats/1", path="a.jpg"), Item(id="cats/1", path="b.jpg")]
     with pytest.raises(DataError, match=r"'cats/1'.*'a.jpg' and 'b.jpg'.*rename or remove"):
-        check_ids(items, num_copies=0)
+        check_ids(items, copies=0)
 
 
 def test_id_that_a_copy_would_take_is_refused_only_with_copies() -> None:
     items = [Item(id="a", path="a.jpg"), Item(id="a~2", path="a~2.jpg")]
-    check_ids(items, num_copies=1)
+    check_ids(items, copies=1)
     with pytest.raises(DataError, match=r"copy 2 of 'a'"):
-        check_ids(items, num_copies=2)
+        check_ids(items, copies=2)

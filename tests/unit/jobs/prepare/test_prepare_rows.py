@@ -1,4 +1,4 @@
-"""One chunk through the task's function, without Ray: rows, copies, dead letters."""
+"""One piece through the task's function, without Ray: rows, copies, dead letters."""
 
 from __future__ import annotations
 
@@ -12,18 +12,28 @@ from PIL import _imaging
 from tests.helpers import pictures as files
 
 from darkroom.config import build_config
+from darkroom.jobs.batch.stage import run_stage
 from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.prepare.config import PrepareConfig
-from darkroom.jobs.prepare.plan import Chunk
-from darkroom.jobs.prepare.rows import ROW_SCHEMA, chunk_table, process
+from darkroom.jobs.prepare.plan import PlannedPiece
+from darkroom.jobs.prepare.rows import DATASET_SCHEMA, decoding, item_table
+from darkroom.jobs.rejects import Reject, Rejects
 
 AUGMENT = {"copies": 2, "horizontal_flip": 0.5, "crop": {"min_area": 0.3}}
 
 
-def processed(items: list[Item], split: Split = "train", **values: Any) -> pa.Table:
+def processed(
+    items: list[Item], split: Split = "train", rejects: list[Reject] | None = None, **values: Any
+) -> pa.Table:
+    """Through the stage as the core runs it, which checks that no row is lost or doubled."""
     config = build_config(PrepareConfig, {"source": {"kind": "digits"}, "output": "out", **values})
-    return process(chunk_table(Chunk(split, items)), config.to_dict())
+    stage, found = decoding(config), Rejects("decode")
+    table = run_stage(stage, stage.make(), item_table(PlannedPiece(split, items)), found, None)
+    assert rejects is not None or not found.found
+    if rejects is not None:
+        rejects += found.found
+    return table
 
 
 def photo(name: str, data: bytes | None = None, **fields: Any) -> Item:
@@ -39,7 +49,7 @@ def test_the_task_s_process_uses_pictures_memory_again() -> None:
 
 def test_rows_carry_what_the_item_says() -> None:
     table = processed([photo("a", label=3, caption="a street")], "test")
-    assert table.schema == ROW_SCHEMA
+    assert table.schema == DATASET_SCHEMA
     (row,) = table.to_pylist()
     assert row.pop("image") == files.encoded(files.thumbnail())
     assert row == {
@@ -49,22 +59,14 @@ def test_rows_carry_what_the_item_says() -> None:
         "split": "test",
         "width": 64,
         "height": 48,
-        "path": None,
-        "reason": None,
-        "detail": None,
     }
 
 
-def test_bad_file_is_one_dead_row_and_the_others_stay() -> None:
-    rows = processed([photo("a"), photo("b", b""), photo("c")], augment=AUGMENT).to_pylist()
-    dead = [row for row in rows if row["reason"]]
-    assert [(row["path"], row["reason"], row["id"], row["image"]) for row in dead] == [
-        ("b.jpg", "empty", None, None)
-    ]
-    assert sorted(row["id"] for row in rows if not row["reason"]) == [
-        *("a", "a~1", "a~2"),
-        *("c", "c~1", "c~2"),
-    ]
+def test_a_bad_file_is_rejected_and_the_others_stay() -> None:
+    rejects: list[Reject] = []
+    table = processed([photo("a"), photo("b", b""), photo("c")], "train", rejects, augment=AUGMENT)
+    assert rejects == [Reject("b", "decode", "empty", "0 bytes")]
+    assert sorted(table["id"].to_pylist()) == ["a", "a~1", "a~2", "c", "c~1", "c~2"]
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -79,7 +81,7 @@ def test_copies_keep_the_size_and_the_label_and_differ() -> None:
     assert len({row["image"] for row in rows}) == 3
 
 
-def test_redone_chunk_is_byte_equal_whatever_the_neighbours() -> None:
+def test_redone_piece_is_byte_equal_whatever_the_neighbours() -> None:
     alone = processed([photo("a")], augment=AUGMENT)
     assert processed([photo("a")], augment=AUGMENT).equals(alone)
     both = {
@@ -88,7 +90,7 @@ def test_redone_chunk_is_byte_equal_whatever_the_neighbours() -> None:
     assert [both[row["id"]] for row in alone.to_pylist()] == alone.to_pylist()
 
 
-def test_copies_are_spread_over_the_chunk() -> None:
+def test_copies_are_spread_over_the_piece() -> None:
     items = [photo(f"{index:02d}") for index in range(40)]
     ids = processed(items, augment=AUGMENT)["id"].to_pylist()
     adjacent = sum(a.split("~")[0] == b.split("~")[0] for a, b in pairwise(ids))
@@ -122,5 +124,6 @@ def test_encoding_asked_for_is_used_even_for_untouched_files() -> None:
 def test_file_over_the_limit_is_not_even_read() -> None:
     # Its source could not read it: the digits' items always carry their bytes.
     item = Item(id="a", path="a.jpg", size=10_000)
-    (row,) = processed([item], limits={"max_bytes": 9_999}).to_pylist()
-    assert (row["reason"], row["detail"]) == ("too_many_bytes", "10000 bytes; at most 9999")
+    rejects: list[Reject] = []
+    assert not len(processed([item], "train", rejects, limits={"max_bytes": 9_999}))
+    assert rejects == [Reject("a", "read", "too_many_bytes", "10000 bytes; at most 9999")]

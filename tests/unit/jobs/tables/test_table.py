@@ -82,7 +82,7 @@ def test_a_bad_line_is_set_aside_with_its_place(tmp_path: Path, line: bytes, rea
     table = read(csv_of(tmp_path, b"id,name\ngood,one\n" + line + b"\nalso,two\n"))
     assert [row["id"] for row in table.rows] == ["good", "also"]
     (bad,) = table.bad
-    assert (bad.reason, bad.where) == (reason, "t.csv line 3")
+    assert (bad.reason, bad.id) == (reason, "t.csv line 3")
     bad.detail.encode()
 
 
@@ -93,7 +93,7 @@ def test_strings_of_parquet_are_checked_too(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": text}), path)
     table = read(path)
     assert [row["id"] for row in table.rows] == ["fine"]
-    assert [(bad.reason, bad.where) for bad in table.bad] == [
+    assert [(bad.reason, bad.id) for bad in table.bad] == [
         ("encoding", "t.parquet row 2"),
         ("control", "t.parquet row 3"),
     ]

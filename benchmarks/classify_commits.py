@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from benchmarks.classify_jobs import SMALL_SETTINGS, Job
 from benchmarks.interleaved import Report, measure
 from benchmarks.photographs import photographs
 
-from darkroom.jobs.batch.ledger import Ledger, Record
+from darkroom.jobs.batch.commits import Commit, CommitLog, NewFile
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.job import run
 from darkroom.models.classifier import describe_classifier
@@ -18,13 +19,14 @@ from darkroom.models.weights import find_weights
 from darkroom.storage import open_artifact, open_store
 
 
-class PlainLedger(Ledger):
+class PlainLog(CommitLog):
     """Writes a piece's files, and commits nothing: what exactly-once is measured against."""
 
-    def commit(self, record: Record, contents: Any) -> Record:
-        for name, data, rows in contents:
-            self.writer.write_bytes(name, data, rows=rows)
-        return record
+    def commit(self, commit: Commit, new_files: Iterable[NewFile]) -> Commit:
+        for file in new_files:
+            assert isinstance(file.content, bytes)
+            self.writer.write_bytes(file.name, file.content, rows=file.rows)
+        return commit
 
 
 def exactly_once(root: Path, report: Report, *, num_rounds: int, count: int) -> None:
@@ -37,13 +39,13 @@ def exactly_once(root: Path, report: Report, *, num_rounds: int, count: int) -> 
     def plain() -> float:
         config = job.config()
         started = time.perf_counter()
-        _run_without_ledger(config, batch_job)
+        _run_without_commits(config, batch_job)
         return time.perf_counter() - started
 
     def ours() -> float:
         config = job.config()
         started = time.perf_counter()
-        _run_to_the_ledger(config, batch_job)
+        _run_to_the_commits(config, batch_job)
         return time.perf_counter() - started
 
     timings = measure({"plain": plain, "exactly once": ours}, num_rounds=num_rounds)
@@ -54,16 +56,16 @@ def exactly_once(root: Path, report: Report, *, num_rounds: int, count: int) -> 
     )  # fmt: skip
 
 
-def _run_without_ledger(config: ClassifyConfig, batch_job: Any) -> None:
-    before = batch_job.Ledger
-    batch_job.Ledger = PlainLedger
+def _run_without_commits(config: ClassifyConfig, batch_job: Any) -> None:
+    before = batch_job.CommitLog
+    batch_job.CommitLog = PlainLog
     try:
-        _run_to_the_ledger(config, batch_job)
+        _run_to_the_commits(config, batch_job)
     finally:
-        batch_job.Ledger = before
+        batch_job.CommitLog = before
 
 
-def _run_to_the_ledger(config: ClassifyConfig, batch_job: Any) -> None:
+def _run_to_the_commits(config: ClassifyConfig, batch_job: Any) -> None:
     from darkroom.jobs.artifacts import Kind
     from darkroom.jobs.classify.model import OUTPUT_SCHEMA, modelling
     from darkroom.jobs.classify.source import find_pictures
@@ -116,17 +118,18 @@ def _seconds(config: ClassifyConfig) -> float:
 
 
 def _forget(config: ClassifyConfig, share: float) -> None:
-    """Bring a published output back to where a kill would have left it: a part of its ledger."""
+    """Bring a published output back to where a kill would have left it: some commits."""
     store = open_store(config.output)
     artifact = open_artifact(config.output)
-    from darkroom.jobs.batch.piece import cut
+    from darkroom.jobs.batch.piece import cut, even_lengths
     from darkroom.jobs.classify.source import find_pictures
     from darkroom.storage import PartWriter
 
-    pieces = cut(find_pictures(config).rows, config.piece_rows)
-    ledger = Ledger(PartWriter(artifact.uri, artifact.manifest.attempt))
+    rows = find_pictures(config).rows
+    pieces = cut(rows, even_lengths(len(rows), config.piece_rows))
+    log = CommitLog(PartWriter(artifact.uri, artifact.manifest.attempt))
     entries = artifact.entries("data/")
     for piece, entry in list(zip(pieces, entries, strict=True))[: int(len(pieces) * (1 - share))]:
-        record = Record(piece.index, piece.ids_digest, len(piece.table), (entry,), ())
-        store.put(ledger.key(piece.index), record.to_json())
+        commit = Commit(piece.index, piece.ids_digest, piece.num_rows, (entry,), ())
+        store.put(log.key(piece.index), commit.to_json())
     store.delete(["manifest.json"])

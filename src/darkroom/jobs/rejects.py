@@ -1,6 +1,7 @@
-"""Rows that cannot be used: one reason code each, and a digest that groups equal tracebacks.
+"""Rows that cannot be used, the same in every verb, and the table of dead letters that lists them.
 
-A stage gives bad rows to `Rejects` and leaves them out of what it returns; the rest go on.
+Each has one reason code, and a digest that groups equal tracebacks. A stage gives bad rows to
+`Rejects` and leaves them out of what it returns; the rest go on.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from typing import Any
 
 import pyarrow as pa
 
+from darkroom.jobs.parquet import parquet_bytes
 from darkroom.messages import masked
+from darkroom.storage import FileEntry, PartWriter
 
-REJECT_SCHEMA = pa.schema(
+DEAD_LETTERS_NAME = "dead_letters/part-00000.parquet"
+DEAD_LETTERS_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("id", "stage", "reason", "detail", "traceback")]
 )
-"""What the dead-letter table holds."""
+"""What the table holds. `id` is a row's id; of a file that never became a row its path, of a line
+of a table file and line."""
 
 _MAX_DETAIL = 300
 _MAX_READ = 100_000
@@ -76,7 +81,15 @@ def traceback_digest(error: BaseException) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def reject_table(rejects: Sequence[Reject]) -> pa.Table:
+def dead_letter_table(rejects: Sequence[Reject]) -> pa.Table:
     """The dead-letter table, in the order given."""
     rows: list[dict[str, Any]] = [asdict(reject) for reject in rejects]
-    return pa.Table.from_pylist(rows, schema=REJECT_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=DEAD_LETTERS_SCHEMA)
+
+
+def write_dead_letters(rejects: Sequence[Reject], writer: PartWriter) -> list[FileEntry]:
+    """The table as a file of the artifact; none where nothing was rejected."""
+    if not rejects:
+        return []
+    data = parquet_bytes(dead_letter_table(rejects))
+    return [writer.write_bytes(DEAD_LETTERS_NAME, data, rows=len(rejects))]

@@ -1,9 +1,9 @@
-"""Which driver works on a run: the newest to claim it, and the older ones stop.
+"""Which driver owns a run: the newest to take it, and the older ones stop.
 
 `<output>/attempts/<run>/run.json` is moved by compare-and-swap only. A driver that was killed
-cannot give its claim back, so a claim never blocks: the newer driver takes over, and the older
-one, should it live, finds out at its next look and ends with one line. What either has committed
-stays in the ledger, where a piece is in once. Were both to reach the end, the manifest's
+cannot give the run back, so owning never blocks: the newer driver takes over, and the older
+one, should it live, finds out at its next check and ends with one line. What either has committed
+stays committed, each piece once. Were both to reach the end, the manifest's
 conditional write lets one publish.
 """
 
@@ -34,7 +34,7 @@ from darkroom.storage.manifest import (
 )
 
 RUN_NAME = "run.json"
-LOOK_SECONDS = 5.0
+CHECK_SECONDS = 5.0
 _MAX_MOVES = 20
 
 
@@ -47,13 +47,13 @@ class BegunRun:
     parents: tuple[Parent, ...]
 
 
-class Claim:
-    """This driver's hold on a run."""
+class Ownership:
+    """This driver as the owner of a run."""
 
     def __init__(self, writer: PartWriter) -> None:
         self._writer = writer
         self._owner = uuid.uuid4().hex
-        self._looked = 0.0
+        self._checked = 0.0
 
     def take(self, config: JobConfig, parents: Sequence[Parent]) -> None:
         """Make this driver the run's owner. Errors: StorageError when it cannot be had."""
@@ -79,14 +79,14 @@ class Claim:
             return
         raise StorageError(f"{self._writer.output / key} changes all the time; who writes there?")
 
-    def look(self, *, now: bool = False) -> None:
+    def check(self, *, now: bool = False) -> None:
         """Stop when another driver owns the run; asks the store every few seconds.
 
         Errors: FencedError.
         """
-        if not now and time.monotonic() - self._looked < LOOK_SECONDS:
+        if not now and time.monotonic() - self._checked < CHECK_SECONDS:
             return
-        self._looked = time.monotonic()
+        self._checked = time.monotonic()
         store = open_store(self._writer.output)
         owner = _owner(store, self._key)
         if owner != self._owner:

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from darkroom.errors import DarkroomError, IntegrityError
-from darkroom.jobs.batch.part import in_schema, parquet_bytes, read_part
+from darkroom.jobs.batch.committer import read_part
+from darkroom.jobs.parquet import in_schema, parquet_bytes
 from darkroom.storage import FileEntry
 
 SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), ("x", pa.int32())])

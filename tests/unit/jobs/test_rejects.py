@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from darkroom.jobs.batch.reject import REJECT_SCHEMA, Rejects, plain_text, reject_table
+from darkroom.jobs.rejects import DEAD_LETTERS_SCHEMA, Rejects, dead_letter_table, plain_text
 
 
 def raised(message: str) -> ValueError:
@@ -40,7 +40,7 @@ def test_a_detail_is_one_bounded_line_that_parquet_takes(text: str, shown: str) 
     assert plain_text(text) == shown
     rejects = Rejects("prompt")
     rejects.add("a", "bad_prompt", text)
-    table = reject_table(rejects.found)
-    assert table.schema == REJECT_SCHEMA
+    table = dead_letter_table(rejects.found)
+    assert table.schema == DEAD_LETTERS_SCHEMA
     assert table["detail"].to_pylist() == [shown]
     table.validate(full=True)

@@ -1,0 +1,70 @@
+"""A finished piece as the files that are published: one Parquet file, equal bytes for equal rows.
+
+Imports no ray.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from darkroom.errors import IntegrityError
+from darkroom.jobs.batch.commits import Commit, CommitLog, NewFile
+from darkroom.jobs.batch.piece import Piece
+from darkroom.jobs.parquet import in_schema, parquet_bytes
+from darkroom.storage import FileEntry
+from darkroom.storage.parquet import read_table
+
+FilesOf = Callable[[pa.Table], Iterable[tuple[str, bytes]]]
+"""Further files of a piece's finished table: (name in the artifact, bytes)."""
+
+
+class Commits(Protocol):
+    """Makes a piece's files and commits them. Picklable: the writing tasks carry it."""
+
+    def commit(self, piece: Piece, /) -> Commit:
+        """The commit that counts; another's when the piece was committed meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committer:
+    """Commits the table of a piece that has passed all stages."""
+
+    log: CommitLog
+    schema: pa.Schema
+    files: FilesOf | None = None
+    describe: Callable[[pa.Table], Mapping[str, Any]] | None = None
+    """What to note in the metadata of the piece's Parquet file."""
+
+    def commit(self, piece: Piece) -> Commit:
+        """Errors: DarkroomError when the table is not of the schema; those of storage."""
+        new_files: list[NewFile] = []
+        num_rows = len(piece.table)
+        if num_rows:
+            table = in_schema(piece.table, self.schema)
+            metadata = {} if self.describe is None else self.describe(table)
+            data = parquet_bytes(table)
+            new_files.append(NewFile(part_name("data", piece.index), data, num_rows, metadata))
+            if self.files is not None:
+                new_files += [NewFile(name, data) for name, data in self.files(table)]
+        return self.log.commit(
+            Commit(piece.index, piece.ids_digest, piece.num_rows, (), tuple(piece.rejects)),
+            new_files,
+        )
+
+
+def part_name(folder: str, index: int) -> str:
+    """The name of a Parquet file in the artifact."""
+    return f"{folder}/part-{index:05d}.parquet"
+
+
+def read_part(data: bytes, entry: FileEntry, where: str) -> pa.Table:
+    """A committed Parquet file. Errors: IntegrityError when its bytes are not those committed."""
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise IntegrityError(f"{where}/{entry.key} was changed after it was committed")
+    return read_table(io.BytesIO(data), f"{where}/{entry.key}")
