@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from benchmarks.classify_jobs import SMALL_SETTINGS, Job
 from benchmarks.interleaved import Report, measure
 from benchmarks.photographs import photographs
 
-from darkroom.jobs.batch.commits import Commit, CommitLog, NewFile
+from darkroom.jobs.batch.commits import Commit, CommitLog, PieceFile
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.job import run
 from darkroom.models.classifier import describe_classifier
@@ -22,10 +22,10 @@ from darkroom.storage import open_artifact, open_store
 class PlainLog(CommitLog):
     """Writes a piece's files, and commits nothing: what exactly-once is measured against."""
 
-    def commit(self, commit: Commit, new_files: Iterable[NewFile]) -> Commit:
-        for file in new_files:
-            assert isinstance(file.content, bytes)
-            self.writer.write_bytes(file.name, file.content, rows=file.rows)
+    def commit(self, commit: Commit, files: Sequence[PieceFile]) -> Commit:
+        for file in files:
+            assert isinstance(file.data, bytes)
+            self.writer.write_bytes(file.name, file.data, rows=file.rows)
         return commit
 
 

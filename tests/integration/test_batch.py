@@ -24,6 +24,7 @@ from darkroom.errors import (
     OutputExistsError,
     PreconditionFailedError,
 )
+from darkroom.jobs.batch.commits import PieceFile
 from darkroom.jobs.batch.job import Batch, open_batch
 from darkroom.jobs.batch.stage import Stage
 from darkroom.storage import Artifact, FileEntry, gc, open_artifact, open_store
@@ -256,11 +257,15 @@ def test_a_cluster_too_small_is_said_before_anything_waits(
 
 
 def test_further_files_of_a_piece_are_published_with_it(ray_local: None, bucket_uri: str) -> None:
-    def notes(table: pa.Table) -> list[tuple[str, bytes]]:
-        return [(f"notes/{row_id}.txt", row_id.encode()) for row_id in table["id"].to_pylist()]
+    def notes(table: pa.Table) -> list[PieceFile]:
+        return [
+            PieceFile(f"notes/{row_id}.txt", row_id.encode(), metadata={"of": row_id})
+            for row_id in table["id"].to_pylist()
+        ]
 
     with open_batch(config(bucket_uri), kind="sums", rows=rows(6), parents=[]) as batch:
         batch.run(stages(), schema=SCHEMA, description="sum", unit="rows", files=notes)
         artifact = batch.publish()
     assert len(artifact.entries("notes/")) == 6
     assert artifact.read_bytes("notes/r005.txt") == b"r005"
+    assert artifact.entry("notes/r005.txt").metadata == {"of": "r005"}

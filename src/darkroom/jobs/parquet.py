@@ -34,10 +34,11 @@ def open_parquet(sink: Path | BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table in exactly `schema`, in one chunk. Errors: DarkroomError when it does not fit.
+    """The table's columns of `schema`, in one chunk. Errors: DarkroomError when they do not fit.
 
     Only the types' spelling is adapted (string, large_string): no value is rounded or cut.
     """
+    table = table.select([name for name in table.column_names if name in schema.names])
     if table.column_names != schema.names:
         raise DarkroomError(
             f"the last stage returned the columns {', '.join(table.column_names)} and not"

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,12 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class NewFile:
-    """A file that is to be committed with its piece."""
+class PieceFile:
+    """A file of a finished piece, before it is stored."""
 
     name: str
     """In the artifact."""
-    content: bytes | Path
+    data: bytes | Path
     rows: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -81,13 +82,13 @@ class CommitLog:
     writer: PartWriter
     folder: str = "commits"
 
-    def commit(self, commit: Commit, new_files: Iterable[NewFile]) -> Commit:
-        """Upload the files and commit them as `commit`'s piece.
+    def commit(self, commit: Commit, files: Sequence[PieceFile]) -> Commit:
+        """Upload the files, several at once, and commit them as `commit`'s piece.
 
         Returns the commit that counts: another's when that piece was committed meanwhile.
         """
         tag = uuid.uuid4().hex[:12]
-        mine = replace(commit, files=tuple(self._upload(file, tag) for file in new_files))
+        mine = replace(commit, files=tuple(for_each(partial(self._upload, tag), files)))
         store, key = self._store(), self.key(commit.piece)
         try:
             store.put(key, mine.to_json(), if_none_match=True)
@@ -127,12 +128,12 @@ class CommitLog:
     def _store(self) -> ObjectStore:
         return open_store(self.writer.output)
 
-    def _upload(self, file: NewFile, tag: str) -> FileEntry:
+    def _upload(self, tag: str, file: PieceFile) -> FileEntry:
         name, notes = _tagged(file.name, tag), file.metadata
-        if isinstance(file.content, bytes):
-            entry = self.writer.write_bytes(name, file.content, rows=file.rows, metadata=notes)
+        if isinstance(file.data, bytes):
+            entry = self.writer.write_bytes(name, file.data, rows=file.rows, metadata=notes)
         else:
-            entry = self.writer.write_file(name, file.content, rows=file.rows, metadata=notes)
+            entry = self.writer.write_file(name, file.data, rows=file.rows, metadata=notes)
         return replace(entry, name=file.name)
 
     def _verified(

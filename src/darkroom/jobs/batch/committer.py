@@ -14,14 +14,15 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from darkroom.errors import IntegrityError
-from darkroom.jobs.batch.commits import Commit, CommitLog, NewFile
+from darkroom.jobs.batch.commits import Commit, CommitLog, PieceFile
 from darkroom.jobs.batch.piece import Piece
 from darkroom.jobs.parquet import in_schema, parquet_bytes
 from darkroom.storage import FileEntry
 from darkroom.storage.parquet import read_table
 
-FilesOf = Callable[[pa.Table], Iterable[tuple[str, bytes]]]
-"""Further files of a piece's finished table: (name in the artifact, bytes)."""
+FilesOf = Callable[[pa.Table], Iterable[PieceFile]]
+"""Further files of a piece, from the last stage's table. Columns that are not of the published
+schema are for them alone."""
 
 
 class Commits(Protocol):
@@ -43,18 +44,17 @@ class Committer:
 
     def commit(self, piece: Piece) -> Commit:
         """Errors: DarkroomError when the table is not of the schema; those of storage."""
-        new_files: list[NewFile] = []
+        files: list[PieceFile] = []
         num_rows = len(piece.table)
         if num_rows:
             table = in_schema(piece.table, self.schema)
             metadata = {} if self.describe is None else self.describe(table)
             data = parquet_bytes(table)
-            new_files.append(NewFile(part_name("data", piece.index), data, num_rows, metadata))
-            if self.files is not None:
-                new_files += [NewFile(name, data) for name, data in self.files(table)]
+            files.append(PieceFile(part_name("data", piece.index), data, num_rows, metadata))
+            files += self.files(piece.table) if self.files is not None else ()
         return self.log.commit(
             Commit(piece.index, piece.ids_digest, piece.num_rows, (), tuple(piece.rejects)),
-            new_files,
+            files,
         )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from darkroom.jobs.batch.commits import Commit, CommitLog, NewFile
+from darkroom.jobs.batch.commits import Commit, CommitLog, PieceFile
 from darkroom.jobs.batch.committer import part_name, read_part
 from darkroom.jobs.batch.piece import Piece, ids_digest
 from darkroom.jobs.parquet import is_binary, open_parquet
@@ -110,7 +110,7 @@ class Merger:
         with temporary_folder() as folder:
             path = folder / "merged.parquet"
             row_groups = self._write(path, piece)
-            file = NewFile(name, path, sum(row_groups), {**metadata, "row_groups": row_groups})
+            file = PieceFile(name, path, sum(row_groups), {**metadata, "row_groups": row_groups})
             done = Commit(piece.index, piece.ids_digest, piece.num_rows, (), ())
             return self.log.commit(done, [file])
 

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from darkroom.jobs.batch.commits import PieceFile
 from darkroom.jobs.generate.config import GenerateConfig
 from darkroom.jobs.rejects import Rejects
 from darkroom.models.find import FoundModel
@@ -82,9 +83,9 @@ def constants_of(
     return values
 
 
-def image_files(table: pa.Table) -> Iterator[tuple[str, bytes]]:
-    """The PNG tree: names and bytes of a finished piece's pictures."""
-    yield from zip(table["file_name"].to_pylist(), table["image"].to_pylist(), strict=True)
+def image_files(table: pa.Table) -> Iterator[PieceFile]:
+    """The PNG tree: a finished piece's pictures."""
+    yield from map(PieceFile, table["file_name"].to_pylist(), table["image"].to_pylist())
 
 
 def file_name(row_id: str) -> str:

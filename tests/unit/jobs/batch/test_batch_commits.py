@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.errors import IntegrityError
-from darkroom.jobs.batch.commits import Commit, CommitLog, NewFile, parse_commit
+from darkroom.jobs.batch.commits import Commit, CommitLog, PieceFile, parse_commit
 from darkroom.jobs.rejects import Reject
 from darkroom.storage import PartWriter, open_store, parse_uri
 
@@ -27,7 +27,7 @@ def record(piece: int, rejects: tuple[Reject, ...] = ()) -> Commit:
 
 
 def commit(log: CommitLog, piece: int, data: bytes = b"rows") -> Commit:
-    return log.commit(record(piece), [NewFile(f"data/part-{piece:05d}.parquet", data, 4)])
+    return log.commit(record(piece), [PieceFile(f"data/part-{piece:05d}.parquet", data, 4)])
 
 
 def objects(log: CommitLog) -> list[str]:
@@ -36,7 +36,7 @@ def objects(log: CommitLog) -> list[str]:
 
 def test_a_committed_piece_is_found_again(log: CommitLog) -> None:
     rejects = (Reject("x", "decode", "truncated", "cut"),)
-    there = log.commit(record(1, rejects), [NewFile("data/part-00001.parquet", b"abc", 3)])
+    there = log.commit(record(1, rejects), [PieceFile("data/part-00001.parquet", b"abc", 3)])
     assert there.rejects == rejects
     assert there.files[0].name == "data/part-00001.parquet"
     assert open_store(log.writer.output).get(there.files[0].key) == b"abc"

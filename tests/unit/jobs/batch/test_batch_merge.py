@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom.errors import IntegrityError
-from darkroom.jobs.batch.commits import Commit, CommitLog, NewFile
+from darkroom.jobs.batch.commits import Commit, CommitLog, PieceFile
 from darkroom.jobs.batch.merge import (
     MB,
     Folder,
@@ -73,7 +73,7 @@ def parts(writer: PartWriter, tables: tuple[pa.Table, ...]) -> list[Commit]:
     return [
         log.commit(
             Commit(index, str(index), len(rows), (), ()),
-            [NewFile(f"data/part-{index:05d}.parquet", parquet_bytes(rows), len(rows))],
+            [PieceFile(f"data/part-{index:05d}.parquet", parquet_bytes(rows), len(rows))],
         )
         for index, rows in enumerate(tables)
     ]

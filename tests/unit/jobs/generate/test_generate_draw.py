@@ -19,6 +19,7 @@ from tests.helpers.tiny_text_to_image import MAX_TOKENS, save_tiny_stable_diffus
 
 from darkroom.config import build_config
 from darkroom.errors import ConfigError, DataError
+from darkroom.jobs.batch.commits import PieceFile
 from darkroom.jobs.generate.config import GenerateConfig
 from darkroom.jobs.generate.draw import DrawStage
 from darkroom.jobs.generate.drawer import Fault, Pixels, Request
@@ -223,4 +224,4 @@ def test_what_is_published_is_png_and_its_provenance(pipeline: Path) -> None:
     assert (np.asarray(Image.open(io.BytesIO(row["image"]))) == pixels(drawn)[0]).all()
     assert row["model_digest"] == model.digest
     assert (row["num_steps"], row["guidance_scale"]) == (3, 2.0)
-    assert list(image_files(result)) == [("images/r0.png", row["image"])]
+    assert list(image_files(result)) == [PieceFile("images/r0.png", row["image"])]
