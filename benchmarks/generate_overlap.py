@@ -27,11 +27,14 @@ from numpy.typing import NDArray
 from darkroom.config import build_config
 from darkroom.jobs.batch.job import open_batch
 from darkroom.jobs.batch.stage import Stage
+from darkroom.jobs.drawing.drawer import Drawn, Request
+from darkroom.jobs.drawing.encode import encode_stage
+from darkroom.jobs.drawing.stage import DrawStage
 from darkroom.jobs.generate.config import EnhanceConfig, GenerateConfig
-from darkroom.jobs.generate.draw import DrawStage
-from darkroom.jobs.generate.drawer import Fault, Pixels, Request
-from darkroom.jobs.generate.encode import Encoder, output_schema
+from darkroom.jobs.generate.draw import requests_of
 from darkroom.jobs.generate.enhance import Enhancer
+from darkroom.jobs.generate.output import output_schema
+from darkroom.jobs.rejects import Reject
 from darkroom.jobs.session import ray_session
 
 BATCH_SECONDS = 0.05
@@ -97,18 +100,17 @@ class SleepingPainter:
     """Stands in for a text-to-image pipeline: 64x64 of noise that the seed decides."""
 
     clock: Clock
-    batch_size: int = BATCH_SIZE
 
     def count_tokens(self, _text: str) -> None:
         return None
 
-    def fault(self, _request: Request) -> Fault | None:
+    def refusal(self, _request: Request) -> Reject | None:
         return None
 
-    def draw(self, requests: Sequence[Request]) -> list[Pixels | Fault]:
+    def draw(self, requests: Sequence[Request]) -> list[Drawn | Reject]:
         self.clock.work(DRAW)
         return [
-            np.random.default_rng(item.seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            Drawn(np.random.default_rng(item.seed).integers(0, 256, (64, 64, 3), dtype=np.uint8))
             for item in requests
         ]
 
@@ -121,10 +123,8 @@ def make_enhancer(clock: Clock) -> Enhancer:
 
 
 def make_drawer(values: dict[str, Any], clock: Clock) -> DrawStage:
-    stage = DrawStage.__new__(DrawStage)
-    stage._config = build_config(GenerateConfig, values)  # noqa: SLF001
-    stage._drawer = SleepingPainter(clock)  # noqa: SLF001
-    return stage
+    requests = partial(requests_of, build_config(GenerateConfig, values))
+    return DrawStage(partial(SleepingPainter, clock), requests, batch_size=BATCH_SIZE)
 
 
 def overlapped(rows: pa.Table, folder: Path, profiles: list[object]) -> float:
@@ -160,7 +160,7 @@ def _run(rows: pa.Table, output: Path, clock: Clock, *, enhance: bool, draw: boo
     constants: dict[str, object] = {"llm": "-", "llm_digest": "-"} if enhance else {}
     if draw:
         constants |= {"model": "-", "model_digest": "-", "num_steps": 1, "guidance_scale": 0.0}
-    stages.append(Stage(name="encode", make=partial(Encoder, schema, constants), num_workers=2))
+    stages.append(encode_stage(constants))
     with open_batch(config, kind="pictures", rows=rows, parents=[]) as batch:
         batch.run(stages, schema=schema, description="run", unit="rows")
         return pa.concat_tables(batch.tables())

@@ -14,8 +14,8 @@ from tests.helpers.tiny_artifacts import publish_model
 from tests.helpers.tiny_text_to_image import save_tiny_stable_diffusion
 
 from darkroom.errors import ConfigError, DataError
+from darkroom.jobs.drawing.load import load_drawer
 from darkroom.jobs.generate.config import EnhanceConfig, TextToImageConfig
-from darkroom.jobs.generate.drawer import load_drawer
 from darkroom.jobs.generate.language_model import load_language_model
 from darkroom.models.find import find_model
 from darkroom.models.unet import read_model_info
@@ -178,7 +178,7 @@ def test_a_pipeline_that_does_not_load_is_one_line(
     spoil(folder)
     config = TextToImageConfig(model=str(folder), variant=variant)
     with pytest.raises(ConfigError, match=rf"draw\.model.*{message}") as caught:
-        load_drawer(config, find_model(str(folder), field="draw.model"))
+        load_drawer(config, find_model(str(folder), field="draw.model"), prefix="draw.")
     assert "\n" not in str(caught.value)
 
 

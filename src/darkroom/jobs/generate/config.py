@@ -14,21 +14,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from darkroom.config import (
-    Config,
-    Fraction,
-    ModelPlace,
-    NonNegativeFloat,
-    Place,
-    PositiveInt,
-    operational,
-)
-from darkroom.diffusion.config import SamplerName
+from darkroom.config import Config, ModelPlace, NonNegativeFloat, Place, PositiveInt, operational
 from darkroom.jobs.batch.config import BatchConfig
+from darkroom.jobs.drawing.config import ClassDrawingConfig, TextDrawingConfig, WorkerConfig
 
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["float32", "bfloat16", "float16"]
-Side = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 ColumnName = Annotated[str, Field(pattern=r"^[^{}\s]([^{}\r\n\t]*[^{}\s])?$")]
 """Any name that a template can hold: `animal name` as well."""
 Renames = dict[str, ColumnName]
@@ -72,33 +61,6 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(value, template)
 
 
-class WorkerConfig(Config):
-    """A pool of Ray actors that each hold the stage's model."""
-
-    batch_size: PositiveInt = 8
-    """Rows that the model takes at once; independent of the other stages and of piece_rows."""
-    num_actors: Annotated[PositiveInt, operational()] = 1
-    """Ray actors, each with the model in memory."""
-    num_cpus: Annotated[NonNegativeFloat | None, operational()] = None
-    """CPUs that Ray reserves per actor, and its threads; null is 1, or 0 beside a GPU."""
-    num_gpus: Annotated[NonNegativeFloat, operational()] = 0.0
-    """GPUs per actor. A fraction shares one: memory is capped at that share."""
-    device: Annotated[Device, operational()] = "auto"
-    """auto takes the GPU when the actor has one."""
-    precision: Precision = "float32"
-    """Type of the weights; bfloat16 and float16 are for GPUs."""
-
-    @model_validator(mode="after")
-    def _check_resources(self) -> Self:
-        if self.num_gpus > 1 and not float(self.num_gpus).is_integer():
-            raise ValueError("num_gpus above 1 must be whole; use a fraction below 1 to share")
-        if self.device == "cuda" and not self.num_gpus:
-            raise ValueError("device cuda needs num_gpus above 0, or Ray hides the GPU; set both")
-        if not self.num_gpus and self.num_cpus == 0:
-            raise ValueError("num_cpus and num_gpus are both 0; an actor needs one of them")
-        return self
-
-
 class JoinConfig(Config):
     """A second table whose columns are added to each row: an inner join."""
 
@@ -115,6 +77,8 @@ class JoinConfig(Config):
 class EnhanceConfig(WorkerConfig):
     """A language model rewrites each prompt."""
 
+    batch_size: PositiveInt = 8
+    """Prompts that the model takes at once; independent of the other stages and of piece_rows."""
     model: Annotated[ModelPlace, operational()] = "HuggingFaceTB/SmolLM2-1.7B-Instruct"
     """A folder that transformers reads (path or s3:// URI), or a hub id."""
     gguf_file: str | None = None
@@ -134,34 +98,18 @@ class EnhanceConfig(WorkerConfig):
     """auto takes vLLM where it is installed and the stage has a GPU, else transformers."""
 
 
-class TextToImageConfig(WorkerConfig):
+class TextToImageConfig(TextDrawingConfig):
     """Any diffusers text-to-image pipeline."""
 
     kind: Literal["text_to_image"] = "text_to_image"
     """Names the way of drawing."""
     model: Annotated[ModelPlace, operational()] = "stabilityai/sdxl-turbo"
     """A diffusers folder (path or s3:// URI), or a hub id."""
-    variant: str | None = None
-    """Which weight files of the folder: fp16 for `*.fp16.safetensors`."""
-    num_steps: PositiveInt = 1
-    """Denoising steps. The default suits SDXL-Turbo."""
-    guidance_scale: NonNegativeFloat = 0.0
-    """Classifier-free guidance as the pipeline counts it. The default suits SDXL-Turbo."""
-    negative_prompt: str | None = None
-    """What pictures should not show; needs guidance."""
-    width: Side | None = None
-    """Pixels; null takes the model's own size."""
-    height: Side | None = None
-    """Pixels; null takes the model's own size."""
-    attention_slicing: bool = False
-    """Attention head by head: less memory, slower."""
-    vae_slicing: bool = False
-    """Decode picture by picture: less memory for large batches."""
-    vae_tiling: bool = False
-    """Decode in tiles: less memory for large pictures, faint seams possible."""
+    batch_size: PositiveInt = 8
+    """Pictures drawn at once; which ones share a batch decides their last bit."""
 
 
-class ClassConditionalConfig(WorkerConfig):
+class ClassConditionalConfig(ClassDrawingConfig):
     """A class-conditional model that `darkroom train` published."""
 
     kind: Literal["class_conditional"]
@@ -170,20 +118,12 @@ class ClassConditionalConfig(WorkerConfig):
     """URI of the model."""
     class_template: str = "{prompt}"
     """Names the class: a column in braces, or {prompt}."""
-    sampler: SamplerName = "ddim"
-    """ddpm (ancestral), ddim, or dpm-solver++ (second order, multistep)."""
-    num_steps: PositiveInt = 50
-    """Calls of the model per picture."""
-    guidance_scale: NonNegativeFloat = 1.0
-    """Classifier-free guidance: 1 is off."""
-    eta: Fraction = 0.0
-    """DDIM only: 0 is deterministic, 1 has DDPM's noise."""
+    batch_size: PositiveInt = 8
+    """Pictures drawn at once; which ones share a batch decides their last bit."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check_template(self) -> Self:
         placeholders(self.class_template)
-        if self.eta > 0 and self.sampler != "ddim":
-            raise ValueError(f"eta belongs to ddim, not {self.sampler}; leave it at 0")
         return self
 
 

@@ -13,25 +13,24 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.batch.job import Batch, open_batch
 from darkroom.jobs.batch.stage import Stage
-from darkroom.jobs.generate.config import GenerateConfig, WorkerConfig
-from darkroom.jobs.generate.draw import DrawStage
-from darkroom.jobs.generate.encode import Encoder, constants_of, image_files, output_schema
+from darkroom.jobs.drawing.config import WorkerConfig
+from darkroom.jobs.drawing.drawer import STAGE
+from darkroom.jobs.drawing.encode import encode_stage, image_files
+from darkroom.jobs.drawing.stage import model_stage
+from darkroom.jobs.generate.config import GenerateConfig
+from darkroom.jobs.generate.draw import draw_stage
 from darkroom.jobs.generate.enhance import Enhancer
 from darkroom.jobs.generate.gallery import FILE_NAME, gallery_page
-from darkroom.jobs.generate.preflight import check_kind, check_memory, resolve_backend
+from darkroom.jobs.generate.output import constants_of, output_schema
+from darkroom.jobs.generate.preflight import check_memory, check_model, resolve_backend
 from darkroom.jobs.generate.prompt import Prompts, build_prompts
-from darkroom.jobs.reservation import reserved_cpus
 from darkroom.models.find import FoundModel, find_model
 from darkroom.storage import Artifact, FileEntry, Parent, open_store
 from darkroom.storage.parquet import VerifiedParquetFile
 from darkroom.storage.ranged import RangedReader
-
-NUM_ENCODERS = 2
 
 
 def run(config: GenerateConfig) -> dict[str, Any]:
@@ -41,7 +40,7 @@ def run(config: GenerateConfig) -> dict[str, Any]:
     llm = find_model(config.enhance.model, field="enhance.model") if config.enhance else None
     model = find_model(config.draw.model, field="draw.model") if config.draw else None
     if model is not None:
-        check_kind(config, model)
+        check_model(config, model)
     check_memory(_loaded(config, llm, model))
     schema = output_schema(config, prompts.table.column_names)
     with open_batch(
@@ -55,7 +54,7 @@ def run(config: GenerateConfig) -> dict[str, Any]:
             return _result(batch.completed)
         draws = config.draw is not None
         batch.run(
-            _stages(config, schema, llm, model),
+            _stages(config, llm, model),
             schema=schema,
             files=image_files if draws and config.image_files else None,
             description="generate",
@@ -74,16 +73,19 @@ def _resolved(config: GenerateConfig) -> GenerateConfig:
 
 def _loaded(
     config: GenerateConfig, llm: FoundModel | None, model: FoundModel | None
-) -> list[tuple[str, WorkerConfig, FoundModel]]:
-    pairs: list[tuple[str, WorkerConfig | None, FoundModel | None]] = [
-        ("enhance", config.enhance, llm),
-        ("draw", config.draw, model),
-    ]
-    return [(name, worker, folder) for name, worker, folder in pairs if worker and folder]
+) -> list[tuple[str, WorkerConfig, int | None]]:
+    loaded: list[tuple[str, WorkerConfig, int | None]] = []
+    if config.enhance is not None and llm is not None:
+        num_bytes = llm.weights_bytes(file=config.enhance.gguf_file)
+        loaded.append(("enhance", config.enhance, num_bytes))
+    if config.draw is not None and model is not None:
+        num_bytes = model.weights_bytes(variant=getattr(config.draw, "variant", None))
+        loaded.append(("draw", config.draw, num_bytes))
+    return loaded
 
 
 def _stages(
-    config: GenerateConfig, schema: pa.Schema, llm: FoundModel | None, model: FoundModel | None
+    config: GenerateConfig, llm: FoundModel | None, model: FoundModel | None
 ) -> list[Stage]:
     stages = []
     if config.enhance is not None and llm is not None:
@@ -91,25 +93,11 @@ def _stages(
             Enhancer, config.enhance.to_dict(), folder=llm, backend=config.enhance.backend,
             seed=config.seed,
         )  # fmt: skip
-        stages.append(_actors("enhance", config.enhance, make))
+        stages.append(model_stage("enhance", config.enhance, make))
     if config.draw is not None and model is not None:
-        stages.append(
-            _actors("draw", config.draw, partial(DrawStage, config.to_dict(), folder=model))
-        )
-    encode = partial(Encoder, schema, constants_of(config, llm, model))
-    stages.append(Stage(name="encode", make=encode, num_workers=NUM_ENCODERS))
-    return stages
-
-
-def _actors(name: str, config: WorkerConfig, make: partial[Any]) -> Stage:
-    return Stage(
-        name=name,
-        make=make,
-        num_workers=config.num_actors,
-        actor=True,
-        num_cpus=reserved_cpus(config.num_cpus, config.num_gpus),
-        num_gpus=config.num_gpus,
-    )
+        draw = partial(draw_stage, config.to_dict(), model)
+        stages.append(model_stage(STAGE, config.draw, draw))
+    return [*stages, encode_stage(constants_of(config, llm, model))]
 
 
 def _parents(prompts: Prompts, llm: FoundModel | None, model: FoundModel | None) -> list[Parent]:

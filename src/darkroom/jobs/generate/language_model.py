@@ -15,8 +15,8 @@ import torch
 
 from darkroom.errors import DarkroomError
 from darkroom.jobs.batch.stage import is_out_of_memory
+from darkroom.jobs.drawing.device import DTYPES, gpu_share, prepare_device
 from darkroom.jobs.generate.config import EnhanceConfig
-from darkroom.jobs.generate.device import DTYPES, gpu_share, prepare_device
 from darkroom.jobs.generate.sampling import RowGumbel, TopP
 from darkroom.models.find import FoundModel, unloadable
 
@@ -85,7 +85,9 @@ class _Transformers:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         logging.getLogger("transformers").setLevel(logging.ERROR)
         self._config = config
-        self._device = prepare_device(config, folder, field="enhance")
+        self._device = prepare_device(
+            config, folder.weights_bytes(file=config.gguf_file), prefix="enhance."
+        )
         if config.gguf_file is not None:
             keywords = {**keywords, "gguf_file": config.gguf_file}
         self._tokenizer: Any = AutoTokenizer.from_pretrained(name, padding_side="left", **keywords)

@@ -14,19 +14,16 @@ import psutil
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts import Kind
-from darkroom.jobs.generate.config import (
-    ClassConditionalConfig,
-    EnhanceConfig,
-    GenerateConfig,
-    WorkerConfig,
-)
-from darkroom.jobs.generate.device import loaded_bytes
+from darkroom.jobs.drawing.class_conditional import check_settings
+from darkroom.jobs.drawing.config import WorkerConfig
+from darkroom.jobs.drawing.device import MIB, loaded_bytes
+from darkroom.jobs.generate.config import ClassConditionalConfig, EnhanceConfig, GenerateConfig
 from darkroom.models.find import FoundModel
 from darkroom.models.unet import read_model_info
 from darkroom.storage import open_artifact
 
-MB = 1024**2
-Loaded = Iterable[tuple[str, WorkerConfig, FoundModel]]
+Loaded = Iterable[tuple[str, WorkerConfig, int | None]]
+"""Stage, its workers, and the bytes of its model's weight files."""
 
 
 def resolve_backend(config: EnhanceConfig) -> str:
@@ -42,14 +39,15 @@ def resolve_backend(config: EnhanceConfig) -> str:
     return config.backend
 
 
-def check_kind(config: GenerateConfig, model: FoundModel) -> None:
-    """The drawing model is of the kind that the config says. Errors: DataError, ConfigError."""
+def check_model(config: GenerateConfig, model: FoundModel) -> None:
+    """The drawing model can do what the config says. Errors: DataError, ConfigError."""
     if isinstance(config.draw, ClassConditionalConfig):
-        artifact = open_artifact(config.draw.model, kind=Kind.MODEL)
-        if not read_model_info(artifact).class_conditional:
+        info = read_model_info(open_artifact(config.draw.model, kind=Kind.MODEL))
+        if not info.class_conditional:
             raise ConfigError(
                 "draw.model", config.draw.model, "knows no classes", "use `darkroom sample`"
             )
+        check_settings(config.draw, info, prefix="draw.")
     elif model.kind == Kind.MODEL:
         raise ConfigError(
             "draw.kind", "text_to_image", f"{model.uri} was published by `darkroom train` and "
@@ -58,7 +56,7 @@ def check_kind(config: GenerateConfig, model: FoundModel) -> None:
 
 
 def check_memory(loaded: Loaded, *, available_bytes: int | None = None) -> None:
-    """Weights of all actors without a GPU fit into this machine; a cluster is not looked at.
+    """Weights of all workers without a GPU fit into this machine; a cluster is not looked at.
 
     Errors: ConfigError with the sum, what is free and the remedy.
     """
@@ -66,16 +64,16 @@ def check_memory(loaded: Loaded, *, available_bytes: int | None = None) -> None:
         return
     available = psutil.virtual_memory().available if available_bytes is None else available_bytes
     parts = [
-        (name, config.num_actors, size)
-        for name, config, folder in loaded
-        if not config.num_gpus and (size := loaded_bytes(config, folder))
+        (name, config.num_workers, size)
+        for name, config, weights_bytes in loaded
+        if not config.num_gpus and (size := loaded_bytes(config, weights_bytes))
     ]
-    needed = sum(actors * size for _, actors, size in parts)
+    needed = sum(workers * size for _, workers, size in parts)
     if needed <= available:
         return
-    shown = ", ".join(f"{name} {actors} x {size // MB} MiB" for name, actors, size in parts)
+    shown = ", ".join(f"{name} {workers} x {size // MIB} MiB" for name, workers, size in parts)
     raise ConfigError(
-        "num_actors", None, f"the actors' weights alone take {needed // MB} MiB ({shown}), and "
-        f"this machine has {available // MB} MiB free",
-        "lower num_actors, take smaller models, or run on a cluster",
+        "num_workers", None, f"the workers' weights alone take {needed // MIB} MiB ({shown}), and "
+        f"this machine has {available // MIB} MiB free",
+        "lower num_workers, take smaller models, or run on a cluster",
     )  # fmt: skip

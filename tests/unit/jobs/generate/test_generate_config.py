@@ -13,9 +13,7 @@ from darkroom.jobs.generate.config import (
     GenerateConfig,
     TextToImageConfig,
 )
-from darkroom.jobs.generate.device import check_share, gpu_share
 from darkroom.jobs.generate.preflight import check_memory
-from darkroom.models.find import FoundModel
 
 MB = 1024**2
 
@@ -41,7 +39,7 @@ def test_a_model_alone_means_a_text_to_image_pipeline() -> None:
         ({"draw": {"width": 500}}, "multiple of 8"),
         ({"draw": {"num_gpus": 1.5}}, "num_gpus above 1 must be whole"),
         ({"draw": {"device": "cuda"}}, "Ray hides the GPU"),
-        ({"enhance": {"num_cpus": 0.0}}, "an actor needs one of them"),
+        ({"enhance": {"num_cpus": 0.0}}, "a worker needs one of them"),
         ({"prompt": "always the same"}, "names no column"),
         ({"prompt": "{a"}, "lone '{'"),
         ({"choices": {"season": []}}, "at least 1"),
@@ -60,7 +58,7 @@ def test_a_fault_is_named(values: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("values", "same"),
     [
-        ({"draw": {"num_actors": 3, "num_cpus": 2.0}}, True),
+        ({"draw": {"num_workers": 3, "num_cpus": 2.0}}, True),
         ({"max_restarts": 4}, True),
         ({"draw": {"batch_size": 3}}, False),
         ({"piece_rows": 3}, False),
@@ -72,26 +70,13 @@ def test_the_digest_knows_what_decides_the_bytes(values: dict[str, Any], same: b
     assert (build(**values).digest == build().digest) == same
 
 
-def folder(weights_bytes: int | None) -> FoundModel:
-    weights = None if weights_bytes is None else (("model.safetensors", weights_bytes),)
-    return FoundModel("m", None, "0", "hub", weights)
-
-
 def test_weights_that_do_not_fit_this_machine_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    two = TextToImageConfig(num_actors=2)
-    loaded = [("draw", two, folder(600 * MB)), ("enhance", two, folder(None))]
+    two = TextToImageConfig(num_workers=2)
+    loaded = [("draw", two, 600 * MB), ("enhance", two, None)]
     check_memory(loaded, available_bytes=1200 * MB)
     with pytest.raises(ConfigError, match=r"1200 MiB \(draw 2 x 600 MiB\).*1199 MiB free"):
         check_memory(loaded, available_bytes=1199 * MB)
-    check_memory([("draw", TextToImageConfig(num_gpus=1.0), folder(600 * MB))], available_bytes=0)
+    check_memory([("draw", TextToImageConfig(num_gpus=1.0), 600 * MB)], available_bytes=0)
     monkeypatch.setenv("RAY_ADDRESS", "cluster:6379")
     check_memory(loaded, available_bytes=0)
-
-
-def test_a_share_of_a_gpu_is_a_share_of_its_memory() -> None:
-    assert [gpu_share(number) for number in (0.0, 0.3, 1.0, 4.0)] == [1.0, 0.3, 1.0, 1.0]
-    check_share(300 * MB, 1000 * MB, 0.3, field="draw")
-    check_share(None, 1000 * MB, 0.3, field="draw")
-    with pytest.raises(ConfigError, match=r"draw\.num_gpus.*300 MiB of the GPU's 1000.*301 MiB"):
-        check_share(301 * MB, 1000 * MB, 0.3, field="draw")

@@ -1,4 +1,4 @@
-"""The drawing stage on a tiny Stable Diffusion and a tiny class-conditional model."""
+"""What `generate` draws with a tiny Stable Diffusion and a tiny class-conditional model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from tests.helpers.tiny_text_to_image import MAX_TOKENS, save_tiny_stable_diffus
 from darkroom.config import build_config
 from darkroom.errors import ConfigError, DataError
 from darkroom.jobs.batch.commits import PieceFile
+from darkroom.jobs.drawing.encode import Encoder, image_files
+from darkroom.jobs.drawing.stage import DrawStage
 from darkroom.jobs.generate.config import GenerateConfig
-from darkroom.jobs.generate.draw import DrawStage
-from darkroom.jobs.generate.drawer import Fault, Pixels, Request
-from darkroom.jobs.generate.encode import Encoder, constants_of, image_files, output_schema
-from darkroom.jobs.generate.preflight import check_kind
+from darkroom.jobs.generate.draw import draw_stage
+from darkroom.jobs.generate.output import constants_of, output_schema
+from darkroom.jobs.generate.preflight import check_model
+from darkroom.jobs.parquet import in_schema
 from darkroom.jobs.rejects import Rejects
 from darkroom.models.find import find_model
 
@@ -54,7 +56,7 @@ def digits(model: Path, **values: Any) -> GenerateConfig:
 
 def stage(config: GenerateConfig) -> DrawStage:
     assert config.draw is not None
-    return DrawStage(config.to_dict(), folder=find_model(config.draw.model, field="draw.model"))
+    return draw_stage(config.to_dict(), find_model(config.draw.model, field="draw.model"))
 
 
 def table(prompts: Sequence[str] = PROMPTS, **columns: list[str | None]) -> pa.Table:
@@ -122,9 +124,10 @@ def test_tokens_past_the_encoders_length_are_counted(pipeline: Path) -> None:
 def test_slicing_saves_memory_and_changes_nothing_to_see(pipeline: Path) -> None:
     plain = pixels(stage(config(pipeline))(table(), Rejects("draw")))
     sliced = stage(config(pipeline, attention_slicing=True, vae_slicing=True, vae_tiling=True))
-    assert sliced._drawer._pipeline.vae.use_slicing  # type: ignore[attr-defined]
-    assert sliced._drawer._pipeline.vae.use_tiling  # type: ignore[attr-defined]
-    processors = sliced._drawer._pipeline.unet.attn_processors  # type: ignore[attr-defined]
+    drawer: Any = sliced._drawer
+    assert drawer._pipeline.vae.use_slicing
+    assert drawer._pipeline.vae.use_tiling
+    processors = drawer._pipeline.unet.attn_processors
     assert {type(p).__name__ for p in processors.values()} == {"SlicedAttnProcessor"}
     assert grey_levels_apart(plain, pixels(sliced(table(), Rejects("draw")))) <= 1
 
@@ -158,58 +161,23 @@ def test_a_class_that_the_model_does_not_know_is_rejected(classes: Path) -> None
     ]
 
 
-class Moody:
-    """Fails on the prompts that it is told to, alone or beside others."""
-
-    batch_size = 3
-
-    def __init__(self, **faults: Exception | Fault) -> None:
-        self._faults = faults
-
-    def count_tokens(self, _text: str) -> None:
-        return None
-
-    def fault(self, _request: Request) -> None:
-        return None
-
-    def draw(self, requests: Sequence[Request]) -> list[Pixels | Fault]:
-        drawn: list[Pixels | Fault] = []
-        for request in requests:
-            fault = self._faults.get(request.text)
-            if isinstance(fault, Exception):
-                raise fault
-            drawn.append(fault or np.zeros((8, 8), np.uint8))
-        return drawn
-
-
-def test_one_row_cannot_take_its_batch_along(pipeline: Path) -> None:
-    drawer = stage(config(pipeline))
-    drawer._drawer = Moody(b=ValueError("no b"), d=Fault("not_finite", "NaN"))
-    rejects = Rejects("draw")
-    result = drawer(table(["a", "b", "c", "d", "e"]), rejects)
-    assert result["prompt"].to_pylist() == ["a", "c", "e"]
-    assert [(r.id, r.reason) for r in rejects.found] == [("r1", "failed"), ("r3", "not_finite")]
-    assert rejects.found[0].traceback
-
-
-def test_running_out_of_memory_is_not_the_rows_fault(pipeline: Path) -> None:
-    drawer = stage(config(pipeline))
-    drawer._drawer = Moody(b=torch.OutOfMemoryError("CUDA out of memory"))
-    with pytest.raises(torch.OutOfMemoryError):
-        drawer(table(["a", "b"]), Rejects("draw"))
-
-
 def test_a_model_of_the_other_kind_is_refused(pipeline: Path, classes: Path) -> None:
     with pytest.raises(ConfigError, match=r"set draw\.kind to class_conditional"):
-        check_kind(config(classes), find_model(str(classes), field="draw.model"))
+        check_model(config(classes), find_model(str(classes), field="draw.model"))
     with pytest.raises((DataError, FileNotFoundError), match="nothing is published"):
-        check_kind(digits(pipeline), find_model(str(pipeline), field="draw.model"))
+        check_model(digits(pipeline), find_model(str(pipeline), field="draw.model"))
+
+
+def test_what_the_model_cannot_do_is_refused_on_the_driver(classes: Path) -> None:
+    model = find_model(str(classes), field="draw.model")
+    with pytest.raises(ConfigError, match=r"draw\.num_steps.*trained on 100 timesteps"):
+        check_model(digits(classes, num_steps=101), model)
 
 
 def test_a_folder_without_a_pipeline_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "NoSuchPipeline"}')
     with pytest.raises(ConfigError, match=r"draw\.model.*cannot be loaded"):
-        stage(config(tmp_path))
+        stage(config(tmp_path))(table(), Rejects("draw"))
 
 
 def test_what_is_published_is_png_and_its_provenance(pipeline: Path) -> None:
@@ -217,11 +185,9 @@ def test_what_is_published_is_png_and_its_provenance(pipeline: Path) -> None:
     model = find_model(str(pipeline), field="draw.model")
     drawn = stage(settings)(table(["a fox"]), Rejects("draw"))
     schema = output_schema(settings, ["id", "prompt"])
-    encode = Encoder(schema, constants_of(settings, None, model))
-    result = encode(drawn, Rejects("encode"))
-    assert result.schema == schema
-    row = result.to_pylist()[0]
+    encoded = Encoder(constants_of(settings, None, model))(drawn, Rejects("encode"))
+    row = in_schema(encoded, schema).to_pylist()[0]
     assert (np.asarray(Image.open(io.BytesIO(row["image"]))) == pixels(drawn)[0]).all()
     assert row["model_digest"] == model.digest
     assert (row["num_steps"], row["guidance_scale"]) == (3, 2.0)
-    assert list(image_files(result)) == [PieceFile("images/r0.png", row["image"])]
+    assert list(image_files(encoded)) == [PieceFile("images/r0.png", row["image"])]

@@ -7,7 +7,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from darkroom.jobs.generate.encode import file_name
+from darkroom.jobs.drawing.encode import file_name
 from darkroom.storage.uri import parse_uri
 
 ids = st.text(min_size=1, max_size=200).filter(str.isprintable)

@@ -1,0 +1,126 @@
+"""Draws with a model that `darkroom train` published, with or without classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darkroom.config import build_config
+from darkroom.diffusion.config import ScheduleConfig
+from darkroom.diffusion.guidance import conditional, guided
+from darkroom.diffusion.noise import ImageNoise
+from darkroom.diffusion.objective import Denoiser
+from darkroom.diffusion.sampler import SAMPLERS
+from darkroom.diffusion.schedule import NoiseSchedule, build_schedule
+from darkroom.errors import ConfigError, DarkroomError
+from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.drawing.config import ClassDrawingConfig
+from darkroom.jobs.drawing.device import DTYPES, prepare_device, tune
+from darkroom.jobs.drawing.drawer import Drawn, Pixels, Request, not_finite, refused
+from darkroom.jobs.pictures.layout import nfc
+from darkroom.jobs.rejects import Reject
+from darkroom.models.find import FoundModel
+from darkroom.models.unet import ModelInfo, load_unet, read_model_info
+from darkroom.report.sheet import as_picture, grey_levels
+from darkroom.storage import open_artifact
+
+
+class ClassConditionalDrawer:
+    """The model on this process's device."""
+
+    def __init__(self, config: ClassDrawingConfig, model: FoundModel, *, prefix: str = "") -> None:
+        self._config = config
+        self._device = prepare_device(config, model.weights_bytes(), prefix=prefix)
+        artifact = open_artifact(str(model.uri), kind=Kind.MODEL)
+        if artifact.digest != model.digest:
+            raise DarkroomError(f"{model.uri} was published anew while the job ran; run it again")
+        self._info = read_model_info(artifact)
+        self._schedule = check_settings(config, self._info, prefix=prefix)
+        self._unet: Any = load_unet(artifact, self._device).to(DTYPES[config.precision])
+        tune(self._unet, config)
+
+    @cached_property
+    def _labels(self) -> dict[str, int]:
+        return {nfc(name): label for label, name in enumerate(self._info.classes)}
+
+    def count_tokens(self, text: str) -> tuple[int, int] | None:
+        return None
+
+    def refusal(self, request: Request) -> Reject | None:
+        if not self._info.class_conditional or nfc(request.text or "") in self._labels:
+            return None
+        known = ", ".join(self._info.classes[:12])
+        problem = f"{(request.text or '')[:60]!r} is no class of the model ({known})"
+        return refused(request, "unknown_class", problem)
+
+    @torch.inference_mode()
+    def draw(self, requests: Sequence[Request]) -> list[Drawn | Reject]:
+        config = self._config
+        seeds = [request.seed for request in requests]
+        noise = ImageNoise(seeds, self._info.image_shape, device=self._device)
+        frames: list[list[Pixels]] = [[] for _ in requests]
+
+        def keep(steps_done: int, x_BCHW: Tensor) -> None:
+            for row, request in enumerate(requests):
+                if steps_done in request.frames_after:
+                    frames[row].append(_picture(x_BCHW[row]))
+
+        x_T = noise.initial()
+        keep(0, x_T)
+        x_0 = SAMPLERS[config.sampler](
+            self._denoiser(requests),
+            x_T,
+            self._schedule,
+            num_steps=config.num_steps,
+            prediction_type=self._info.prediction_type,
+            noise=noise,
+            clip=1.0 if config.clip else None,
+            eta=config.eta,
+            on_step=lambda index, _t, x, _x0: keep(index + 1, x),
+        )
+        return [
+            Drawn(_picture(x), kept) if bool(torch.isfinite(x).all()) else not_finite(request)
+            for request, x, kept in zip(requests, x_0, frames, strict=True)
+        ]
+
+    def _denoiser(self, requests: Sequence[Request]) -> Denoiser:
+        if not self._info.class_conditional:
+            return conditional(self._predict, None)
+        labels = [self._labels[nfc(request.text or "")] for request in requests]
+        classes = torch.tensor(labels, device=self._device)
+        return guided(self._predict, classes, self._info.null_class, self._config.guidance_scale)
+
+    def _predict(self, x_BCHW: Tensor, t: Tensor, **labels: Tensor) -> Tensor:
+        layout = torch.channels_last if self._config.channels_last else torch.preserve_format
+        x_BCHW = x_BCHW.to(dtype=self._unet.dtype, memory_format=layout)
+        prediction: Tensor = self._unet(x_BCHW, t, **labels).sample
+        return prediction.float()
+
+
+def check_settings(
+    config: ClassDrawingConfig, info: ModelInfo, *, prefix: str = ""
+) -> NoiseSchedule:
+    """The model's schedule. Errors: ConfigError for what the model cannot do."""
+    if config.guidance_scale != 1 and info.null_class is None:
+        raise ConfigError(
+            f"{prefix}guidance_scale", config.guidance_scale,
+            "the model has no null class to guide from",
+            "use 1, or train with label dropout above 0",
+        )  # fmt: skip
+    schedule = build_schedule(build_config(ScheduleConfig, info.schedule))
+    if config.num_steps > schedule.num_timesteps:
+        raise ConfigError(
+            f"{prefix}num_steps", config.num_steps,
+            f"the model was trained on {schedule.num_timesteps} timesteps", "use at most as many",
+        )  # fmt: skip
+    return schedule
+
+
+def _picture(x_CHW: Tensor) -> Pixels:
+    levels = grey_levels(np.nan_to_num(x_CHW.float().cpu().numpy()))
+    return as_picture(levels)

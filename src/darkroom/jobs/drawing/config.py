@@ -1,0 +1,96 @@
+"""How a model runs on workers, and how it draws: settings that several verbs share.
+
+Imports neither ray nor torch, so the command line can print and check them at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from darkroom.config import Config, Fraction, NonNegativeFloat, PositiveInt, operational
+from darkroom.diffusion.config import SamplerName
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16", "float16"]
+Side = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
+
+
+class WorkerConfig(Config):
+    """A pool of Ray actors that each hold a model."""
+
+    num_workers: Annotated[PositiveInt, operational()] = 1
+    """Ray actors, each with the model in memory; never changes what comes out."""
+    num_cpus: Annotated[NonNegativeFloat | None, operational()] = None
+    """CPUs that Ray reserves per worker, and its threads; null is 1, or 0 beside a GPU."""
+    num_gpus: Annotated[NonNegativeFloat, operational()] = 0.0
+    """GPUs per worker. A fraction shares one: memory is capped at that share."""
+    device: Annotated[Device, operational()] = "auto"
+    """auto takes the GPU when the worker has one."""
+    precision: Precision = "float32"
+    """Type of the weights; bfloat16 and float16 are for GPUs, and batch mates may then change a
+    grey level."""
+
+    @model_validator(mode="after")
+    def _check_resources(self) -> Self:
+        if self.num_gpus > 1 and not float(self.num_gpus).is_integer():
+            raise ValueError("num_gpus above 1 must be whole; use a fraction below 1 to share")
+        if self.device == "cuda" and not self.num_gpus:
+            raise ValueError("device cuda needs num_gpus above 0, or Ray hides the GPU; set both")
+        if not self.num_gpus and self.num_cpus == 0:
+            raise ValueError("num_cpus and num_gpus are both 0; a worker needs one of them")
+        return self
+
+
+class DrawingConfig(WorkerConfig):
+    """Workers that draw."""
+
+    channels_last: Annotated[bool, operational()] = False
+    """Channels-last memory layout: faster on a GPU with tensor cores."""
+    compile: Annotated[bool, operational()] = False
+    """torch.compile the network: worth it for thousands of pictures."""
+
+
+class ClassDrawingConfig(DrawingConfig):
+    """Reverse diffusion with a class-conditional model that `darkroom train` published."""
+
+    sampler: SamplerName = "ddim"
+    """ddpm (ancestral), ddim, or dpm-solver++ (second order, multistep)."""
+    num_steps: PositiveInt = 50
+    """Calls of the model per picture; at most the schedule's number of timesteps."""
+    guidance_scale: NonNegativeFloat = 1.0
+    """Classifier-free guidance: 1 is off (one call a step), above 1 trades variety for class."""
+    eta: Fraction = 0.0
+    """DDIM only: 0 is deterministic, 1 has DDPM's noise."""
+    clip: bool = True
+    """Clamp each predicted x_0 to the range of pictures, [-1, 1]."""
+
+    @model_validator(mode="after")
+    def _check_eta(self) -> Self:
+        if self.eta > 0 and self.sampler != "ddim":
+            raise ValueError(f"eta belongs to ddim, not {self.sampler}; leave it at 0")
+        return self
+
+
+class TextDrawingConfig(DrawingConfig):
+    """Any diffusers text-to-image pipeline. The defaults suit SDXL-Turbo."""
+
+    variant: str | None = None
+    """Which weight files of the folder: fp16 for `*.fp16.safetensors`."""
+    num_steps: PositiveInt = 1
+    """Denoising steps. The default suits SDXL-Turbo."""
+    guidance_scale: NonNegativeFloat = 0.0
+    """Classifier-free guidance as the pipeline counts it. The default suits SDXL-Turbo."""
+    negative_prompt: str | None = None
+    """What pictures should not show; needs guidance."""
+    width: Side | None = None
+    """Pixels; null takes the model's own size."""
+    height: Side | None = None
+    """Pixels; null takes the model's own size."""
+    attention_slicing: bool = False
+    """Attention head by head: less memory, slower."""
+    vae_slicing: bool = False
+    """Decode picture by picture: less memory for large batches."""
+    vae_tiling: bool = False
+    """Decode in tiles: less memory for large pictures, faint seams possible."""

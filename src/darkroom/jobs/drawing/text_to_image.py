@@ -1,0 +1,118 @@
+"""Draws with any diffusers text-to-image pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from darkroom.jobs.batch.stage import is_out_of_memory
+from darkroom.jobs.drawing.config import TextDrawingConfig
+from darkroom.jobs.drawing.device import DTYPES, prepare_device, tune
+from darkroom.jobs.drawing.drawer import Drawn, Request, not_finite, refused
+from darkroom.jobs.rejects import Reject
+from darkroom.models.files import weight_names
+from darkroom.models.find import FoundModel, unloadable
+
+
+class TextToImageDrawer:
+    """The pipeline on this process's device."""
+
+    def __init__(self, config: TextDrawingConfig, model: FoundModel, *, prefix: str = "") -> None:
+        self._config = config
+        weights_bytes = model.weights_bytes(variant=config.variant)
+        device = prepare_device(config, weights_bytes, prefix=prefix)
+        self._pipeline = _load(config, model, prefix).to(device)
+        self._pipeline.set_progress_bar_config(disable=True)
+        tune(getattr(self._pipeline, "transformer", None) or self._pipeline.unet, config)
+        if config.attention_slicing:
+            self._pipeline.enable_attention_slicing()
+        if config.vae_slicing:
+            self._pipeline.vae.enable_slicing()
+        if config.vae_tiling:
+            self._pipeline.vae.enable_tiling()
+
+    def count_tokens(self, text: str) -> tuple[int, int] | None:
+        """By the text encoder that cuts most; start and end tokens are counted, as it does."""
+        counts = []
+        for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
+            tokenizer = getattr(self._pipeline, name, None)
+            if tokenizer is not None:
+                num = len(tokenizer(text, truncation=False, verbose=False).input_ids)
+                counts.append((num, max(0, num - int(tokenizer.model_max_length))))
+        return max(counts, key=lambda count: count[1], default=None)
+
+    def refusal(self, request: Request) -> Reject | None:
+        return None
+
+    @torch.inference_mode()
+    def draw(self, requests: Sequence[Request]) -> list[Drawn | Reject]:
+        config = self._config
+        options: dict[str, Any] = {"width": config.width, "height": config.height}
+        if config.negative_prompt is not None:
+            options["negative_prompt"] = [config.negative_prompt] * len(requests)
+        result = self._pipeline(
+            prompt=[request.text for request in requests],
+            num_inference_steps=config.num_steps,
+            guidance_scale=config.guidance_scale,
+            # On the CPU whatever the device: the same noise on every machine.
+            generator=[torch.Generator("cpu").manual_seed(item.seed) for item in requests],
+            output_type="np",
+            **{name: value for name, value in options.items() if value is not None},
+        )
+        flagged = getattr(result, "nsfw_content_detected", None) or [False] * len(requests)
+        return [
+            _drawn(request, x, flagged=bool(flag))
+            for request, x, flag in zip(requests, result.images, flagged, strict=True)
+        ]
+
+
+def _drawn(request: Request, x_HWC: NDArray[np.float32], *, flagged: bool) -> Drawn | Reject:
+    if flagged:
+        return refused(request, "safety_checker", "the model's safety checker blanked the picture")
+    if not np.isfinite(x_HWC).all():
+        return not_finite(request)
+    return Drawn((x_HWC.clip(0, 1) * 255).round().astype(np.uint8))
+
+
+def _load(config: TextDrawingConfig, model: FoundModel, prefix: str) -> Any:
+    from diffusers import AutoPipelineForText2Image
+    from diffusers.utils import logging as diffusers_logging
+
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
+    options: dict[str, Any] = {"variant": config.variant} if config.variant else {}
+    with model.local() as (name, keywords):
+        try:
+            pipeline = AutoPipelineForText2Image.from_pretrained(
+                name, dtype=DTYPES[config.precision], use_safetensors=True, **keywords, **options
+            )
+            _check_weights(pipeline, Path(name))
+        except Exception as error:  # a file that lies raises anything
+            if is_out_of_memory(error):
+                raise
+            raise unloadable(
+                name, error, field=f"{prefix}model", model=model.name,
+                remedy="give a diffusers text-to-image folder with safetensors; a model that "
+                f"`darkroom train` published needs {prefix}kind class_conditional",
+            ) from error  # fmt: skip
+    return pipeline
+
+
+def _check_weights(pipeline: Any, folder: Path) -> None:
+    """Errors: ValueError where diffusers found so few of a network's weights that they are those
+    of another, or under other names: it draws with random ones then."""
+    from diffusers import ModelMixin
+
+    for name, component in pipeline.components.items():
+        if isinstance(component, ModelMixin) and (names := weight_names(folder / name)):
+            own = component.state_dict().keys()
+            missing = sorted(own - names)
+            if 2 * len(missing) > len(own):  # it knows a few names of old
+                raise ValueError(
+                    f"{len(missing)} weights of its {name} are not there, first {missing[0]}"
+                )
