@@ -71,6 +71,6 @@ def check_share(num_bytes: int | None, total_bytes: int, share: float, *, prefix
 def tune(network: torch.nn.Module, config: DrawingConfig) -> None:
     """Give a loaded network the memory layout and the compiler that the config asks for."""
     if config.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)
     if config.compile:
         network.compile()

@@ -66,7 +66,7 @@ def grey_levels_apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
 def test_the_batch_size_does_not_change_the_pictures(
     sampler: str, guidance_scale: float, model: Artifact
 ) -> None:
-    values = {"sampler": sampler, "guidance_scale": guidance_scale}
+    values: dict[str, Any] = {"sampler": sampler, "guidance_scale": guidance_scale}
     values |= {"eta": 0.7} if sampler == "ddim" else {}
     wanted = requests(11, NUM_IMAGES)
     one, seven, all_at_once = (
