@@ -38,14 +38,14 @@ def in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
     Only the types' spelling is adapted (string, large_string): no value is rounded or cut.
     """
-    table = table.select([name for name in table.column_names if name in schema.names])
-    if table.column_names != schema.names:
+    if missing := [name for name in schema.names if name not in table.column_names]:
         raise DarkroomError(
-            f"the last stage returned the columns {', '.join(table.column_names)} and not"
-            f" {', '.join(schema.names)} (this is a fault in Darkroom: report it)"
+            f"the last stage returned the columns {', '.join(table.column_names)}, without"
+            f" {', '.join(missing)} (this is a fault in Darkroom: report it)"
         )
     try:
-        return table.replace_schema_metadata(None).cast(schema).combine_chunks()
+        table = table.select(schema.names).replace_schema_metadata(None)
+        return table.cast(schema).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         text = " ".join(str(error).split())
         raise DarkroomError(f"the last stage's table does not fit its schema: {text}") from None

@@ -25,13 +25,12 @@ def test_bytes_do_not_depend_on_how_the_table_came_about() -> None:
 @pytest.mark.parametrize(
     "table",
     [
-        pa.table({"x": [1], "id": ["a"]}),
         pa.table({"id": ["a"]}),
         pa.table({"id": ["a"], "x": [2**40]}),
         pa.table({"id": ["a"], "x": ["one"]}),
         pa.table({"id": ["a"], "x": [1.5]}),
     ],
-    ids=["order", "missing", "too large", "text", "rounded"],
+    ids=["missing", "too large", "text", "rounded"],
 )
 def test_a_table_that_does_not_fit_is_no_silent_cast(table: pa.Table) -> None:
     with pytest.raises(DarkroomError, match="the last stage"):
@@ -39,7 +38,7 @@ def test_a_table_that_does_not_fit_is_no_silent_cast(table: pa.Table) -> None:
 
 
 def test_columns_beyond_the_schema_are_left_out() -> None:
-    table = in_schema(pa.table({"pixels": [b"p"], "id": ["a"], "x": [1]}), SCHEMA)
+    table = in_schema(pa.table({"pixels": [b"p"], "x": [1], "id": ["a"]}), SCHEMA)
     assert table.equals(in_schema(pa.table({"id": ["a"], "x": [1]}), SCHEMA))
 
 
