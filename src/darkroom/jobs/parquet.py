@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,13 +12,13 @@ from darkroom.errors import DarkroomError
 
 def parquet_bytes(table: pa.Table) -> bytes:
     """The table as Parquet, in one row group."""
-    sink = io.BytesIO()
+    sink = pa.BufferOutputStream()  # a BytesIO takes three times as long
     with open_parquet(sink, table.schema) as parquet:
         parquet.write_table(table, row_group_size=max(len(table), 1))
-    return sink.getvalue()
+    return bytes(sink.getvalue())
 
 
-def open_parquet(sink: Path | BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
+def open_parquet(sink: Path | pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:
     """A writer whose pages have checksums, which ranged readers verify.
 
     Binary columns hold pictures: compressed already, and statistics of them are dead weight.
