@@ -9,23 +9,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from darkroom.config import Config, Fraction, NonNegativeFloat, PositiveInt, operational
+from darkroom.config import Fraction, NonNegativeFloat, PositiveInt, operational
 from darkroom.diffusion.config import SamplerName
+from darkroom.jobs.batch.config import WorkerPool
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Side = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 
 
-class WorkerConfig(Config):
+class WorkerConfig(WorkerPool):
     """A pool of Ray actors that each hold a model."""
 
-    num_workers: Annotated[PositiveInt, operational()] = 1
-    """Ray actors, each with the model in memory; never changes what comes out."""
-    num_cpus: Annotated[NonNegativeFloat | None, operational()] = None
-    """CPUs that Ray reserves per worker, and its threads; null is 1, or 0 beside a GPU."""
-    num_gpus: Annotated[NonNegativeFloat, operational()] = 0.0
-    """GPUs per worker. A fraction shares one: memory is capped at that share."""
     device: Annotated[Device, operational()] = "auto"
     """auto takes the GPU when the worker has one."""
     precision: Precision = "float32"
@@ -33,13 +28,9 @@ class WorkerConfig(Config):
     grey level."""
 
     @model_validator(mode="after")
-    def _check_resources(self) -> Self:
-        if self.num_gpus > 1 and not float(self.num_gpus).is_integer():
-            raise ValueError("num_gpus above 1 must be whole; use a fraction below 1 to share")
+    def _check_device(self) -> Self:
         if self.device == "cuda" and not self.num_gpus:
             raise ValueError("device cuda needs num_gpus above 0, or Ray hides the GPU; set both")
-        if not self.num_gpus and self.num_cpus == 0:
-            raise ValueError("num_cpus and num_gpus are both 0; a worker needs one of them")
         return self
 
 

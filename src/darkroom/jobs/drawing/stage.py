@@ -18,7 +18,6 @@ from darkroom.jobs.batch.stage import Stage, StageFunction, is_out_of_memory
 from darkroom.jobs.drawing.config import WorkerConfig
 from darkroom.jobs.drawing.drawer import STAGE, Drawer, Drawn, Request
 from darkroom.jobs.rejects import Reject, Rejects
-from darkroom.jobs.reservation import reserved_cpus
 
 DRAWN_SCHEMA = pa.schema(
     [
@@ -41,7 +40,7 @@ def model_stage(name: str, config: WorkerConfig, make: Callable[[], StageFunctio
         make=make,
         num_workers=config.num_workers,
         actor=True,
-        num_cpus=reserved_cpus(config.num_cpus, config.num_gpus),
+        num_cpus=config.reserved_cpus,
         num_gpus=config.num_gpus,
     )
 
