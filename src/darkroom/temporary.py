@@ -33,14 +33,18 @@ def unusable_place(folder: str | Path | None, problem: str) -> ConfigError:
 
 @contextmanager
 def temporary_folder(prefix: str = "darkroom-") -> Iterator[Path]:
-    """A new folder in the temporary folder, removed at the end.
+    """A new folder in the temporary folder, removed at the end. Errors: as `full_disk_named`."""
+    temporary_place()
+    with full_disk_named(), tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        yield Path(folder)
 
-    Errors: StorageError that names the temporary folder and the remedy when its disk is full.
-    """
+
+@contextmanager
+def full_disk_named() -> Iterator[None]:
+    """Errors: StorageError that names the temporary folder and the remedy when its disk is full."""
     temporary = temporary_place()
     try:
-        with tempfile.TemporaryDirectory(prefix=prefix) as folder:
-            yield Path(folder)
+        yield
     except (OSError, RuntimeError) as error:
         if not _is_of_a_full_disk(error, temporary):
             raise

@@ -87,11 +87,11 @@ def test_a_model_is_loaded(bucket_uri: str) -> None:
     _mark(mirror, "unet")
     for entry in artifact.entries("model/"):
         open_store(mirror).put(entry.name.removeprefix("model/"), artifact.read_bytes(entry.name))
-    with find_model(mirror, field="model").local() as (folder, _):
-        assert json.loads((Path(folder) / "model_index.json").read_bytes())
+    with find_model(mirror, field="model").local() as folder:
+        assert json.loads((folder / "model_index.json").read_bytes())
     _mark(mirror, "scheduler")
-    with find_model(mirror, field="model").local() as (folder, _):
-        assert (Path(folder) / "unet/config.json").is_file()
+    with find_model(mirror, field="model").local() as folder:
+        assert (folder / "unet/config.json").is_file()
 
 
 def _image_folder(uri: str) -> list[str]:

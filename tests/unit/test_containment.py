@@ -97,7 +97,7 @@ def _place_load(root: Path, name: Any) -> object:
 
 
 def _place_model(root: Path, name: Any) -> object:
-    with find.find_model(_published(root, name), field="model").local() as (folder, _):
+    with find.find_model(_published(root, name), field="model").local() as folder:
         return folder
 
 
@@ -108,8 +108,8 @@ def _place_listed_model(root: Path, name: Any) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(find, "open_store", lambda _: store)
         uri = parse_uri("s3://bucket/mirror")
-        folder = find.FoundModel("m", uri, "0", "folder", ())
-        with folder.local() as (path, _):
+        folder = find.FoundModel("m", uri, "0", "folder", ((name, 1),))
+        with folder.local() as path:
             assert not any(Path(path).iterdir())  # what is hidden is left out
             raise DarkroomError
 
@@ -179,7 +179,7 @@ def _local_model(root: Path, name: str, data: bytes) -> object:
     folder = root / "mirror"
     folder.mkdir()
     (folder / name).write_bytes(data)
-    with find.find_model(str(folder), field="model").local() as (path, _):
+    with find.find_model(str(folder), field="model").local() as path:
         return path
 
 

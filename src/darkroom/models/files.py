@@ -1,16 +1,16 @@
-"""What is wrong with the files of a model's folder, told before a library says something else.
+"""Which files of a model's folder its loader reads, and what is wrong with them.
 
-A folder is often half of what it should be: a clone without Git LFS, a download that broke off.
-Files that every loader reads must be whole; of weights, which often lie there in several formats
-and variants, one set of each folder must be. Which of them is loaded is the loader's business:
-where it fails, `broken_file` says of all of them which one is broken.
+A folder often holds the same weights several times (older formats, other variants, a pipeline's
+parts as one file) and is often half of what it should be: a clone without Git LFS, a download that
+broke off. Libraries then say anything but the file's name, or fall back to pickles, which can run
+code: those are left out everywhere.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -20,52 +20,66 @@ Read = Callable[[str, int, int], bytes]
 """Bytes of a file: its name, where they begin, how many."""
 Fault = tuple[str, Foreign]
 """A file, and what it is."""
+Sized = tuple[str, int]
+"""A file's name and its size in bytes."""
 
-WEIGHTS = (".safetensors", ".gguf", ".bin")
+WEIGHTS = (".safetensors", ".gguf")
 """Newest format first."""
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 MAX_SAFETENSORS_HEADER = 100 * 1024**2
 
+_OTHER_FRAMEWORKS = (".msgpack", ".h5", ".onnx", ".onnx_data", ".ot", ".pb", ".tflite")
 _CONFIGS = frozenset(
     {"config.json", "model_index.json", "scheduler_config.json", "preprocessor_config.json"}
     | {"generation_config.json", "tokenizer_config.json", "tokenizer.json", "vocab.json"}
     | {"special_tokens_map.json"}
 )
-_OTHERS = (".index.json", ".txt", ".model", ".jinja", ".pt", ".pth", ".ckpt", ".msgpack")
-_SHARD = re.compile(r"-\d{5}-of-\d{5}")
+_TEXTS = (".index.json", ".txt", ".model", ".jinja")
+_VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)[.-]")
 _COMPILED, _PARALLEL = "_orig_mod.", "module."
 _MAX_JSON_BYTES = 16 * 1024**2
 _AGAIN = "download the model again"
 
 
-def missing_file(files: Iterable[tuple[str, int]], read: Read) -> Fault | None:
-    """The first file, of names with sizes, without which no loader can do."""
+def loaded_files(
+    files: Iterable[Sized], *, variant: str | None = None, gguf_file: str | None = None
+) -> list[Sized]:
+    """Those of a folder's files that its loader may read, in order of their names.
+
+    In each folder these are the weights of the newest format, of `variant` where it lies there
+    and else of none; of GGUF only `gguf_file`, if one is asked for.
+    """
     files = sorted(files)
+    is_pipeline = any(name == "model_index.json" for name, _ in files)
+    kept: list[Sized] = []
+    weights: dict[str, list[Sized]] = {}
     for name, size in files:
-        if PurePosixPath(name).name in _CONFIGS and (fault := _fault(name, size, read)):
-            return name, fault
-    folders: dict[str, dict[str, list[Fault]]] = {}
-    for name, size in sorted(files, key=lambda file: _format(file[0])):
         if name.endswith(WEIGHTS):
-            path = PurePosixPath(name)
-            sets = folders.setdefault(str(path.parent), {})
-            fault = _fault(name, size, read)
-            sets.setdefault(_SHARD.sub("", path.name), []).extend([(name, fault)] if fault else [])
-    for sets in folders.values():
-        if all(sets.values()):
-            return next(iter(sets.values()))[0]
+            weights.setdefault(str(PurePosixPath(name).parent), []).append((name, size))
+        elif not name.endswith((*PICKLES, *_OTHER_FRAMEWORKS)):
+            kept.append((name, size))
+    for folder, found in weights.items():
+        if folder == "." and is_pipeline:
+            continue  # its parts as one file
+        if gguf_file is not None:
+            kept += [(name, size) for name, size in found if name == gguf_file]
+        else:
+            kept += _of_variant(_newest(found), variant)
+    return sorted(kept)
+
+
+def broken_file(files: Iterable[Sized], read: Read, *, texts: bool = False) -> Fault | None:
+    """The first file that is not what its name promises, configs first.
+
+    texts: look also at those that some loaders do without.
+    """
+    ends = (*WEIGHTS, *_TEXTS) if texts else WEIGHTS
+    files = sorted(files, key=lambda file: (PurePosixPath(file[0]).name not in _CONFIGS, file[0]))
+    for name, size in files:
+        known = PurePosixPath(name).name in _CONFIGS or name.endswith(ends)
+        if known and (fault := _fault(name, size, read)):
+            return name, fault
     return None
-
-
-def broken_file(folder: str | Path) -> Fault | None:
-    """The first file of a folder on disk that is not what its name promises."""
-    root = Path(folder)
-
-    def read(name: str, start: int, length: int) -> bytes:
-        with (root / name).open("rb") as file:
-            file.seek(start)
-            return file.read(length)
-
-    return next(_broken(root, read), None)
 
 
 def weight_names(folder: Path) -> set[str]:
@@ -73,24 +87,33 @@ def weight_names(folder: Path) -> set[str]:
     names: set[str] = set()
     for path in folder.glob("*.safetensors"):
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length <= MAX_SAFETENSORS_HEADER:
+            head = file.read(9)
+            if is_safetensors(head):
+                file.seek(8)
                 with suppress(ValueError):  # broken, and of a variant that is not loaded
-                    names |= json.loads(file.read(length)).keys()
+                    names |= json.loads(file.read(_header_bytes(head))).keys()
     return names
 
 
-def _broken(root: Path, read: Read) -> Iterator[Fault]:
-    for path in sorted(root.rglob("*")):
-        known = path.name in _CONFIGS or path.name.endswith((*WEIGHTS, *_OTHERS))
-        if known and path.is_file():
-            name = path.relative_to(root).as_posix()
-            if fault := _fault(name, path.stat().st_size, read):
-                yield name, fault
+def is_safetensors(head: bytes) -> bool:
+    """By the first bytes of a file: the length of a JSON header, and its first character."""
+    return head[8:9] == b"{" and 2 <= _header_bytes(head) <= MAX_SAFETENSORS_HEADER
 
 
-def _format(name: str) -> int:
-    return next((number for number, end in enumerate(WEIGHTS) if name.endswith(end)), len(WEIGHTS))
+def _header_bytes(head: bytes) -> int:
+    return int.from_bytes(head[:8], "little")
+
+
+def _newest(files: Sequence[Sized]) -> list[Sized]:
+    newest = next(end for end in WEIGHTS if any(name.endswith(end) for name, _ in files))
+    return [(name, size) for name, size in files if name.endswith(newest)]
+
+
+def _of_variant(files: Sequence[Sized], variant: str | None) -> list[Sized]:
+    marks = (f".{variant}.", f".{variant}-")
+    asked = [file for file in files if any(mark in file[0] for mark in marks)]
+    plain = [file for file in files if not _VARIANT.search(file[0])]
+    return asked or plain or list(files)
 
 
 def _fault(name: str, size: int, read: Read) -> Foreign | None:
@@ -116,9 +139,9 @@ def _of_json(data: bytes) -> Foreign | None:
 
 def _of_safetensors(name: str, size: int, read: Read, head: bytes) -> Foreign | None:
     """By the header, which says how long the file is."""
-    length = int.from_bytes(head[:8], "little")
-    if head[8:9] != b"{" or length > MAX_SAFETENSORS_HEADER:
+    if not is_safetensors(head):
         return Foreign("is no safetensors file", _AGAIN)
+    length = _header_bytes(head)
     try:
         header = json.loads(read(name, 8, min(length, size - 8)))
         ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]

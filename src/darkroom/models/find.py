@@ -1,70 +1,67 @@
-"""Finds a model's folder by a path, an `s3://` URI or a hub id, names its digest, brings it here.
+"""Finds a model by a path, an `s3://` URI or a hub id, names its digest, brings it here.
 
-Assumes nothing of what is inside: transformers or diffusers reads it. What Darkroom published is
-verified file by file. A hub is asked only for an id that is no path, and pinned to one commit.
+Assumes nothing of what is inside: transformers, diffusers or torch reads it. Whoever loads gets a
+folder on this machine whose files are those of the digest. A hub is asked only for an id that is
+no path, and pinned to one commit.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from darkroom.config import json_digest
-from darkroom.errors import ConfigError, DarkroomError, ObjectNotFoundError
-from darkroom.models.files import WEIGHTS, broken_file, missing_file
+from darkroom.errors import ConfigError, IntegrityError, ObjectNotFoundError
+from darkroom.models.files import PICKLES, WEIGHTS, Sized, broken_file, loaded_files
+from darkroom.models.hub import ask_hub, hub_copy
+from darkroom.models.node_copy import node_copy
 from darkroom.places import is_hub_id
-from darkroom.storage import Parent, Uri, list_source, open_artifact, open_store, parse_uri
+from darkroom.storage import (
+    Artifact,
+    ObjectStore,
+    Parent,
+    Uri,
+    list_source,
+    open_artifact,
+    open_store,
+    parse_uri,
+)
 from darkroom.storage.artifact import digest_of
 from darkroom.storage.fetch import is_unfinished
 from darkroom.storage.names import make_files
 from darkroom.storage.references import check_references
-from darkroom.storage.store import ObjectInfo, for_each
-from darkroom.temporary import temporary_folder
-
-_VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)\.")
+from darkroom.storage.store import for_each
 
 ARTIFACT_PREFIX = "model/"
 """Where a published model keeps its diffusers folder."""
 
+_FILE = "file"
+
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model's folder, wherever it lies, and the digest that names its contents."""
+    """A model wherever it lies, and the digest that names its contents."""
 
     name: str
     """As the config has it."""
     uri: Uri | None
-    """None for a model of the hub."""
+    """Of its folder, artifact or file; None for a model of the hub."""
     digest: str
-    """Of the manifest, of the files, or the hub's commit."""
+    """sha256 of a file, `contents_digest` of a folder, the manifest's digest of what Darkroom
+    published, the commit of a hub."""
     kind: str
-    """An artifact's kind, "folder", or "hub"."""
-    weights: tuple[tuple[str, int], ...] | None
-    """Names and sizes of the weight files; None where only the hub knows."""
+    """An artifact's kind, "folder", "file" or "hub"."""
+    files: tuple[Sized, ...]
+    """Those that its loader reads, in order of their names."""
     published: bool = False
     """Whether Darkroom published it."""
 
-    def weights_bytes(self, *, variant: str | None = None, file: str | None = None) -> int | None:
-        """Size of the weight files that are loaded: the least that it can be.
-
-        A mirror often holds the same weights several times over: as other variants, in an older
-        format, and (beside a pipeline's folders) as one file.
-        """
-        if self.weights is None:
-            return None
-        if file is not None:
-            return sum(size for name, size in self.weights if name == file)
-        newest = next(
-            (end for end in WEIGHTS if any(name.endswith(end) for name, _ in self.weights)), ""
-        )
-        files = [(name, size) for name, size in self.weights if name.endswith(newest)]
-        if any("/" in name for name, _ in files):
-            files = [(name, size) for name, size in files if "/" in name]
-        of_variant = [size for name, size in files if f".{variant}." in name]
-        return sum(of_variant) or sum(size for name, size in files if not _VARIANT.search(name))
+    @property
+    def weights_bytes(self) -> int:
+        """Size of the weights: the least that they take in memory at their own precision."""
+        return sum(size for name, size in self.files if name.endswith(WEIGHTS))
 
     def as_parent(self, role: str) -> Parent:
         """This model as something that an output was made with."""
@@ -72,107 +69,157 @@ class FoundModel:
         return Parent(role, uri, self.digest, self.kind, published=self.published)
 
     @contextmanager
-    def local(self) -> Iterator[tuple[str, dict[str, object]]]:
-        """What `from_pretrained` takes: a folder or an id, and its keywords."""
+    def local(self) -> Iterator[Path]:
+        """A folder on this machine with the files, for as long as they are loaded.
+
+        Errors: IntegrityError when they are no longer those of the digest.
+        """
+        names = [name for name, _ in self.files]
         if self.uri is None:
-            yield self.name, {"revision": self.digest}
-        elif self.uri.scheme == "file" and not self.published:
-            check_references(self.uri.path)
-            yield str(self.uri.path), {"local_files_only": True}
-        else:
-            with temporary_folder("darkroom-model-") as folder:
-                self._download(self.uri, folder)
-                check_references(folder)
-                yield str(folder), {"local_files_only": True}
-
-    def _download(self, uri: Uri, folder: Path) -> None:
-        if self.published:
-            artifact = open_artifact(uri)
-            if artifact.digest != self.digest:
-                raise DarkroomError(f"{uri} was published anew while the job ran; run it again")
-            artifact.download(folder, prefix=ARTIFACT_PREFIX)
+            yield hub_copy(self.name, self.digest, names)
             return
-        store = open_store(uri)
-        keys = [info.key for info in list_source(store).files]
-        store.download_many([*zip(keys, make_files(folder, keys, where=str(uri)), strict=True)])
+        if self.published:
+            artifact = open_artifact(self.uri)
+            if artifact.digest != self.digest:
+                raise IntegrityError(f"{self.uri} has changed since the job began; run it again")
+            with artifact_copy(artifact, ARTIFACT_PREFIX) as folder:
+                yield folder
+            return
+        store = open_store(self.uri.parent if self.kind == _FILE else self.uri)
+
+        def fetch(folder: Path) -> None:
+            targets = make_files(folder, names, where=str(self.uri))
+            self._verify(store.download_many([*zip(names, targets, strict=True)]))
+
+        with ExitStack() as stack:
+            if self.uri.scheme == "file":
+                folder = store.root.path
+                self._verify(_digests(store, self.files))
+            else:
+                folder = stack.enter_context(node_copy(self.digest, fetch))
+            if self.kind != _FILE:
+                check_references(folder)
+            yield folder
+
+    def _verify(self, sha256s: Sequence[str]) -> None:
+        found = sha256s[0] if self.kind == _FILE else contents_digest(self.files, sha256s)
+        if found != self.digest:
+            raise IntegrityError(f"{self.uri} has changed since the job began; run it again")
 
 
-def find_model(name: str, *, field: str) -> FoundModel:
+def find_model(
+    name: str, *, field: str, variant: str | None = None, gguf_file: str | None = None
+) -> FoundModel:
     """The folder of a model: `name` is a path from the root, a URI or a hub id, as configs have it.
 
-    Errors: ConfigError naming `field` when there is none.
+    variant: of the weights ("fp16"), where the folder has it. gguf_file: the one to load.
+    Errors: ConfigError naming `field` when there is none, or a file of it is broken.
     """
+
+    def loaded(files: Iterable[Sized]) -> tuple[Sized, ...]:
+        return tuple(loaded_files(files, variant=variant, gguf_file=gguf_file))
+
     if is_hub_id(name):
-        return _on_hub(name, field)
+        commit, files = ask_hub(name, field=field)
+        return FoundModel(name, None, commit, "hub", loaded(files))
     uri = parse_uri(name, field=field)
     try:
         artifact = open_artifact(uri)
     except ObjectNotFoundError:
-        return _in_folder(name, uri, field)
-    weights = tuple(
-        (entry.name.removeprefix(ARTIFACT_PREFIX), entry.size)
-        for entry in artifact.entries(ARTIFACT_PREFIX)
-        if entry.name.endswith(WEIGHTS)
-    )
+        store = open_store(uri)
+        found = loaded(listed := _listed(store, name, field))
+        _check(store, listed, found, name, field)
+        return FoundModel(
+            name, uri, contents_digest(found, _digests(store, found)), "folder", found
+        )
+    entries = artifact.entries(ARTIFACT_PREFIX)
+    files = [(entry.name.removeprefix(ARTIFACT_PREFIX), entry.size) for entry in entries]
     kind = artifact.manifest.kind
-    return FoundModel(name, uri, artifact.digest, kind, weights, published=True)
+    return FoundModel(name, uri, artifact.digest, kind, loaded(files), published=True)
 
 
-def unloadable(name: str, error: Exception, *, field: str, model: str, remedy: str) -> ConfigError:
-    """What to raise where a library cannot load `model`, whose folder (or hub id) is `name`.
+def find_file(name: str, *, field: str) -> FoundModel:
+    """A file of weights. Errors: ConfigError naming `field` when it is not there."""
+    uri = parse_uri(name, field=field)
+    try:
+        size, digest = digest_of(open_store(uri.parent), uri.name)
+    except ObjectNotFoundError:
+        raise ConfigError(
+            field, name, "there is no such file",
+            "name a file, 'hub' for the published weights, or 'random'",
+        ) from None  # fmt: skip
+    return FoundModel(name, uri, digest, _FILE, ((uri.name, size),))
+
+
+@contextmanager
+def artifact_copy(artifact: Artifact, prefix: str) -> Iterator[Path]:
+    """The files of an artifact's folder `prefix` on this machine, verified."""
+
+    def fetch(folder: Path) -> None:
+        artifact.download(folder, prefix=prefix)
+        check_references(folder)
+
+    with node_copy(json_digest([artifact.digest, prefix]), fetch) as folder:
+        yield folder
+
+
+def contents_digest(parts: Iterable[Sized], sha256s: Iterable[str]) -> str:
+    """The one name of a model's contents: of its files, or of its tensors.
+
+    parts: names and sizes in bytes, in order of their names. sha256s: of their bytes.
+    """
+    pairs = zip(parts, sha256s, strict=True)
+    return json_digest([[name, size, sha256] for (name, size), sha256 in pairs])
+
+
+def unloadable(
+    folder: Path, error: Exception, *, field: str, model: str, remedy: str
+) -> ConfigError:
+    """What to raise where a library cannot load `model`, whose files are in `folder`.
 
     The file that is broken, where one is: libraries name anything but that.
     """
-    fault = broken_file(name)
-    if fault is not None:
+    store = open_store(folder)
+    files = [(info.key, info.size) for info in list_source(store).files]
+    if fault := broken_file(files, store.get_range, texts=True):
         return ConfigError(field, model, f"its file {fault[0]} {fault[1].what}", fault[1].remedy)
     reason = " ".join((str(error) or type(error).__name__).split())[:300]
     return ConfigError(field, model, f"cannot be loaded ({reason})", remedy)
 
 
-def _in_folder(name: str, uri: Uri, field: str) -> FoundModel:
-    store = open_store(uri)
-    if uri.scheme == "file" and is_unfinished(uri.path):
+def _listed(store: ObjectStore, name: str, field: str) -> list[Sized]:
+    root = store.root
+    if root.scheme == "file" and is_unfinished(root.path):
         raise ConfigError(
             field, name, "is an unfinished copy", "let `darkroom storage get` finish it"
         )
     found = list_source(store)
-    files = found.files
     if found.unreadable:
         first = found.unreadable[0]
         raise ConfigError(
             field, name, f"its file {first.key} cannot be read ({first.problem})",
             "fetch the model again",
         )  # fmt: skip
-    if not files:
+    if not found.files:
         raise ConfigError(
             field, name, "no model lies there", "give a folder, an s3:// URI or a hub id"
         )
+    return [(info.key, info.size) for info in found.files]
 
-    def version(info: ObjectInfo) -> list[object]:
-        # A local file has no version that its store keeps.
-        mark = info.etag if uri.scheme == "s3" else digest_of(store, info.key)[1]
-        return [info.key, info.size, mark]
 
-    sizes = [(info.key, info.size) for info in files]
-    if fault := missing_file(sizes, store.get_range):
+def _check(
+    store: ObjectStore, listed: list[Sized], loaded: tuple[Sized, ...], name: str, field: str
+) -> None:
+    if fault := broken_file(loaded, store.get_range):
         raise ConfigError(field, name, f"its file {fault[0]} {fault[1].what}", fault[1].remedy)
-    weights = tuple((key, size) for key, size in sizes if key.endswith(WEIGHTS))
-    return FoundModel(name, uri, json_digest(list(for_each(version, files))), "folder", weights)
+    if not any(file.endswith(WEIGHTS) for file, _ in loaded):
+        pickles = [file for file, _ in listed if file.endswith(PICKLES)]
+        if pickles:
+            raise ConfigError(
+                field, name, f"has its weights as pickles only ({pickles[0]}), which can run code",
+                "give its safetensors, or convert it with the library's own save_pretrained",
+            )  # fmt: skip
 
 
-def _on_hub(name: str, field: str) -> FoundModel:
-    import huggingface_hub as hub
-
-    try:
-        try:
-            commit: str | None = Path(hub.snapshot_download(name, local_files_only=True)).name
-        except FileNotFoundError:
-            commit = hub.HfApi().model_info(name, timeout=30).sha
-    except Exception as error:  # the hub's errors, and those of whatever carries its requests
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ConfigError(
-            field, name, f"is no folder here, and the hub cannot be asked ({reason})",
-            "give the path or s3:// URI of the model's folder, or check the id and the network",
-        ) from error  # fmt: skip
-    return FoundModel(name, None, str(commit), "hub", None)
+def _digests(store: ObjectStore, files: Sequence[Sized]) -> list[str]:
+    return list(for_each(lambda file: digest_of(store, file[0])[1], files))

@@ -20,9 +20,9 @@ from torch import nn
 
 from darkroom.contents import HEAD_BYTES, foreign
 from darkroom.errors import DataError
+from darkroom.models.files import is_safetensors
 
 FIELD = "model.weights"
-MAX_SAFETENSORS_HEADER = 100 * 1024**2
 
 _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "params_ema", "ema")
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "module", "net", "network", "params")
@@ -39,7 +39,7 @@ def read_state(path: Path, *, where: str) -> tuple[Mapping[str, Any], str]:
     found = foreign(head)
     if found is not None:
         raise DataError(FIELD, where, found.what, found.remedy)
-    if _is_safetensors(head):
+    if is_safetensors(head):
         return _safetensors(path, where), ""
     return _pickled(path, where)
 
@@ -94,11 +94,6 @@ def _check(state: Mapping[str, Any], own: Mapping[str, torch.Tensor], where: str
             FIELD, where, f"does not fit the model: {', '.join(faults)} tensors",
             "name the model that these weights were trained as, and its labels",
         )  # fmt: skip
-
-
-def _is_safetensors(head: bytes) -> bool:
-    length = int.from_bytes(head[:8], "little")
-    return head[8:9] == b"{" and 2 <= length <= MAX_SAFETENSORS_HEADER
 
 
 def _safetensors(path: Path, where: str) -> Mapping[str, Any]:

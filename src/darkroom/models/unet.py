@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from darkroom.errors import DataError
+from darkroom.models.find import artifact_copy
 from darkroom.storage import Artifact
-from darkroom.storage.references import check_references
-from darkroom.temporary import temporary_folder
 
 if TYPE_CHECKING:
     import torch
@@ -84,9 +83,7 @@ def load_unet(artifact: Artifact, device: torch.device | str = "cpu") -> UNet2DM
     import torch
     from diffusers import UNet2DModel
 
-    with temporary_folder("darkroom-model-") as folder:
-        artifact.download(folder, prefix=UNET_FOLDER)
-        check_references(folder)
+    with artifact_copy(artifact, UNET_FOLDER) as folder:
         try:
             unet, found = UNet2DModel.from_pretrained(
                 folder, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True

@@ -16,12 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from darkroom.errors import ConfigError, IntegrityError, ObjectNotFoundError
+from darkroom.errors import ConfigError, IntegrityError
 from darkroom.models.classifier import Classifier
-from darkroom.models.state import fit_state, read_state
-from darkroom.storage import ObjectStore, Uri, open_store, parse_uri
-from darkroom.storage.artifact import digest_of
-from darkroom.temporary import temporary_folder
+from darkroom.models.find import FoundModel, contents_digest, find_file
+from darkroom.models.state import FIELD, fit_state, read_state
 
 RANDOM = "random"
 HUB = "hub"
@@ -38,6 +36,7 @@ class Weights:
     digest: str
     seed: int = 0
     """Of random weights."""
+    file: FoundModel | None = None
 
 
 def find_weights(classifier: Classifier, source: str, *, seed: int) -> Weights:
@@ -46,21 +45,14 @@ def find_weights(classifier: Classifier, source: str, *, seed: int) -> Weights:
     Errors: ConfigError (no such file; unknown weights of the hub, or it cannot be reached),
     DataError (weights of another model), UriError.
     """
-    if _is_file(source):
-        store, key = _file(source)
-        try:
-            weights = Weights(source, digest_of(store, key)[1])
-        except ObjectNotFoundError:
-            raise ConfigError(
-                "model.weights", source, "there is no such file",
-                "name a file, 'hub' for the published weights, or 'random'",
-            ) from None  # fmt: skip
-        # What does not fit is said before any work.
-        if place := _load(_build(classifier, RANDOM, seed), weights):
-            _log.info("%s: the weights are those under %r", source, place)
-        return weights
-    model = _build(classifier, source, seed)
-    return Weights(source, state_digest(model.state_dict()), seed)
+    if source in (RANDOM, HUB) or source.startswith(f"{HUB}:"):
+        model = _build(classifier, source, seed)
+        return Weights(source, state_digest(model.state_dict()), seed)
+    file = find_file(source, field=FIELD)
+    # What does not fit is said before any work.
+    if place := _fit(_build(classifier, RANDOM, seed), file):
+        _log.info("%s: the weights are those under %r", source, place)
+    return Weights(source, file.digest, seed, file)
 
 
 def load_classifier(classifier: Classifier, weights: Weights) -> nn.Module:
@@ -69,26 +61,37 @@ def load_classifier(classifier: Classifier, weights: Weights) -> nn.Module:
     Errors: IntegrityError when the weights are not those of the digest, DataError when they do
     not fit the model.
     """
-    if not _is_file(weights.source):
-        model = _build(classifier, weights.source, weights.seed)
-        if state_digest(model.state_dict()) != weights.digest:
-            raise IntegrityError(
-                f"{classifier.name}: this worker made other weights from {weights.source!r} than"
-                " the driver; give a file of weights, or equal versions of torch everywhere"
-            )
+    if weights.file is not None:
+        model = _build(classifier, RANDOM, weights.seed)
+        _fit(model, weights.file)
         return model.eval()
-    model = _build(classifier, RANDOM, weights.seed)
-    _load(model, weights)
+    model = _build(classifier, weights.source, weights.seed)
+    if state_digest(model.state_dict()) != weights.digest:
+        raise IntegrityError(
+            f"{classifier.name}: this worker made other weights from {weights.source!r} than"
+            " the driver; give a file of weights, or equal versions of torch everywhere"
+        )
     return model.eval()
 
 
 def state_digest(state: Mapping[str, torch.Tensor]) -> str:
-    """sha256 (hex) over names, types, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        digest.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
-        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    """`contents_digest` of tensors: their names, types, shapes and bytes."""
+    tensors = sorted(state.items())
+    parts = [(f"{name} {t.dtype} {list(t.shape)}", t.nbytes) for name, t in tensors]
+    return contents_digest(parts, (_sha256(tensor) for _, tensor in tensors))
+
+
+def _sha256(tensor: torch.Tensor) -> str:
+    data = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.sha256(data.numpy().data).hexdigest()
+
+
+def _fit(model: nn.Module, file: FoundModel) -> str:
+    """Fit the file's tensors onto the model; returns where in it they were ("" for plainly)."""
+    with file.local() as folder:
+        state, wrapper = read_state(folder / file.files[0][0], where=file.name)
+    prefix = fit_state(model, state, where=file.name)
+    return ".".join(part for part in (wrapper, prefix.rstrip(".")) if part)
 
 
 def _build(classifier: Classifier, source: str, seed: int) -> nn.Module:
@@ -133,25 +136,3 @@ def _built(classifier: Classifier, hub_name: str, *, pretrained: bool) -> nn.Mod
         pretrained_cfg_overlay=overlay,
     )
     return made
-
-
-def _is_file(source: str) -> bool:
-    return source not in (RANDOM, HUB) and not source.startswith(f"{HUB}:")
-
-
-def _file(source: str) -> tuple[ObjectStore, str]:
-    uri: Uri = parse_uri(source, field="model.weights")
-    return open_store(uri.parent), uri.name
-
-
-def _load(model: nn.Module, weights: Weights) -> str:
-    """Fit the file's tensors onto the model; returns where in it they were ("" for plainly)."""
-    store, key = _file(weights.source)
-    with temporary_folder("darkroom-weights-") as folder:
-        path = folder / "weights"
-        found = store.download(key, path)
-        if found != weights.digest:
-            raise IntegrityError(f"{weights.source} has changed since the job began; run it again")
-        state, wrapper = read_state(path, where=weights.source)
-    prefix = fit_state(model, state, where=weights.source)
-    return ".".join(part for part in (wrapper, prefix.rstrip(".")) if part)

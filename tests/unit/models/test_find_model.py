@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tests.helpers.tiny_artifacts import publish_model
 
-from darkroom.errors import ConfigError, DarkroomError
+from darkroom.errors import ConfigError, IntegrityError
+from darkroom.models.files import loaded_files
 from darkroom.models.find import FoundModel, find_model
 from darkroom.storage import open_store
 
@@ -26,18 +27,40 @@ def fill(folder: str | Path, weights: bytes = WEIGHTS) -> None:
 def test_a_folder_is_named_by_its_contents(store_uri: str) -> None:
     fill(store_uri)
     model = find_model(store_uri, field="model")
-    assert (model.kind, model.weights_bytes(), model.published) == ("folder", 100, False)
+    assert (model.kind, model.weights_bytes, model.published) == ("folder", 100, False)
     assert find_model(store_uri, field="model").digest == model.digest
     fill(store_uri, WEIGHTS[:-1] + b"v")
     assert find_model(store_uri, field="model").digest != model.digest
+    with pytest.raises(IntegrityError, match="has changed since"), model.local():
+        pass
 
 
-def test_it_comes_here_whole(store_uri: str) -> None:
+def test_equal_bytes_have_one_name_wherever_they_lie(tmp_path: Path, bucket_uri: str) -> None:
+    """A bucket tells of its objects what depends on how they came there."""
+    for place in (str(tmp_path), bucket_uri):
+        fill(place)
+        open_store(place).put("pytorch_model.bin", place.encode())  # no loader reads it
+    first, second = (find_model(place, field="m") for place in (str(tmp_path), bucket_uri))
+    assert first.digest == second.digest
+    (tmp_path / "config.json").rename(tmp_path / "other.json")
+    assert find_model(str(tmp_path), field="m").digest != first.digest
+
+
+def test_it_comes_here_whole_and_goes_again(store_uri: str) -> None:
     fill(store_uri)
-    with find_model(store_uri, field="model").local() as (name, keywords):
-        files = {str(path.relative_to(name)) for path in Path(name).rglob("*") if path.is_file()}
+    with find_model(store_uri, field="model").local() as folder:
+        files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
         assert files == {"config.json", "unet/model.safetensors"}
-        assert keywords == {"local_files_only": True}
+    assert folder.exists() == store_uri.startswith("file:")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "unet/model.ckpt"])
+def test_pickles_alone_are_refused(name: str, tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.put("config.json", b"{}")
+    store.put(name, b"\x80\x04.")
+    with pytest.raises(ConfigError, match=rf"pickles only \({name}\).*give its safetensors"):
+        find_model(str(tmp_path), field="draw.model")
 
 
 def test_compiled_modules_are_no_part_of_a_model(tmp_path: Path) -> None:
@@ -53,19 +76,20 @@ def test_a_published_model_is_verified_and_pinned(tmp_path: Path) -> None:
     model = find_model(str(tmp_path / "a"), field="model")
     assert (model.kind, model.digest) == ("model", artifact.digest)
     assert model.as_parent("model") == artifact.as_parent("model")
-    with model.local() as (name, _):
-        assert (Path(name) / "model_index.json").exists()
+    with model.local() as folder:
+        assert (folder / "model_index.json").exists()
     (tmp_path / "a/manifest.json").unlink()
     publish_model(tmp_path / "b")
     (tmp_path / "b").rename(tmp_path / "c")
     (tmp_path / "a").rename(tmp_path / "old")
     (tmp_path / "c").rename(tmp_path / "a")
-    with pytest.raises(DarkroomError, match="was published anew"), model.local():
+    with pytest.raises(IntegrityError, match="has changed since"), model.local():
         pass
 
 
 MIRROR = {
-    "unet/model.safetensors": 100, "unet/model.fp16.safetensors": 50, "unet/model.bin": 100,
+    "model_index.json": 9, "unet/model.safetensors": 100, "unet/model.fp16.safetensors": 50,
+    "unet/model.bin": 100,
     "vae/model.safetensors": 10, "vae/model.fp16.safetensors": 5, "single_file.safetensors": 200,
 }  # fmt: skip
 
@@ -77,16 +101,27 @@ MIRROR = {
         (MIRROR, {"variant": "fp16"}, 55),
         (MIRROR, {"variant": "bf16"}, 110),
         ({"model.bin": 7, "model.safetensors": 8}, {}, 8),
-        ({"a.gguf": 3, "b.gguf": 4}, {"file": "a.gguf"}, 3),
+        (
+            {
+                "m.fp16-00001-of-00002.safetensors": 1,
+                "m.fp16-00002-of-00002.safetensors": 2,
+                "m.safetensors": 9,
+            },
+            {"variant": "fp16"},
+            3,
+        ),
+        ({"m.fp16.safetensors": 5}, {}, 5),
+        ({"a.gguf": 3, "b.gguf": 4, "m.safetensors": 8}, {"gguf_file": "a.gguf"}, 3),
+        ({"a.gguf": 3, "m.safetensors": 8}, {}, 8),
         ({}, {}, 0),
     ],
 )
-def test_only_weights_that_are_loaded_are_counted(
+def test_only_weights_that_are_loaded_are_fetched_and_counted(
     files: dict[str, int], asked: dict[str, str], size: int
 ) -> None:
-    model = FoundModel("m", None, "0", "folder", tuple(files.items()))
-    assert model.weights_bytes(**asked) == size
-    assert FoundModel("m", None, "0", "hub", None).weights_bytes(**asked) is None
+    loaded = loaded_files(files.items(), **asked)
+    assert FoundModel("m", None, "0", "folder", tuple(loaded)).weights_bytes == size
+    assert ("model_index.json", 9) in loaded or "model_index.json" not in files
 
 
 @pytest.mark.parametrize(
@@ -111,7 +146,29 @@ def test_linked_parts_are_read_and_a_link_to_nothing_is_refused(tmp_path: Path) 
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "unet").symlink_to("../blobs/unet")  # as hub caches and people do
-    assert find_model(str(folder), field="model").weights == (("unet/model.safetensors", 100),)
+    assert find_model(str(folder), field="model").files == (("unet/model.safetensors", 100),)
     (folder / "config.json").symlink_to("../blobs/gone")
     with pytest.raises(ConfigError, match=r"config\.json cannot be read .*not there"):
         find_model(str(folder), field="model")
+
+
+def test_a_model_of_the_hubs_cache_needs_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    root = tmp_path / "models--owner--name"
+    fill(root / "snapshots" / commit)
+    (root / "snapshots" / commit / "pytorch_model.bin").write_bytes(b"x")
+    (root / "refs").mkdir()
+    (root / "refs/main").write_text(commit)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    model = find_model("owner/name", field="model")
+    assert (model.kind, model.digest, model.weights_bytes) == ("hub", commit, 100)
+    assert [name for name, _ in model.files] == ["config.json", "unet/model.safetensors"]
+    assert model.as_parent("model").uri == "hub:owner/name"
+    with model.local() as folder:
+        assert folder == root / "snapshots" / commit
+    with pytest.raises(ConfigError, match="the hub cannot be asked"):
+        find_model("owner/other", field="model")

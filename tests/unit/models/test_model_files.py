@@ -61,14 +61,15 @@ WHOLE = safetensors()
         ({"m.safetensors": named("_orig_mod.w")}, r"names that torch\.compile gives.*_orig_mod\.w"),
         ({"m.safetensors": named("block._orig_mod.w")}, r"names that torch\.compile gives"),
         ({"m.safetensors": named("module.w")}, "names that DataParallel gives"),
-        ({"m.bin": PAGE}, r"m\.bin is a web page"),
         ({"m.gguf": b"none"}, r"m\.gguf is no GGUF"),
         ({"m-00001-of-00002.safetensors": WHOLE, "m-00002-of-00002.safetensors": POINTER},
          r"m-00002-of-00002\.safetensors is a Git LFS pointer"),
         ({"unet/m.safetensors": POINTER, "vae/m.safetensors": WHOLE}, "unet/m.safetensors is a"),
-        # Another format or variant may be the one that is loaded.
+        # What is not loaded may be anything.
         ({"unet/m.safetensors": WHOLE, "unet/m.bin": POINTER, "unet/m.fp16.safetensors": b""}, ""),
         ({"README.md": PAGE, "flax_model.msgpack": POINTER, "m.safetensors": WHOLE}, ""),
+        ({"model_index.json": b"{}", "unet/m.safetensors": WHOLE, "m.safetensors": POINTER}, ""),
+        ({"m.safetensors": WHOLE, "m.gguf": POINTER, "notes.txt": b""}, ""),
     ],
 )  # fmt: skip
 def test_a_broken_file_is_named_before_anything_starts(

@@ -35,7 +35,7 @@ class ClassConditionalDrawer:
 
     def __init__(self, config: ClassDrawingConfig, model: FoundModel, *, prefix: str = "") -> None:
         self._config = config
-        self._device = prepare_device(config, model.weights_bytes(), prefix=prefix)
+        self._device = prepare_device(config, model.weights_bytes, prefix=prefix)
         artifact = open_artifact(str(model.uri), kind=Kind.MODEL)
         if artifact.digest != model.digest:
             raise DarkroomError(f"{model.uri} was published anew while the job ran; run it again")

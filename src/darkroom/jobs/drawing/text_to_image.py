@@ -24,8 +24,7 @@ class TextToImageDrawer:
 
     def __init__(self, config: TextDrawingConfig, model: FoundModel, *, prefix: str = "") -> None:
         self._config = config
-        weights_bytes = model.weights_bytes(variant=config.variant)
-        device = prepare_device(config, weights_bytes, prefix=prefix)
+        device = prepare_device(config, model.weights_bytes, prefix=prefix)
         self._pipeline = _load(config, model, prefix).to(device)
         self._pipeline.set_progress_bar_config(disable=True)
         tune(getattr(self._pipeline, "transformer", None) or self._pipeline.unet, config)
@@ -86,17 +85,18 @@ def _load(config: TextDrawingConfig, model: FoundModel, prefix: str) -> Any:
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
     options: dict[str, Any] = {"variant": config.variant} if config.variant else {}
-    with model.local() as (name, keywords):
+    with model.local() as folder:
         try:
             pipeline = AutoPipelineForText2Image.from_pretrained(
-                name, dtype=DTYPES[config.precision], use_safetensors=True, **keywords, **options
-            )
-            _check_weights(pipeline, Path(name))
+                folder, dtype=DTYPES[config.precision], use_safetensors=True,
+                local_files_only=True, **options,
+            )  # fmt: skip
+            _check_weights(pipeline, folder)
         except Exception as error:  # a file that lies raises anything
             if is_out_of_memory(error):
                 raise
             raise unloadable(
-                name, error, field=f"{prefix}model", model=model.name,
+                folder, error, field=f"{prefix}model", model=model.name,
                 remedy="give a diffusers text-to-image folder with safetensors; a model that "
                 f"`darkroom train` published needs {prefix}kind class_conditional",
             ) from error  # fmt: skip

@@ -37,8 +37,7 @@ def run(config: GenerateConfig) -> dict[str, Any]:
     """Generate and publish. Errors: DataError (tables), ConfigError (models), and the core's."""
     config = _resolved(config)
     prompts = build_prompts(config)
-    llm = find_model(config.enhance.model, field="enhance.model") if config.enhance else None
-    model = find_model(config.draw.model, field="draw.model") if config.draw else None
+    llm, model = _models(config)
     if model is not None:
         check_model(config, model)
     check_memory(_loaded(config, llm, model))
@@ -71,16 +70,26 @@ def _resolved(config: GenerateConfig) -> GenerateConfig:
     return config.model_copy(update={"enhance": enhance})
 
 
+def _models(config: GenerateConfig) -> tuple[FoundModel | None, FoundModel | None]:
+    """The language model and the model that draws."""
+    llm = model = None
+    if config.enhance is not None:
+        file = config.enhance.gguf_file
+        llm = find_model(config.enhance.model, field="enhance.model", gguf_file=file)
+    if config.draw is not None:
+        variant = getattr(config.draw, "variant", None)
+        model = find_model(config.draw.model, field="draw.model", variant=variant)
+    return llm, model
+
+
 def _loaded(
     config: GenerateConfig, llm: FoundModel | None, model: FoundModel | None
-) -> list[tuple[str, WorkerConfig, int | None]]:
-    loaded: list[tuple[str, WorkerConfig, int | None]] = []
+) -> list[tuple[str, WorkerConfig, int]]:
+    loaded: list[tuple[str, WorkerConfig, int]] = []
     if config.enhance is not None and llm is not None:
-        num_bytes = llm.weights_bytes(file=config.enhance.gguf_file)
-        loaded.append(("enhance", config.enhance, num_bytes))
+        loaded.append(("enhance", config.enhance, llm.weights_bytes))
     if config.draw is not None and model is not None:
-        num_bytes = model.weights_bytes(variant=getattr(config.draw, "variant", None))
-        loaded.append(("draw", config.draw, num_bytes))
+        loaded.append(("draw", config.draw, model.weights_bytes))
     return loaded
 
 

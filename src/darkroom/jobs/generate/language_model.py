@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -37,16 +38,16 @@ class LanguageModel(Protocol):
 
 def load_language_model(config: EnhanceConfig, folder: FoundModel, backend: str) -> LanguageModel:
     """The model on this process's device. Errors: ConfigError when it cannot be loaded."""
-    with folder.local() as (name, keywords):
+    with folder.local() as path:
         try:
             if backend == "vllm":
-                return _Vllm(config, name, keywords)
-            return _Transformers(config, folder, name, keywords)
+                return _Vllm(config, path)
+            return _Transformers(config, folder, path)
         except Exception as error:  # a file that lies raises anything
             if isinstance(error, DarkroomError) or is_out_of_memory(error):
                 raise
             raise unloadable(
-                name, error, field="enhance.model", model=config.model,
+                path, error, field="enhance.model", model=config.model,
                 remedy="give a causal language model's folder; a GGUF file also needs "
                 "enhance.gguf_file",
             ) from error  # fmt: skip
@@ -76,25 +77,24 @@ class _Chat:
 
 
 class _Transformers:
-    def __init__(
-        self, config: EnhanceConfig, folder: FoundModel, name: str, keywords: dict[str, object]
-    ) -> None:
+    def __init__(self, config: EnhanceConfig, folder: FoundModel, path: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging as transformers_logging
 
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         logging.getLogger("transformers").setLevel(logging.ERROR)
         self._config = config
-        self._device = prepare_device(
-            config, folder.weights_bytes(file=config.gguf_file), prefix="enhance."
-        )
+        self._device = prepare_device(config, folder.weights_bytes, prefix="enhance.")
+        keywords: dict[str, Any] = {"local_files_only": True}
         if config.gguf_file is not None:
-            keywords = {**keywords, "gguf_file": config.gguf_file}
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(name, padding_side="left", **keywords)
+            keywords["gguf_file"] = config.gguf_file
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(path, padding_side="left", **keywords)
+        if config.gguf_file is None:
+            keywords["use_safetensors"] = True  # else it would take a pickle that lies there
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name, dtype=DTYPES[config.precision], output_loading_info=True, **keywords
+            path, dtype=DTYPES[config.precision], output_loading_info=True, **keywords
         )
         model, found = loaded
         if missing := sorted(found["missing_keys"]):  # it would answer from random weights
@@ -145,14 +145,12 @@ class _Vllm:
     """The engine in this very actor: pieces keep their rows, where a processor over the whole
     data set would regroup them (docs/decisions/0007)."""
 
-    def __init__(self, config: EnhanceConfig, name: str, keywords: dict[str, object]) -> None:
+    def __init__(self, config: EnhanceConfig, path: Path) -> None:
         import vllm  # type: ignore[import-not-found]
 
-        revision = keywords.get("revision")
         self._vllm, self._config = vllm, config
         self._engine = vllm.LLM(
-            model=f"{name}/{config.gguf_file}" if config.gguf_file else name,
-            revision=revision,
+            model=str(path / config.gguf_file if config.gguf_file else path),
             dtype=config.precision,
             gpu_memory_utilization=0.9 * gpu_share(config.num_gpus),
             max_num_seqs=config.batch_size,

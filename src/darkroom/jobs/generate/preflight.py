@@ -22,7 +22,7 @@ from darkroom.models.find import FoundModel
 from darkroom.models.unet import read_model_info
 from darkroom.storage import open_artifact
 
-Loaded = Iterable[tuple[str, WorkerConfig, int | None]]
+Loaded = Iterable[tuple[str, WorkerConfig, int]]
 """Stage, its workers, and the bytes of its model's weight files."""
 
 

@@ -73,7 +73,7 @@ def test_the_digest_knows_what_decides_the_bytes(values: dict[str, Any], same: b
 def test_weights_that_do_not_fit_this_machine_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     two = TextToImageConfig(num_workers=2)
-    loaded = [("draw", two, 600 * MB), ("enhance", two, None)]
+    loaded = [("draw", two, 600 * MB), ("enhance", two, 0)]
     check_memory(loaded, available_bytes=1200 * MB)
     with pytest.raises(ConfigError, match=r"1200 MiB \(draw 2 x 600 MiB\).*1199 MiB free"):
         check_memory(loaded, available_bytes=1199 * MB)
