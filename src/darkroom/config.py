@@ -1,8 +1,7 @@
 """The base of every job's config: strict, frozen, printable, digestible.
 
-A config is a complete typed value. It starts from a recipe (a dict of plain values), a YAML
-file and `--set a.b=c` override it, and `build_config` validates the result once. Where the
-values come from is `config_source.py`'s business; what a job does with them is the job's.
+A config is a complete typed value. A recipe gives it, a YAML file and `--set a.b=c` override it
+(`config_source.py`), and `build_config` validates the result once.
 
 A field marked `operational()` changes how a job runs and never what it produces (an interval,
 a worker's memory), so it stays out of the digest that `--resume` compares.

@@ -152,7 +152,7 @@ def begun_run(desk: Desk, **files: bytes) -> tuple[RunPointer, Artifact]:
     verb = next(verb for verb in VERBS if verb.name == "train")
     config = load_config(
         verb.config_type,
-        recipe=get_recipe("digits_smoke").config("train"),
+        recipe=get_recipe("digits_smoke").settings(verb.config_type),
         flags={"input": desk.data, "output": desk.out},
     )
     parents = [open_artifact(desk.data).as_parent("data")]

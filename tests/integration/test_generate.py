@@ -120,7 +120,7 @@ def test_tables_on_s3_become_pictures_on_s3(
 def test_the_real_language_model_writes_about_the_animal(
     ray_local: None, tmp_path: Path, painter: str
 ) -> None:
-    recipe = get_recipe("animals_cpu").config("generate")
+    recipe = get_recipe("animals_cpu").settings(GenerateConfig)
     artifact = generate(
         tmp_path / "out",
         **{

@@ -237,10 +237,10 @@ def _resolve(verb: Verb, flags: tuple[Flag, ...], options: Mapping[str, Any]) ->
     from darkroom.config_source import load_config
     from darkroom.recipes import get_recipe
 
-    recipe: str | None = options["recipe"]
+    name: str | None = options["recipe"]
     return load_config(
         verb.config_type,
-        recipe=get_recipe(recipe).config(verb.name) if recipe is not None else verb.settings,
+        recipe=verb.settings if name is None else get_recipe(name).settings(verb.config_type),
         file=options["config"],
         flags={
             **{

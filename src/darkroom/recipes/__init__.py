@@ -1,7 +1,7 @@
 """Named, complete configs as functions; recipes only combine what the verbs offer.
 
 A recipe is added by writing its function in a module here and its line in RECIPES. Imports
-neither ray nor torch nor pydantic.
+neither ray nor torch.
 """
 
 from __future__ import annotations

@@ -10,46 +10,42 @@ pixels is at most 1.4 times that of real digits.
 
 from __future__ import annotations
 
-from darkroom.recipes.recipe import Recipe, Settings
+from functools import partial
 
-_PREPARE: Settings = {
-    "source": {"kind": "digits"},
-    "image_size": [8, 8],
-    "channels": 1,
-    "row_group_rows": 128,
-    "split": {"train": 0.75, "validation": 0.05, "test": 0.2},
-}
+from darkroom.diffusion.config import ScheduleConfig
+from darkroom.jobs.evaluate.config import EvaluateConfig
+from darkroom.jobs.prepare.config import DigitsSource, PrepareConfig, SplitConfig
+from darkroom.jobs.report.config import ReportConfig
+from darkroom.jobs.sample.config import SampleConfig
+from darkroom.jobs.train.config import ObjectiveConfig, TrainConfig, UNetConfig
+from darkroom.jobs.training.config import (
+    CheckpointConfig,
+    ComputeConfig,
+    EmaConfig,
+    LrScheduleConfig,
+    OptimizerConfig,
+    ValidationConfig,
+)
+from darkroom.recipes.recipe import Recipe
 
-_TRAIN: Settings = {
-    "max_steps": 1500,
-    "batch_size": 128,
-    "schedule": {"kind": "cosine", "num_timesteps": 1000},
-    "objective": {"prediction_type": "epsilon", "label_dropout": 0.1},
-    "unet": {
-        "block_out_channels": [32, 64],
-        "layers_per_block": 1,
-        "attention_resolutions": [4],
-        "attention_head_dim": 8,
-        "norm_num_groups": 8,
-    },
-    "optimizer": {"learning_rate": 2e-3},
-    "lr_schedule": {"kind": "cosine", "warmup_steps": 100},
-    "ema": {"decay": 0.995},
-    "validation": {"every_steps": 250},
-    # A few megabytes: waiting for each upload costs nothing and bounds what a kill can undo.
-    "checkpoint": {"every_steps": 250, "asynchronous": False},
-    "compute": {"num_threads": 2},
-    "log_every_steps": 25,
-}
+_PREPARE = partial(
+    PrepareConfig,
+    source=DigitsSource(),
+    image_size=(8, 8),
+    channels=1,
+    row_group_rows=128,
+    split=SplitConfig(train=0.75, validation=0.05, test=0.2),
+)
 
-_SAMPLE: Settings = {
-    "num_images": 500,
-    "sampler": "ddim",
-    "num_steps": 50,
-    "guidance_scale": 1.0,
-    "strip": 8,
-    "batch_size": 250,
-}
+_TRAIN = partial(
+    TrainConfig,
+    batch_size=128,
+    objective=ObjectiveConfig(prediction_type="epsilon", label_dropout=0.1),
+    optimizer=OptimizerConfig(learning_rate=2e-3),
+    ema=EmaConfig(decay=0.995),
+)
+
+_SAMPLE = partial(SampleConfig, sampler="ddim", guidance_scale=1.0, strip=8)
 
 
 def digits() -> Recipe:
@@ -57,13 +53,25 @@ def digits() -> Recipe:
     return Recipe(
         name="digits",
         description="handwritten digits, 8x8, class-conditional: minutes on two CPU cores",
-        configs={
-            "prepare": _PREPARE,
-            "train": _TRAIN,
-            "sample": _SAMPLE,
-            "evaluate": {},
-            "report": {"title": "Digits"},
-        },
+        configs=(
+            _PREPARE,
+            partial(
+                _TRAIN,
+                max_steps=1500,
+                schedule=ScheduleConfig(kind="cosine", num_timesteps=1000),
+                unet=_unet(32, 64),
+                lr_schedule=LrScheduleConfig(kind="cosine", warmup_steps=100),
+                validation=ValidationConfig(every_steps=250),
+                # A few megabytes: waiting for each upload costs nothing and bounds what a kill
+                # can undo.
+                checkpoint=CheckpointConfig(every_steps=250, asynchronous=False),
+                compute=ComputeConfig(num_threads=2),
+                log_every_steps=25,
+            ),
+            partial(_SAMPLE, num_images=500, num_steps=50, batch_size=250),
+            partial(EvaluateConfig),
+            partial(ReportConfig, title="Digits"),
+        ),
     )
 
 
@@ -72,23 +80,33 @@ def digits_smoke() -> Recipe:
     return Recipe(
         name="digits_smoke",
         description="the path of digits in seconds, for checking an installation",
-        configs={
-            "prepare": {**_PREPARE, "limit": 400},
-            "train": {
-                **_TRAIN,
-                "max_steps": 60,
-                "unet": {**_TRAIN["unet"], "block_out_channels": [16, 32]},
-                "schedule": {"kind": "cosine", "num_timesteps": 100},
-                "lr_schedule": {"kind": "cosine", "warmup_steps": 10},
-                "validation": {"every_steps": 30},
-                "checkpoint": {"every_steps": 20, "asynchronous": False},
-                "log_every_steps": 10,
+        configs=(
+            partial(_PREPARE, limit=400),
+            partial(
+                _TRAIN,
+                max_steps=60,
+                schedule=ScheduleConfig(kind="cosine", num_timesteps=100),
+                unet=_unet(16, 32),
+                lr_schedule=LrScheduleConfig(kind="cosine", warmup_steps=10),
+                validation=ValidationConfig(every_steps=30),
+                checkpoint=CheckpointConfig(every_steps=20, asynchronous=False),
                 # So small a network gains nothing from a second thread, and on a busy machine
                 # two that spin for each other take minutes.
-                "compute": {"num_threads": 1},
-            },
-            "sample": {**_SAMPLE, "num_images": 40, "num_steps": 10, "batch_size": 20},
-            "evaluate": {"num_bootstrap": 20},
-            "report": {"title": "Digits, smoke run", "pictures_per_class": 4},
-        },
+                compute=ComputeConfig(num_threads=1),
+                log_every_steps=10,
+            ),
+            partial(_SAMPLE, num_images=40, num_steps=10, batch_size=20),
+            partial(EvaluateConfig, num_bootstrap=20),
+            partial(ReportConfig, title="Digits, smoke run", pictures_per_class=4),
+        ),
+    )
+
+
+def _unet(*channels: int) -> UNetConfig:
+    return UNetConfig(
+        block_out_channels=channels,
+        layers_per_block=1,
+        attention_resolutions=(4,),
+        attention_head_dim=8,
+        norm_num_groups=8,
     )

@@ -9,14 +9,23 @@ SDXL-Turbo the rest. `animals_cpu` is the same path for small models on CPU core
 
 from __future__ import annotations
 
-from darkroom.recipes.recipe import Recipe, Settings
+from functools import partial
 
-_PROMPT: Settings = {
-    "rename": {"name": "animal"},
-    "choices": {"season": ["spring", "summer", "autumn", "winter"]},
-    "prompt": "{animal} wearing {outfit}, {habitat}, in {season}",
-}
-_JOIN: Settings = {"rename": {"animal_id": "id"}, "on": ["id"]}
+from darkroom.jobs.generate.config import (
+    EnhanceConfig,
+    GenerateConfig,
+    JoinConfig,
+    TextToImageConfig,
+)
+from darkroom.recipes.recipe import Recipe
+
+_GENERATE = partial(
+    GenerateConfig,
+    rename={"name": "animal"},
+    join=JoinConfig(rename={"animal_id": "id"}, on=("id",)),
+    choices={"season": ("spring", "summer", "autumn", "winter")},
+    prompt="{animal} wearing {outfit}, {habitat}, in {season}",
+)
 _SYSTEM = (
     "You describe pictures for an illustrator. Rewrite the description as one vivid sentence of "
     "at most thirty words. Keep the animal, its clothes, the place and the season. Answer with "
@@ -26,54 +35,50 @@ _SYSTEM = (
 
 def animals() -> Recipe:
     """120 animals in clothes, by SmolLM2-1.7B and SDXL-Turbo on one GPU."""
+    config = partial(
+        _GENERATE,
+        piece_rows=32,
+        enhance=EnhanceConfig(
+            model="HuggingFaceTB/SmolLM2-1.7B-Instruct",
+            system_prompt=_SYSTEM,
+            batch_size=32,
+            num_gpus=0.3,
+            precision="bfloat16",
+        ),
+        draw=TextToImageConfig(
+            model="stabilityai/sdxl-turbo",
+            variant="fp16",
+            num_steps=1,
+            guidance_scale=0.0,
+            width=512,
+            height=512,
+            batch_size=8,
+            num_gpus=0.7,
+            precision="float16",
+        ),
+    )
     return Recipe(
         name="animals",
         description="generate: 120 animals in clothes, by a language model and SDXL-Turbo on a GPU",
-        configs={
-            "generate": {
-                **_PROMPT,
-                "join": _JOIN,
-                "piece_rows": 32,
-                "enhance": {
-                    "model": "HuggingFaceTB/SmolLM2-1.7B-Instruct",
-                    "system_prompt": _SYSTEM,
-                    "batch_size": 32,
-                    "num_gpus": 0.3,
-                    "precision": "bfloat16",
-                },
-                "draw": {
-                    "model": "stabilityai/sdxl-turbo",
-                    "variant": "fp16",
-                    "num_steps": 1,
-                    "guidance_scale": 0.0,
-                    "width": 512,
-                    "height": 512,
-                    "batch_size": 8,
-                    "num_gpus": 0.7,
-                    "precision": "float16",
-                },
-            }
-        },
+        configs=(config,),
     )
 
 
 def animals_cpu() -> Recipe:
     """The same path on CPU cores: name small models with --llm and --model."""
+    config = partial(
+        _GENERATE,
+        piece_rows=16,
+        enhance=EnhanceConfig(
+            model="HuggingFaceTB/SmolLM2-135M-Instruct",
+            system_prompt=_SYSTEM,
+            max_new_tokens=48,
+            batch_size=16,
+        ),
+        draw=TextToImageConfig(num_steps=2),
+    )
     return Recipe(
         name="animals_cpu",
         description="generate: the path of animals on CPU cores, with small models that you name",
-        configs={
-            "generate": {
-                **_PROMPT,
-                "join": _JOIN,
-                "piece_rows": 16,
-                "enhance": {
-                    "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
-                    "system_prompt": _SYSTEM,
-                    "max_new_tokens": 48,
-                    "batch_size": 16,
-                },
-                "draw": {"num_steps": 2},
-            }
-        },
+        configs=(config,),
     )

@@ -13,21 +13,19 @@ instead); `imagenette_cpu` is a small model for a laptop.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
+from darkroom.jobs.classify.config import ClassifyConfig, ModelConfig, WorkersConfig
 from darkroom.recipes.photographs import photographs_recipe
-from darkroom.recipes.recipe import Recipe, Settings
+from darkroom.recipes.recipe import Recipe
 
-_CLASSIFY: Settings = {
-    "model": {"library": "torchvision", "name": "resnet152", "weights": "hub"},
-    "piece_rows": 512,
-    "batch_size": 256,
-    "workers": {
-        "num_readers": 2,
-        "num_decoders": 12,
-        "num_models": 1,
-        "model_gpus": 1.0,
-    },
-}
+_CLASSIFY = partial(
+    ClassifyConfig,
+    model=ModelConfig(library="torchvision", name="resnet152", weights="hub"),
+    piece_rows=512,
+    batch_size=256,
+    workers=WorkersConfig(num_readers=2, num_decoders=12, num_models=1, model_gpus=1.0),
+)
 
 
 def imagenette() -> Recipe:
@@ -36,20 +34,20 @@ def imagenette() -> Recipe:
     trained = photographs_recipe(
         "imagenette", "ten classes of ImageNet: a model at 64x64, or ResNet-152's labels", uri
     )
-    return replace(trained, configs={**trained.configs, "classify": _CLASSIFY})
+    return replace(trained, configs=(*trained.configs, _CLASSIFY))
 
 
 def imagenette_cpu() -> Recipe:
     """EfficientNet-Lite0 on CPUs."""
+    config = partial(
+        ClassifyConfig,
+        model=ModelConfig(library="timm", name="tf_efficientnet_lite0", weights="hub"),
+        piece_rows=128,
+        batch_size=32,
+        workers=WorkersConfig(num_decoders=2),
+    )
     return Recipe(
         name="imagenette_cpu",
         description="classify: EfficientNet-Lite0 on a few CPU cores, ImageNet's labels",
-        configs={
-            "classify": {
-                "model": {"library": "timm", "name": "tf_efficientnet_lite0", "weights": "hub"},
-                "piece_rows": 128,
-                "batch_size": 32,
-                "workers": {"num_decoders": 2},
-            },
-        },
+        configs=(config,),
     )

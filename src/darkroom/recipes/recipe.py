@@ -1,38 +1,60 @@
-"""What a recipe is: a named, complete set of plain settings, one mapping per verb.
+"""What a recipe is: a config for each verb of a run, complete but for the places.
 
-Plain values only; `build_config` checks them when a verb runs, and a contract test checks that
-every recipe of the registry builds. `input` and `output` are not a recipe's business: they
-come from flags.
+    digits().config(TrainConfig)(input="s3://bucket/data", output="s3://bucket/model")
+
+`input` and `output` come with the call, or from flags.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from darkroom.config import Config, ConfigT, JobConfig
 from darkroom.errors import ConfigError
-
-Settings = Mapping[str, Any]
-"""Field -> value of one verb's config, nested as in its YAML."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Settings of every verb that a run of this recipe goes through."""
+    """Configs of every verb that a run of this recipe goes through."""
 
     name: str
     description: str
     """One line for `darkroom recipes`."""
-    configs: Mapping[str, Settings]
-    """Verb -> its settings."""
+    configs: tuple[partial[Any], ...]
+    """One per verb, with typed values; what is not set has the config's default."""
 
-    def config(self, verb: str) -> Settings:
-        """The settings of one verb. Errors: ConfigError when the recipe has none."""
-        try:
-            return self.configs[verb]
-        except KeyError:
-            has = ", ".join(self.configs)
-            raise ConfigError(
-                "--recipe", self.name, f"has no settings for {verb}", f"it has: {has}"
-            ) from None
+    def config(self, config_type: type[ConfigT]) -> partial[ConfigT]:
+        """The config of one verb. Errors: ConfigError when the recipe has none."""
+        for config in self.configs:
+            if config.func is config_type:
+                return config
+        has = ", ".join(_verb(config.func) for config in self.configs)
+        raise ConfigError(
+            "--recipe", self.name, f"has no settings for {_verb(config_type)}", f"it has: {has}"
+        )
+
+    def settings(self, config_type: type[JobConfig]) -> dict[str, Any]:
+        """What the recipe sets of one verb's config, as plain values. Errors: as `config`."""
+        keywords = self.config(config_type).keywords
+        return {name: _plain(value) for name, value in keywords.items()}
+
+
+def _verb(config_type: Any) -> str:
+    name: str = config_type.__name__
+    return name.removesuffix("Config").lower()
+
+
+def _plain(value: Any) -> Any:
+    """What was set, and the `kind` of a union; defaults are left out, for they may be overridden
+    by a value of another kind, which has other fields."""
+    if isinstance(value, Config):
+        names = [
+            name for name in type(value).model_fields if name in {*value.model_fields_set, "kind"}
+        ]
+        return {name: _plain(getattr(value, name)) for name in names}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
