@@ -21,6 +21,7 @@ from typing import Any
 from tests.helpers.training import running
 
 from darkroom.config import build_config
+from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.recipes.digits import digits
 from darkroom.storage import EmbeddedServer
@@ -41,7 +42,7 @@ class Digits:
     def config(self, **changes: Any) -> TrainConfig:
         """The recipe's settings with changes, into an output of its own."""
         values = {
-            **digits().configs["train"],
+            **digits().settings(TrainConfig),
             "batch_size": BATCH_SIZE,
             "input": self.data,
             "output": f"s3://{BUCKET}/run-{next(self._numbers):03d}",
@@ -59,7 +60,7 @@ def prepared_digits() -> Iterator[Digits]:
         folder = Path(name)
         with EmbeddedServer(folder / "s3", bucket=BUCKET) as server:
             os.environ.update(server.environment)
-            values = {**digits().configs["prepare"], "output": f"s3://{BUCKET}/data"}
+            values = {**digits().settings(PrepareConfig), "output": f"s3://{BUCKET}/data"}
             with running("prepare", values, folder / "prepare") as run:
                 assert run.wait() == 0, run.log.read_text()[-4000:]
             yield Digits(str(values["output"]), folder)

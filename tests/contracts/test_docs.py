@@ -108,12 +108,7 @@ def test_commands_on_the_pages_are_valid(
 
 @pytest.mark.parametrize(
     ("verb", "recipe"),
-    [
-        (verb, name)
-        for name, make in RECIPES.items()
-        for verb in VERBS
-        if verb.name in make().configs
-    ],
+    [(verb, name) for name, make in RECIPES.items() for verb in VERBS if verb.name in make().verbs],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_the_schema_accepts_what_show_config_prints(verb: object, recipe: str) -> None:

@@ -26,15 +26,18 @@ class Recipe:
     configs: tuple[partial[Any], ...]
     """One per verb, with typed values; what is not set has the config's default."""
 
+    @property
+    def verbs(self) -> list[str]:
+        """Names of the verbs that it has configs for."""
+        return [_verb(config.func) for config in self.configs]
+
     def config(self, config_type: type[ConfigT]) -> partial[ConfigT]:
         """The config of one verb. Errors: ConfigError when the recipe has none."""
         for config in self.configs:
             if config.func is config_type:
                 return config
-        has = ", ".join(_verb(config.func) for config in self.configs)
-        raise ConfigError(
-            "--recipe", self.name, f"has no settings for {_verb(config_type)}", f"it has: {has}"
-        )
+        problem = f"has no settings for {_verb(config_type)}"
+        raise ConfigError("--recipe", self.name, problem, f"it has: {', '.join(self.verbs)}")
 
     def settings(self, config_type: type[JobConfig]) -> dict[str, Any]:
         """What the recipe sets of one verb's config, as plain values. Errors: as `config`."""
