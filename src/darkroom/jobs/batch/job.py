@@ -37,9 +37,9 @@ from darkroom.jobs.batch.figures import BatchFigures, utilization
 from darkroom.jobs.batch.merge import Folder, Layout, group_pieces, merger, merging_pieces
 from darkroom.jobs.batch.ownership import RUN_NAME, Ownership, refuse_other_command
 from darkroom.jobs.batch.piece import Piece, check_ids, cut, even_lengths, ids_digest
-from darkroom.jobs.batch.preflight import MERGING, WRITING, cpus_needed
+from darkroom.jobs.batch.preflight import cpus_needed
 from darkroom.jobs.batch.round import Round
-from darkroom.jobs.batch.stage import ID, Stage
+from darkroom.jobs.batch.stage import ID, MERGING, WRITING, Stage
 from darkroom.jobs.rejects import Reject, write_dead_letters
 from darkroom.jobs.session import local_num_cpus, ray_session
 from darkroom.storage import Artifact, FileEntry, Output, Parent, open_output

@@ -27,7 +27,7 @@ from darkroom.jobs.batch.commits import Commit, parse_commit
 from darkroom.jobs.batch.committer import Commits
 from darkroom.jobs.batch.piece import Piece, pack, unpack
 from darkroom.jobs.batch.preflight import check_fits
-from darkroom.jobs.batch.stage import Stage, StageFunction, run_stage
+from darkroom.jobs.batch.stage import Stage, StageFunction, Workers, run_stage
 from darkroom.jobs.capacity import gpus_of_nodes, most_cpus
 from darkroom.jobs.ray_data import TASK_RETRIES, darkroom_errors, map_bounded, quiet_data_context
 from darkroom.jobs.rejects import Rejects
@@ -103,7 +103,7 @@ def stream(
     stages: Sequence[Stage],
     committer: Commits,
     *,
-    writing: Stage | None,
+    writing: Workers | None,
     max_restarts: int,
 ) -> Generator[Receipt, None, None]:
     """Run the pieces; yields a receipt as each is committed, in no fixed order.
@@ -121,15 +121,16 @@ def stream(
             # The whole piece, then each of its rows alone.
             num_tries = max_restarts + max(len(piece.table) for piece in pieces) + TASK_RETRIES
             for number, stage in enumerate(stages):
-                work = _Work(
-                    _fitting(stage, len(pieces)), tries, max_restarts,
-                    committer if stage.commits else None,
-                )  # fmt: skip
+                # More workers than pieces would have nothing to do.
+                at_once = min(stage.num_workers or len(pieces), len(pieces))
+                fitting = replace(stage, num_workers=at_once)
+                own = committer if stage.commits else None
+                work = _Work(fitting, tries, max_restarts, own)
                 dataset = _add(dataset, work, number, num_tries)
             if writing:
                 dataset = map_bounded(
                     dataset, _commit_task, fn_args=(committer, writing.name),
-                    compute=TaskPoolStrategy(_fitting(writing, len(pieces)).num_workers),
+                    compute=TaskPoolStrategy(writing.num_workers),
                     batch_size=1, batch_format="pyarrow", num_cpus=writing.num_cpus,
                     memory=len(stages) + 1,
                 )  # fmt: skip
@@ -141,19 +142,12 @@ def stream(
             ray.kill(tries)
 
 
-def num_workers(stage: Stage) -> int:
+def num_workers(step: Workers) -> int:
     """Workers that the stage has, or that the cluster now has CPUs for."""
-    if stage.num_workers is not None:
-        return stage.num_workers
+    if step.num_workers is not None:
+        return step.num_workers
     present: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return max(1, int(present.get("CPU", 1) / stage.num_cpus))
-
-
-def _fitting(stage: Stage, num_pieces: int) -> Stage:
-    """More workers than pieces would have nothing to do."""
-    if stage.num_workers is None:
-        return stage
-    return replace(stage, num_workers=min(stage.num_workers, num_pieces))
+    return max(1, int(present.get("CPU", 1) / step.num_cpus))
 
 
 def _add(dataset: ray.data.Dataset, work: _Work, number: int, num_tries: int) -> ray.data.Dataset:

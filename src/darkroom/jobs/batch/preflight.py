@@ -11,47 +11,35 @@ import math
 from collections.abc import Iterable, Sequence
 
 from darkroom.errors import ConfigError
-from darkroom.jobs.batch.stage import Stage, StageFunction
+from darkroom.jobs.batch.stage import Workers
 
 _ROUNDING = 1e-6  # 0.1 + 0.2 is more than 0.3
 
 
-def _unmade() -> StageFunction:
-    raise NotImplementedError  # the pipeline has an operator of its own for it
-
-
-WRITING = Stage(name="write", make=_unmade, num_workers=None, num_cpus=0.5)
-"""The workers that commit: they mostly wait for the store."""
-MERGING = Stage(name="merge", make=_unmade, num_workers=None)
-"""The workers that merge committed pieces."""
-
-
-def cpus_needed(stages: Iterable[Stage]) -> float:
-    """CPUs that must be there at once: all actors, and one task of each other stage."""
-    return sum(
-        stage.num_cpus * ((stage.num_workers or 1) if stage.actor else 1) for stage in stages
-    )
+def cpus_needed(steps: Iterable[Workers]) -> float:
+    """CPUs that must be there at once: all actors, and one task of each other step."""
+    return sum(step.num_cpus * step.num_held for step in steps)
 
 
 def check_fits(
-    stages: Sequence[Stage], *, num_cpus: float, gpus_of_nodes: Sequence[float] | None
+    steps: Sequence[Workers], *, num_cpus: float, gpus_of_nodes: Sequence[float] | None
 ) -> None:
     """num_cpus, gpus_of_nodes: infinite and None where the cluster grows to an unknown size.
 
     Errors: ConfigError in one line, with what is needed, what is there and the remedy.
     """
-    _check_cpus(stages, num_cpus)
-    _check_gpus(stages, gpus_of_nodes)
+    _check_cpus(steps, num_cpus)
+    _check_gpus(steps, gpus_of_nodes)
 
 
-def _check_cpus(stages: Sequence[Stage], num_cpus: float) -> None:
-    needed = cpus_needed(stages)
+def _check_cpus(steps: Sequence[Workers], num_cpus: float) -> None:
+    needed = cpus_needed(steps)
     if needed <= num_cpus + _ROUNDING:
         return
     parts = ", ".join(
-        f"{stage.name} {stage.num_workers} x {stage.num_cpus:g}" if stage.actor
-        else f"{stage.name} {stage.num_cpus:g}"
-        for stage in stages if stage.num_cpus
+        f"{step.name} {step.num_workers} x {step.num_cpus:g}" if step.actor
+        else f"{step.name} {step.num_cpus:g}"
+        for step in steps if step.num_cpus
     )  # fmt: skip
     raise ConfigError(
         "num_cpus",
@@ -62,27 +50,22 @@ def _check_cpus(stages: Sequence[Stage], num_cpus: float) -> None:
     )
 
 
-def _check_gpus(stages: Sequence[Stage], gpus_of_nodes: Sequence[float] | None) -> None:
+def _check_gpus(steps: Sequence[Workers], gpus_of_nodes: Sequence[float] | None) -> None:
     wanted = sorted(
-        (
-            stage.num_gpus
-            for stage in stages
-            for _ in range(stage.num_workers or 1)
-            if stage.num_gpus
-        ),
+        (step.num_gpus for step in steps for _ in range(step.num_workers or 1) if step.num_gpus),
         reverse=True,
     )
     if not wanted:
         return
     parts = ", ".join(
-        f"{stage.name} {stage.num_workers} x {stage.num_gpus:g}"
-        for stage in stages if stage.num_gpus
+        f"{step.name} {step.num_workers} x {step.num_gpus:g}"
+        for step in steps if step.num_gpus
     )  # fmt: skip
-    for stage in stages:
-        if stage.num_gpus > 1 and stage.num_gpus % 1:
+    for step in steps:
+        if step.num_gpus > 1 and step.num_gpus % 1:
             raise ConfigError(
-                f"{stage.name}.num_gpus",
-                stage.num_gpus,
+                f"{step.name}.num_gpus",
+                step.num_gpus,
                 "is more than one GPU and no whole number",
                 "give whole GPUs, or a fraction of one",
             )

@@ -12,7 +12,7 @@ from contextlib import closing
 from darkroom.jobs.batch.commits import Commit, CommitLog
 from darkroom.jobs.batch.committer import Commits
 from darkroom.jobs.batch.piece import Piece
-from darkroom.jobs.batch.stage import Stage
+from darkroom.jobs.batch.stage import Stage, Workers
 from darkroom.jobs.progress import progress
 
 
@@ -53,7 +53,7 @@ class Round:
         stages: Sequence[Stage],
         committer: Commits,
         *,
-        writing: Stage | None,
+        writing: Workers | None,
         max_restarts: int,
         description: str,
         unit: str,

@@ -33,30 +33,42 @@ _MEMORY_TRIES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One step of a pipeline and the workers that run it."""
+class Workers:
+    """Those of one step, and what Ray reserves for each."""
 
     name: str
     """Named as the bottleneck and in dead letters: "read", "decode", "model"."""
-    make: Callable[[], StageFunction]
-    """Picklable; called once per actor, or once per piece for a stage without one."""
     num_workers: int | None
     """Actors (never more, never fewer), or pieces at once; None: as many as the cluster has CPUs
     for, its autoscaler included."""
     actor: bool = False
-    """Keep what `make` made (a model) in a process of its own."""
+    """Keep what was made (a model) in a process of its own."""
     num_cpus: float = 1.0
     num_gpus: float = 0.0
+
+    @property
+    def num_held(self) -> int:
+        """How many must be there at once: all actors, but one of other workers."""
+        return (self.num_workers or 1) if self.actor else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Workers):
+    """One step of a pipeline and the workers that run it."""
+
+    make: Callable[[], StageFunction]
+    """Picklable; called once per actor, or once per piece for a stage without one."""
     commits: bool = False
     """Its workers write and commit the piece themselves: for a last stage of many workers, which
     saves sending their results to others. Not for actors, which have better things to do."""
     check: RowCheck | None = None
     """Whether its result has the right rows, where these are not the ones that it got."""
 
-    @property
-    def num_held(self) -> int:
-        """Workers that must be there at once: all actors, but one of other workers."""
-        return (self.num_workers or 1) if self.actor else 1
+
+WRITING = Workers(name="write", num_workers=None, num_cpus=0.5)
+"""Those that commit finished pieces: they mostly wait for the store."""
+MERGING = Workers(name="merge", num_workers=None)
+"""Those that merge committed pieces."""
 
 
 class RowMarks(Protocol):

@@ -7,21 +7,15 @@ import math
 import pytest
 
 from darkroom.errors import ConfigError
-from darkroom.jobs.batch.preflight import WRITING, check_fits, cpus_needed
-from darkroom.jobs.batch.stage import Stage, StageFunction
+from darkroom.jobs.batch.preflight import check_fits, cpus_needed
+from darkroom.jobs.batch.stage import WRITING, Workers
 
 
-def unmade() -> StageFunction:
-    raise NotImplementedError
+def actors(count: int, *, cpus: float = 0.0, gpus: float = 0.0, name: str = "model") -> Workers:
+    return Workers(name=name, num_workers=count, actor=True, num_cpus=cpus, num_gpus=gpus)
 
 
-def actors(count: int, *, cpus: float = 0.0, gpus: float = 0.0, name: str = "model") -> Stage:
-    return Stage(
-        name=name, make=unmade, num_workers=count, actor=True, num_cpus=cpus, num_gpus=gpus
-    )
-
-
-READ = Stage(name="read", make=unmade, num_workers=8)
+READ = Workers(name="read", num_workers=8)
 
 
 def test_every_actor_and_one_task_of_each_other_stage_must_fit() -> None:
@@ -58,7 +52,7 @@ def test_too_few_cpus_are_said_in_one_line() -> None:
     ],
 )
 def test_gpu_shares_must_fit_onto_single_gpus(
-    stages: list[Stage], gpus_of_nodes: list[float], fits: bool
+    stages: list[Workers], gpus_of_nodes: list[float], fits: bool
 ) -> None:
     if fits:
         check_fits(stages, num_cpus=100, gpus_of_nodes=gpus_of_nodes)
