@@ -43,7 +43,7 @@ class Caption:
 
 def read_captions(name: str, data: bytes, *, where: str, field: str) -> dict[str, Caption]:
     """Path, as `path_key` writes it, to caption. Errors: DataError naming `where` and the entry."""
-    reader = _Reader(name, where, field)
+    reader = _CaptionReader(name, where, field)
     found: dict[str, Caption] = {}
     for entry, path, caption in reader.entries(data):
         key = path_key(path)
@@ -78,7 +78,7 @@ def _table(name: str, data: bytes, *, where: str, field: str) -> tuple[Sequence[
     return read_csv(data, file=where, field=field)
 
 
-class _Reader:
+class _CaptionReader:
     def __init__(self, name: str, where: str, field: str) -> None:
         self._name, self._where, self._field = name, where, field
         self._is_metadata = name in METADATA_NAMES

@@ -28,7 +28,7 @@ FOREIGN_SUFFIXES = frozenset(
 _SHOWN = 3
 
 
-class Listed(Protocol):
+class ListedFile(Protocol):
     """A file as it was listed."""
 
     @property
@@ -103,11 +103,11 @@ def fingerprint(files: Iterable[ObjectInfo]) -> str:
 
 
 def read_files(
-    store: ObjectStore, items: Sequence[Listed], *, concurrency: int, field: str
+    store: ObjectStore, items: Sequence[ListedFile], *, concurrency: int, field: str
 ) -> list[bytes]:
     """The items' bytes, in order. Errors: DataError when one has changed since it was listed."""
 
-    def read_one(item: Listed) -> bytes:
+    def read_one(item: ListedFile) -> bytes:
         try:
             data, etag = store.get_with_etag(item.path)
         except ObjectNotFoundError:
@@ -121,11 +121,11 @@ def read_files(
 
 
 def read_heads(
-    store: ObjectStore, items: Sequence[Listed], *, length: int, concurrency: int, field: str
+    store: ObjectStore, items: Sequence[ListedFile], *, length: int, concurrency: int, field: str
 ) -> list[bytes]:
     """The first bytes of each item, in order. Errors: DataError when one has been deleted."""
 
-    def read_one(item: Listed) -> bytes:
+    def read_one(item: ListedFile) -> bytes:
         try:
             return store.get_range(item.path, 0, min(length, item.size))
         except ObjectNotFoundError:

@@ -26,7 +26,7 @@ from darkroom.jobs.pictures.captions import (
 )
 from darkroom.jobs.pictures.files import PictureFiles, fingerprint, list_pictures, rejected
 from darkroom.jobs.pictures.layout import Place, nfc, places, split_of
-from darkroom.jobs.pictures.listing import Item, Listing
+from darkroom.jobs.pictures.listing import Item, PictureListing
 from darkroom.jobs.tables.encoded import plain_bytes
 from darkroom.storage import ObjectInfo, ObjectStore, Parent, Uri, open_store
 
@@ -66,7 +66,7 @@ def list_folder(
     classes: Classes,
     captioned: bool = False,
     remedy: str = "name a folder of JPEG, PNG or WebP files",
-) -> Listing:
+) -> PictureListing:
     """List a folder of pictures; with `captioned`, captions must be there.
 
     Errors: DataError naming `field` when there is nothing to use or two ways to read it.
@@ -90,7 +90,7 @@ def list_folder(
 # By folders.
 
 
-def _by_folders(root: Uri, files: PictureFiles, *, field: str, classes: Classes) -> Listing:
+def _by_folders(root: Uri, files: PictureFiles, *, field: str, classes: Classes) -> PictureListing:
     keys = [info.key for info in files.pictures]
     found = places(keys, where=str(root), field=field, strict=classes != "optional")
     names = sorted({place.class_name for place in found} - {None}, key=str)
@@ -109,7 +109,7 @@ def _by_folders(root: Uri, files: PictureFiles, *, field: str, classes: Classes)
             label = None if place.class_name is None else labels[place.class_name]
             items.append(_item(info, place, label))
     _tell_of_empty(root, files)
-    return Listing(
+    return PictureListing(
         items=items,
         classes=[str(name) for name in names],
         parent=Parent("source", str(root), fingerprint(files.pictures), "image_folder"),
@@ -193,7 +193,7 @@ def _may_tell(name: str, folder: str, files: PictureFiles, *, captioned: bool) -
 
 def _by_captions(
     root: Uri, files: PictureFiles, tables: Mapping[str, _Table], *, field: str
-) -> Listing:
+) -> PictureListing:
     names = {c.label for table in tables.values() for c in table.captions.values() if c.label}
     classes = sorted(names)
     labels = {name: label for label, name in enumerate(classes)}
@@ -223,7 +223,7 @@ def _by_captions(
         if table.shown(name) not in gone
     ]
     spoken = [table.info for table in tables.values()]
-    return Listing(
+    return PictureListing(
         items=items,
         classes=classes,
         parent=Parent("source", str(root), fingerprint([*files.pictures, *spoken]), "captions"),

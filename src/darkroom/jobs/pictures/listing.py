@@ -32,7 +32,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class PictureListing:
     """Everything a source holds."""
 
     items: Sequence[Item]

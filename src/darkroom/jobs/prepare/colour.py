@@ -25,7 +25,7 @@ from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.plan import PlannedPiece
 from darkroom.jobs.prepare.rows import item_table, items_of
-from darkroom.jobs.prepare.source import Source
+from darkroom.jobs.prepare.source import PictureSource
 from darkroom.jobs.prepare.sources import open_source
 from darkroom.jobs.ray_data import darkroom_errors
 from darkroom.jobs.rejects import Reject
@@ -99,7 +99,7 @@ def look_at(table: pa.Table, config_values: dict[str, Any]) -> Glance:
 
 
 def _judged(
-    items: Sequence[Item], source: Source, config: PrepareConfig
+    items: Sequence[Item], source: PictureSource, config: PrepareConfig
 ) -> Iterator[tuple[Item, bool | None]]:
     """Whether each is grey; None for what cannot be decoded."""
     listed = [item for item in items if item.data is None]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from darkroom.jobs.pictures.listing import Item, Listing
+from darkroom.jobs.pictures.listing import Item, PictureListing
 from darkroom.storage import Parent
 
 URI = "builtin:digits"
@@ -22,7 +22,7 @@ URI = "builtin:digits"
 class Digits:
     """scikit-learn's copy of the UCI optical digits test set."""
 
-    def listing(self) -> Listing:
+    def listing(self) -> PictureListing:
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -33,7 +33,7 @@ class Digits:
             for index, (label, data) in enumerate(zip(labels_N, map(_png, images_NHW), strict=True))
         ]
         digest = hashlib.sha256(images_NHW.tobytes() + labels_N.tobytes()).hexdigest()
-        return Listing(
+        return PictureListing(
             items=items,
             classes=[str(name) for name in digits.target_names],
             parent=Parent(role="source", uri=URI, digest=digest, kind="digits"),

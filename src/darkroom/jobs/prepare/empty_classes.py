@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from darkroom.jobs.pictures.listing import Item, Listing
+from darkroom.jobs.pictures.listing import Item, PictureListing
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.rows import decode_item, read_items
 from darkroom.jobs.rejects import Reject
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _READ_AT_ONCE = 64
 
 
-def without_empty_classes(listing: Listing, config: PrepareConfig) -> Listing:
+def without_empty_classes(listing: PictureListing, config: PrepareConfig) -> PictureListing:
     """The listing with its classes numbered anew; what was found dead on the way is in it."""
     members: dict[int, list[Item]] = {label: [] for label in range(len(listing.classes))}
     for item in listing.items:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from darkroom.jobs.pictures.files import read_files, read_heads
 from darkroom.jobs.pictures.folder import list_folder
-from darkroom.jobs.pictures.listing import Item, Listing
+from darkroom.jobs.pictures.listing import Item, PictureListing
 from darkroom.jobs.prepare.config import CaptionsSource, ImageFolderSource
 from darkroom.storage import open_store, parse_uri
 
@@ -20,7 +20,7 @@ class FolderSource:
         self._root = parse_uri(config.uri, field=_FIELD)
         self._captioned = config.kind == "captions"
 
-    def listing(self) -> Listing:
+    def listing(self) -> PictureListing:
         return list_folder(self._root, field=_FIELD, classes="needed", captioned=self._captioned)
 
     def read(self, items: Sequence[Item], *, concurrency: int) -> list[bytes]:

@@ -28,7 +28,7 @@ from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.pictures.files import changed
 from darkroom.jobs.pictures.layout import nfc
-from darkroom.jobs.pictures.listing import Item, Listing
+from darkroom.jobs.pictures.listing import Item, PictureListing
 from darkroom.jobs.prepare.config import IdxSource
 from darkroom.jobs.seeding import rank_key
 from darkroom.storage import Parent, open_store, parse_uri
@@ -61,7 +61,7 @@ class IdxFiles:
         self._root = parse_uri(config.uri, field="source.uri")
         self._store = open_store(self._root)
 
-    def listing(self) -> Listing:
+    def listing(self) -> PictureListing:
         pairs = [pair for name in _SPLITS if (pair := self._pair(name))]
         if not pairs:
             raise DataError(
@@ -73,7 +73,7 @@ class IdxFiles:
         items = [item for pair in pairs for item in self._items(*pair)]
         num_classes = 1 + max(item.label or 0 for item in items)
         digests = [[file.key, file.array.shape, file.etag] for pair in pairs for file in pair[1:]]
-        return Listing(
+        return PictureListing(
             items=items,
             classes=self._classes(num_classes),
             parent=Parent("source", str(self._root), json_digest(digests), "idx"),

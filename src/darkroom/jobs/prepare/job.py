@@ -22,7 +22,7 @@ from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.batch.job import Batch, open_batch
 from darkroom.jobs.batch.merge import Folder, Layout
 from darkroom.jobs.pictures.config import SPLITS, Split
-from darkroom.jobs.pictures.listing import Listing
+from darkroom.jobs.pictures.listing import PictureListing
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.empty_classes import without_empty_classes
 from darkroom.jobs.prepare.plan import PlannedPiece, plan_pieces
@@ -85,7 +85,9 @@ def run(config: PrepareConfig) -> dict[str, Any]:
         return _result(_publish(batch, pieces, listing, chosen))
 
 
-def _tell_of_limit(pieces: Sequence[PlannedPiece], listing: Listing, config: PrepareConfig) -> None:
+def _tell_of_limit(
+    pieces: Sequence[PlannedPiece], listing: PictureListing, config: PrepareConfig
+) -> None:
     drawn = {item.label for piece in pieces for item in piece.items} - {None}
     if config.limit is not None and len(drawn) < len(listing.classes):
         logger.warning(
@@ -101,7 +103,7 @@ def _sizes(rows: pa.Table) -> Mapping[str, Any]:
 
 
 def _publish(
-    batch: Batch, pieces: Sequence[PlannedPiece], listing: Listing, config: PrepareConfig
+    batch: Batch, pieces: Sequence[PlannedPiece], listing: PictureListing, config: PrepareConfig
 ) -> Artifact:
     num_rows: Counter[str] = Counter(dict.fromkeys(SPLITS, 0))
     sizes: set[tuple[int, int]] = set()

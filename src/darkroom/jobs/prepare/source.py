@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from darkroom.jobs.pictures.listing import Item, Listing
+from darkroom.jobs.pictures.listing import Item, PictureListing
 
 
-class Source(Protocol):
+class PictureSource(Protocol):
     """A place that pictures come from."""
 
-    def listing(self) -> Listing:
+    def listing(self) -> PictureListing:
         """Every item, sorted by path. Errors: DataError when there is nothing to prepare."""
 
     def read(self, items: Sequence[Item], *, concurrency: int) -> list[bytes]:

@@ -15,10 +15,10 @@ from darkroom.jobs.prepare.config import (
 from darkroom.jobs.prepare.digits import Digits
 from darkroom.jobs.prepare.folder_source import FolderSource
 from darkroom.jobs.prepare.idx import IdxFiles
-from darkroom.jobs.prepare.source import Source
+from darkroom.jobs.prepare.source import PictureSource
 
 
-def open_source(config: SourceConfig) -> Source:
+def open_source(config: SourceConfig) -> PictureSource:
     """The source that a config names."""
     match config:
         case DigitsSource():

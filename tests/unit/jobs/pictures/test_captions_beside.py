@@ -15,7 +15,7 @@ import pytest
 
 from darkroom.errors import DataError
 from darkroom.jobs.pictures.folder import list_folder
-from darkroom.jobs.pictures.listing import Listing
+from darkroom.jobs.pictures.listing import PictureListing
 from darkroom.storage import parse_uri
 
 APART, TOGETHER = (unicodedata.normalize(form, "crème brûlée.png") for form in ("NFD", "NFC"))
@@ -23,7 +23,7 @@ APART, TOGETHER = (unicodedata.normalize(form, "crème brûlée.png") for form i
 
 def listing(
     folder: Path, files: Mapping[str, str | bytes | None], *, captioned: bool = False
-) -> Listing:
+) -> PictureListing:
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def listing(
     return list_folder(uri, field="input", classes="needed", captioned=captioned)
 
 
-def rows(found: Listing) -> list[tuple[str, str | None, str | None, str | None]]:
+def rows(found: PictureListing) -> list[tuple[str, str | None, str | None, str | None]]:
     names = found.classes
     return [
         (i.path, i.split, i.caption, None if i.label is None else names[i.label])

@@ -10,7 +10,7 @@ import pytest
 
 from darkroom.errors import DataError
 from darkroom.jobs.pictures.folder import Classes, list_folder
-from darkroom.jobs.pictures.listing import Listing
+from darkroom.jobs.pictures.listing import PictureListing
 from darkroom.storage import parse_uri
 
 Placed = list[tuple[str, str | None, str | None]]
@@ -24,17 +24,19 @@ def fill(folder: Path, *names: str) -> Path:
     return folder
 
 
-def listing(folder: Path, classes: Classes = "needed", *, captioned: bool = False) -> Listing:
+def listing(
+    folder: Path, classes: Classes = "needed", *, captioned: bool = False
+) -> PictureListing:
     uri = parse_uri(str(folder))
     return list_folder(uri, field="input", classes=classes, captioned=captioned)
 
 
-def placed(found: Listing) -> Placed:
+def placed(found: PictureListing) -> Placed:
     names = found.classes
     return [(i.path, i.split, None if i.label is None else names[i.label]) for i in found.items]
 
 
-def letters(found: Listing) -> list[tuple[str, str]]:
+def letters(found: PictureListing) -> list[tuple[str, str]]:
     return [(letter.id, letter.reason) for letter in found.rejects]
 
 

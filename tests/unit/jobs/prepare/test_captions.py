@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from darkroom.errors import DataError
-from darkroom.jobs.pictures.listing import Listing
+from darkroom.jobs.pictures.listing import PictureListing
 from darkroom.jobs.prepare.config import CaptionsSource
 from darkroom.jobs.prepare.folder_source import FolderSource
 
 
-def listing(folder: Path, captions: dict[str, Any], pictures: list[str]) -> Listing:
+def listing(folder: Path, captions: dict[str, Any], pictures: list[str]) -> PictureListing:
     for name in pictures:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

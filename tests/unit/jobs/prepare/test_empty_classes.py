@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.pictures import encoded, thumbnail
 
 from darkroom.config import build_config
-from darkroom.jobs.pictures.listing import Listing
+from darkroom.jobs.pictures.listing import PictureListing
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.empty_classes import without_empty_classes
 from darkroom.jobs.prepare.sources import open_source
@@ -18,7 +18,7 @@ from darkroom.jobs.prepare.sources import open_source
 GOOD = encoded(thumbnail(), "PNG")
 
 
-def usable(folder: Path, files: dict[str, bytes], kind: str = "image_folder") -> Listing:
+def usable(folder: Path, files: dict[str, bytes], kind: str = "image_folder") -> PictureListing:
     for name, data in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

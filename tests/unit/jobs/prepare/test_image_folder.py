@@ -1,4 +1,4 @@
-"""Listing a folder of class folders: what counts as a picture, its class, id and fingerprint."""
+"""PictureListing a folder of class folders: what counts as a picture, its class, id and fingerprint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.errors import DataError
-from darkroom.jobs.pictures.listing import Listing
+from darkroom.jobs.pictures.listing import PictureListing
 from darkroom.jobs.prepare.config import ImageFolderSource
 from darkroom.jobs.prepare.folder_source import FolderSource
 
@@ -25,7 +25,7 @@ def fill(folder: Path, names: Sequence[str], data: bytes = b"data") -> None:
         path.write_bytes(data)
 
 
-def listing(folder: Path) -> Listing:
+def listing(folder: Path) -> PictureListing:
     return FolderSource(ImageFolderSource(uri=str(folder))).listing()
 
 
