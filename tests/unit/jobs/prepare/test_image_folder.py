@@ -1,4 +1,4 @@
-"""PictureListing a folder of class folders: what counts as a picture, its class, id and fingerprint."""
+"""Listing a folder of class folders: what counts as a picture, its class, id and fingerprint."""
 
 from __future__ import annotations
 
