@@ -1,22 +1,9 @@
-"""What verbs publish for others to read: the kinds of artifacts, named once.
+"""The contract between verbs: what each publishes, one typed module per kind.
 
-A verb publishes and opens artifacts by these names. Storage knows none of them: whether a parent
-was published stands in the child's manifest.
+`dataset`, `model`, `checkpoint`, `samples`, `evaluation`, `predictions`, `pictures`. A verb writes
+its own kind's value and reads the others'; verbs know each other in no other way.
 """
 
-from __future__ import annotations
+from darkroom.jobs.artifacts.kind import Kind
 
-from enum import StrEnum
-
-
-class Kind(StrEnum):
-    """What an artifact is; `manifest.json` has it as text."""
-
-    DATASET = "dataset"
-    CHECKPOINT = "checkpoint"
-    MODEL = "model"
-    SAMPLES = "samples"
-    EVALUATION = "evaluation"
-    REPORT = "report"
-    PICTURES = "pictures"
-    PREDICTIONS = "predictions"
+__all__ = ["Kind"]

@@ -34,6 +34,7 @@ from darkroom.errors import DataError
 from darkroom.jobs.pictures.config import ImageFormat, LimitsConfig
 from darkroom.jobs.pictures.convert import to_plain
 from darkroom.jobs.pictures.reasons import Reason
+from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.rejects import Reject, traceback_digest
 
 STAGE = "decode"
@@ -120,12 +121,34 @@ def decode(
         return Reject(row_id, STAGE, reason, detail, traceback_digest(error))
 
 
-def stored_pixels(data: bytes, *, where: str) -> NDArray[np.uint8]:
-    """H x W or H x W x 3 of a picture that a verb published. Errors: DataError."""
-    picture = decode(data, limits=_STORED)
-    if isinstance(picture, Reject):
-        raise DataError("picture", where, f"cannot be read ({picture.reason}: {picture.detail})")
-    return np.asarray(picture.image)
+def published_pixels(
+    data: bytes, *, where: str, shape: ImageShape | None = None, field: str = "picture"
+) -> NDArray[np.uint8]:
+    """uint8 (C, H, W) of a picture that a verb published: the one decoder of such pictures.
+
+    `prepare` has made them plain, so none of `decode`'s work is done again but to say what is
+    wrong. shape: what the picture must have; without one, 1 channel where it is grey, else 3.
+    Errors: DataError naming `field` and `where`.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_OPENERS) as image:
+            is_grey = image.mode == "L" if shape is None else shape.channels == 1
+            pixels = np.asarray(image.convert("L" if is_grey else "RGB"))
+    except Exception as error:  # noqa: BLE001  (damaged bytes raise anything from Pillow)
+        found = decode(data, row_id=where, limits=_STORED)
+        why = _undecodable(data, error)
+        if isinstance(found, Reject):
+            why = found.reason, found.detail
+        problem = f"holds a picture that cannot be read ({why[0]}: {why[1]})"
+        raise DataError(field, where, problem) from None
+    height, width = pixels.shape[:2]
+    if shape is not None and (height, width) != (shape.height, shape.width):
+        raise DataError(
+            field, f"{height}x{width}",
+            f"the size of {where}, is not the {shape.height}x{shape.width} of the others",
+            "give pictures of one size: prepare or draw them so",
+        )  # fmt: skip
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 def _check_bytes(data: bytes, limits: LimitsConfig) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from darkroom.diffusion.noise import ImageNoise, image_seed
 from darkroom.diffusion.schedule import NoiseSchedule
-from darkroom.jobs.pictures.decode import stored_pixels
+from darkroom.jobs.pictures.decode import published_pixels
 from darkroom.report.page import Picture, PictureTable
 from darkroom.report.sheet import Pixels, as_picture, enlarge, grey_levels, tile
 from darkroom.storage import Artifact
@@ -129,7 +129,8 @@ def _collect(
     missing = len(classes)
     for name, image in rows:
         if name in found and len(found[name]) < num_per_class:
-            found[name].append(stored_pixels(image, where=f"a picture of class {name}"))
+            pixels = published_pixels(image, where=f"a picture of class {name}")
+            found[name].append(as_picture(pixels))
             missing -= len(found[name]) == num_per_class
         if not missing:
             break
@@ -160,4 +161,4 @@ def _level(t: int | None) -> str:
 
 
 def _read(samples: Artifact, name: str) -> Pixels:
-    return stored_pixels(samples.read_bytes(name), where=name)
+    return as_picture(published_pixels(samples.read_bytes(name), where=name))

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from darkroom.jobs.pictures.decode import stored_pixels
+from darkroom.jobs.pictures.decode import published_pixels
 from darkroom.jobs.sample.drawer import DrawnImage
 from darkroom.jobs.sample.plan import slug
-from darkroom.report.sheet import Pixels, SheetRow, contact_sheet, png_bytes
+from darkroom.report.sheet import Pixels, SheetRow, as_picture, contact_sheet, png_bytes
 
 MAX_ROWS = 40
 MAX_COLUMNS = 10
@@ -35,7 +35,7 @@ class Album:
                 self.rows[name] = []
             row = self.rows.get(name)
             if row is not None and len(row) < MAX_COLUMNS:
-                row.append(stored_pixels(image.png, where=image.planned.id))
+                row.append(as_picture(published_pixels(image.png, where=image.planned.id)))
             if len(image.frames):
                 self.strips[name] = image.frames
 

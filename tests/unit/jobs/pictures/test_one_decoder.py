@@ -20,7 +20,7 @@ from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.stages import Decode
 from darkroom.jobs.evaluate.pictures import Reference, read_generated, read_reference
 from darkroom.jobs.parquet import parquet_bytes
-from darkroom.jobs.pictures.decode import Picture, stored_pixels
+from darkroom.jobs.pictures.decode import Picture, published_pixels
 from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.rows import decode_item, item_rows
@@ -174,7 +174,9 @@ def test_report_and_sample_see_what_prepare_stores(name: str, channels: int) -> 
     picture = decode_item(item, data, config)
     assert isinstance(picture, Picture)
     (row,) = item_rows(item, picture, data, config)
-    assert np.array_equal(stored_pixels(row["image"], where="a"), files.decoded(row["image"]))
+    wanted = files.decoded(row["image"])
+    pixels = published_pixels(row["image"], where="a")
+    assert np.array_equal(pixels, wanted[None] if wanted.ndim == 2 else wanted.transpose(2, 0, 1))
 
 
 def test_what_evaluate_cannot_use_has_the_reasons_of_prepare(tmp_path: Path) -> None:
@@ -208,8 +210,10 @@ def test_samples_that_cannot_be_decoded_are_one_line(tmp_path: Path, name: str) 
 
 
 def test_a_stored_picture_that_is_damaged_is_named() -> None:
-    with pytest.raises(DataError, match=r"strip/1.png', cannot be read \(truncated"):
-        stored_pixels(ODD["plain.png"]()[:100], where="strip/1.png")
+    with pytest.raises(
+        DataError, match=r"strip/1.png', holds a picture .*\(truncated"
+    ):
+        published_pixels(ODD["plain.png"]()[:100], where="strip/1.png")
 
 
 def test_evaluate_measures_the_real_thing_of_animations_too(tmp_path: Path) -> None:

@@ -1,0 +1,159 @@
+"""An evaluation as `darkroom evaluate` publishes it: figures, each with N, interval and floor.
+
+`metrics.json` holds an `Evaluation`, the manifest an `EvaluationInfo` with the few figures that a
+run ends by printing and a gate looks at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from darkroom.jobs.artifacts.info import Info, plain_values, read_values
+from darkroom.jobs.artifacts.kind import Kind
+from darkroom.storage import Artifact
+
+METRICS_FILE = "metrics.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A figure of n pictures, with its interval at the evaluation's confidence."""
+
+    value: float
+    n: int
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealMeasured(Measured):
+    """What real pictures score in its place: the floor."""
+
+    num_draws: int | None = None
+    """Draws of n real pictures that it is the mean of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMeasured(Measured):
+    """The figure of one class alone."""
+
+    class_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """Nearest-neighbour distances: counts between edges."""
+
+    edges: tuple[float, ...]
+    generated: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(Measured):
+    """One metric. What a metric does not have is None."""
+
+    floor: RealMeasured
+    ratio: float | None = None
+    """value / floor."""
+    biased: bool | None = None
+    """N is too small for the figure to be compared with others'."""
+    dimensions: int | None = None
+    """Of the features."""
+    features: str | None = None
+    """Digest of what made the features."""
+    chance: float | None = None
+    near_chance: bool | None = None
+    """The class that was asked for is ignored."""
+    memorising: bool | None = None
+    decided: bool | None = None
+    """There were pictures enough to say so."""
+    note: str = ""
+    per_class: tuple[ClassMeasured, ...] = ()
+    classes: tuple[str, ...] = ()
+    """Of the confusion's rows and columns."""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Row: the class asked for; column: the class recognised."""
+    histogram: Histogram | None = None
+    details: Mapping[str, Any] | None = None
+    """Further figures of this metric alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierFacts:
+    """The reference classifier that judged the pictures."""
+
+    digest: str
+    test_accuracy: float
+    num_test: int
+    num_train: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceFacts:
+    """The real pictures: content says which bytes, wherever they lie."""
+
+    content: str
+    num_train: int
+    num_test: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What `metrics.json` holds: equal for equal pictures, so no URIs and no times."""
+
+    num_images: int
+    content: str
+    """Content digest of the pictures that were measured."""
+    dead_letters: Mapping[str, int]
+    """Files of a folder that could not be used, by reason."""
+    confidence: float
+    reference: ReferenceFacts
+    classifier: ClassifierFacts | None = None
+    metrics: Mapping[str, Metric]
+    skipped: Mapping[str, str]
+    """Metrics that were left out, and why."""
+
+    @property
+    def num_dead_letters(self) -> int:
+        """Files that could not be used."""
+        return sum(self.dead_letters.values())
+
+    @classmethod
+    def of(cls, artifact: Artifact, *, field: str = "evaluation") -> Self:
+        """Read an evaluation's figures. Errors: DataError, IntegrityError."""
+        EvaluationInfo.of(artifact, field=field)
+        return read_values(
+            cls, artifact.read_json(METRICS_FILE), what=f"has a file {METRICS_FILE}",
+            where=str(artifact.uri), field=field, remedy="measure again with `darkroom evaluate`",
+        )  # fmt: skip
+
+    def to_json(self) -> bytes:
+        """The bytes of `metrics.json`."""
+        return json.dumps(_without_none(plain_values(self)), indent=1).encode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationInfo(Info):
+    """What an evaluation's manifest says of it."""
+
+    kind: ClassVar[Kind] = Kind.EVALUATION
+    verb: ClassVar[str] = "evaluate"
+
+    num_images: int
+    reference: str
+    """Content digest of the real pictures."""
+    dead_letters: Mapping[str, int]
+    figures: Mapping[str, Mapping[str, Any]]
+    """Metric -> its rounded value, interval, what real pictures score, and verdicts."""
+    skipped: Mapping[str, str]
+
+
+def _without_none(value: Any) -> Any:
+    """JSON values without what a metric does not have."""
+    if isinstance(value, dict):
+        return {name: _without_none(item) for name, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list) else value

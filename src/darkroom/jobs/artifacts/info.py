@@ -1,0 +1,92 @@
+"""What an artifact says of itself: one typed, versioned value per kind, in its manifest.
+
+A verb writes its kind's value with `to_metadata`, every other verb reads it with `of`. A value
+that does not fit is refused in one line. Nothing else in `jobs` reads a manifest's metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, Self, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from darkroom.errors import DataError
+from darkroom.jobs.artifacts.kind import Kind
+from darkroom.messages import quoted
+from darkroom.storage import Artifact
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """The base of every kind's value."""
+
+    kind: ClassVar[Kind]
+    verb: ClassVar[str]
+    """The verb that publishes the kind."""
+    version: ClassVar[int] = 1
+    """Raised when fields change their meaning."""
+
+    @classmethod
+    def of(cls, artifact: Artifact, *, field: str = "input") -> Self:
+        """What `artifact` says of itself.
+
+        Errors: DataError naming `field` for another kind, another version or a value that does
+        not fit.
+        """
+        manifest, where = artifact.manifest, str(artifact.uri)
+        if manifest.kind != cls.kind:
+            raise DataError(
+                field,
+                f"{artifact.uri}",
+                f"holds a {manifest.kind}",
+                f"give the URI of a {cls.kind}",
+            )
+        values = dict(manifest.metadata)
+        version = values.pop("version", None)
+        if version != cls.version:
+            raise DataError(
+                field, where,
+                f"is a {cls.kind} of version {version}, and version {cls.version} is read here",
+                f"publish it again with this Darkroom's `darkroom {cls.verb}`",
+            )  # fmt: skip
+        return read_values(
+            cls, values, what=f"is a {cls.kind}", where=where, field=field,
+            remedy=f"publish it with `darkroom {cls.verb}`",
+        )  # fmt: skip
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Plain JSON values for the manifest."""
+        return {"version": self.version, **plain_values(self)}
+
+
+def read_values(
+    wanted: type[T], values: Mapping[str, Any], *, what: str, where: str, field: str, remedy: str
+) -> T:
+    """A dataclass of JSON values. Errors: DataError naming the first value that does not fit."""
+    try:
+        return _adapter(wanted).validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        found = "" if first["type"] == "missing" else f" ({quoted(first['input'])})"
+        problem = f"{what} whose {name} does not fit: {first['msg'].lower()}{found}"
+        raise DataError(field, where, problem, remedy) from None
+
+
+def plain_values(value: object) -> dict[str, Any]:
+    """Such a dataclass as JSON values."""
+    values: dict[str, Any] = _adapter(type(value)).dump_python(value, mode="json")
+    return values
+
+
+@cache
+def _adapter(wanted: type[T]) -> TypeAdapter[T]:
+    config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    wanted.__pydantic_config__ = config  # type: ignore[attr-defined]
+    return TypeAdapter(wanted)

@@ -1,0 +1,76 @@
+"""A model: a diffusers folder under `model/` with its card, as a training verb publishes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from darkroom.diffusion.config import PredictionType, ScheduleConfig
+from darkroom.jobs.artifacts.info import Info
+from darkroom.jobs.artifacts.kind import Kind
+from darkroom.jobs.pictures.shape import ImageShape
+
+MODEL_PREFIX = "model/"
+METRICS_FILE = "metrics.parquet"
+"""One row per logged step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptInfo:
+    """One start of the run: how it ended, and its worker-seconds by what they went into."""
+
+    driver: str
+    began_at: float
+    """Wall clock, seconds since 1970."""
+    until: float
+    num_workers: int
+    first_step: int
+    last_step: int
+    ending: str | None
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goodput:
+    """Where the worker-seconds of all attempts went."""
+
+    goodput: float
+    """Share of steps that no attempt had done before."""
+    worker_seconds: Mapping[str, float]
+    total_worker_seconds: float
+    wall_seconds: float
+    num_attempts: int
+    steps_redone: int
+    attempts: tuple[AttemptInfo, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo(Info):
+    """What a model's manifest says of it."""
+
+    kind: ClassVar[Kind] = Kind.MODEL
+    verb: ClassVar[str] = "train"
+
+    classes: tuple[str, ...]
+    image_size: tuple[int, int]
+    """Height and width in pixels."""
+    channels: Literal[1, 3]
+    class_conditional: bool
+    """Whether the network takes labels."""
+    null_class: int | None
+    """Label that stands for "no class"; None when the model cannot be guided."""
+    prediction_type: PredictionType
+    schedule: ScheduleConfig
+    step: int
+    """Optimizer steps behind these weights."""
+    seconds: float
+    """Time spent training them."""
+    final: Mapping[str, float | None]
+    """The last value of each figure of the log."""
+    ledger: Goodput | None = None
+
+    @property
+    def shape(self) -> ImageShape:
+        """The size of what it draws."""
+        return ImageShape(*self.image_size, self.channels)

@@ -1,0 +1,57 @@
+"""Reads rows from an artifact's Parquet files, one row group at a time.
+
+Row groups bound memory, and a group is the least that is read. Every read verifies the pages'
+checksums. A file's footer is read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from darkroom.storage import Artifact
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """The first `num_rows` rows of one row group of a file."""
+
+    file: str
+    index: int
+    num_rows: int
+
+
+class RowGroupReader:
+    """One artifact's row groups. Not for several threads at once."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+        self._files: dict[str, pq.ParquetFile] = {}
+
+    def read(self, group: RowGroup, columns: Sequence[str]) -> pa.Table:
+        """The group's rows. Errors: IntegrityError, DataError for a column that is not there."""
+        parquet = self._file(group.file)
+        return parquet.read_row_group(group.index, columns=list(columns)).slice(0, group.num_rows)
+
+    def groups(self, file: str) -> list[RowGroup]:
+        """Every row group of a file, by its footer."""
+        footer = self._file(file).metadata
+        return [
+            RowGroup(file, index, footer.row_group(index).num_rows)
+            for index in range(footer.num_row_groups)
+        ]
+
+    def tables(self, file: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """A whole file, one row group at a time."""
+        for group in self.groups(file):
+            yield self.read(group, columns)
+
+    def _file(self, name: str) -> pq.ParquetFile:
+        if name not in self._files:
+            self._files[name] = self._artifact.parquet_file(name)
+        return self._files[name]

@@ -1,0 +1,120 @@
+"""Samples: pictures that a model has drawn, as `darkroom sample` publishes them.
+
+`samples.parquet` has a row per picture in the order of `index`; `grid.png` shows a few of each
+class, and `strip/` the intermediates of one picture of each class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.diffusion.config import SamplerName
+from darkroom.jobs.artifacts.info import Info, plain_values, read_values
+from darkroom.jobs.artifacts.kind import Kind
+from darkroom.jobs.artifacts.row_groups import RowGroupReader
+from darkroom.jobs.pictures.decode import published_pixels
+from darkroom.jobs.pictures.shape import ImageShape
+from darkroom.storage import Artifact
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SAMPLES_FILE = "samples.parquet"
+GRID_FILE = "grid.png"
+STRIP_PREFIX = "strip/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelName:
+    """Which model drew."""
+
+    uri: str
+    digest: str
+    """Of its manifest."""
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplesInfo(Info):
+    """What the manifest of samples says of them."""
+
+    kind: ClassVar[Kind] = Kind.SAMPLES
+    verb: ClassVar[str] = "sample"
+
+    num_images: int
+    classes: tuple[str, ...]
+    """The model's classes."""
+    num_per_class: Mapping[str, int]
+    """Of the classes that were drawn."""
+    image_size: tuple[int, int]
+    """Height and width in pixels."""
+    channels: Literal[1, 3]
+    sampler: SamplerName
+    num_steps: int
+    guidance_scale: float
+    eta: float
+    seed: int
+    model: ModelName
+    strip_timesteps: tuple[int | None, ...] = ()
+    """The strip's columns; None is the finished picture."""
+    seconds: float
+    images_per_second: float
+
+    @property
+    def shape(self) -> ImageShape:
+        """The size of every picture."""
+        return ImageShape(*self.image_size, self.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class StripFrame:
+    """What the entry of one intermediate says of it."""
+
+    class_name: str
+    """Empty for a model without classes."""
+    timestep: int | None
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Plain JSON values for the file's entry."""
+        return plain_values(self)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Published samples and their pictures."""
+
+    artifact: Artifact
+    info: SamplesInfo
+
+    @classmethod
+    def of(cls, artifact: Artifact, *, field: str = "input") -> Self:
+        """Errors: DataError for what is no samples."""
+        return cls(artifact, SamplesInfo.of(artifact, field=field))
+
+    @cached_property
+    def reader(self) -> RowGroupReader:
+        """What reads the table."""
+        return RowGroupReader(self.artifact)
+
+    def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The rows of `samples.parquet`, one row group at a time; `image` is encoded."""
+        yield from self.reader.tables(SAMPLES_FILE, columns)
+
+    def strip(self) -> dict[str, list[tuple[int | None, NDArray[np.uint8]]]]:
+        """Class -> timestep and picture (uint8 CHW) of its intermediates, noise first."""
+        rows: dict[str, list[tuple[int | None, NDArray[np.uint8]]]] = {}
+        for entry in self.artifact.entries(STRIP_PREFIX):
+            frame = read_values(
+                StripFrame, entry.metadata, what=f"has a file {entry.name}",
+                where=str(self.artifact.uri), field="samples",
+                remedy="draw it with `darkroom sample`",
+            )  # fmt: skip
+            image = published_pixels(self.artifact.read_bytes(entry.name), where=entry.name)
+            rows.setdefault(frame.class_name, []).append((frame.timestep, image))
+        return rows
