@@ -13,13 +13,96 @@ from typing import Any
 import pytest
 
 from darkroom.config import JobConfig
+from darkroom.diffusion.config import ScheduleConfig
+from darkroom.errors import DataError
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
+from darkroom.jobs.artifacts.dataset import DatasetInfo
+from darkroom.jobs.artifacts.evaluation import EvaluationInfo
+from darkroom.jobs.artifacts.info import Info
+from darkroom.jobs.artifacts.model import ModelInfo
+from darkroom.jobs.artifacts.pictures import PicturesInfo
+from darkroom.jobs.artifacts.predictions import ClassifierName, PredictionsInfo
+from darkroom.jobs.artifacts.report import ReportInfo
+from darkroom.jobs.artifacts.samples import ModelName, SamplesInfo
 from darkroom.models.find import find_model
 from darkroom.storage import Artifact, Parent, lineage, open_artifact, open_output
 from darkroom.storage.manifest import sealed_json
 
 SOURCE = Path(__file__).parents[2] / "src/darkroom"
 OPENERS = {"open_output", "open_artifact", "open_batch"}
+_ROWS: dict[str, Any] = {
+    "num_rows": 3, "num_rejected": 1, "rejected": {"corrupt": 1}, "piece_rows": 2, "figures": None,
+}  # fmt: skip
+INFOS: list[Info] = [
+    DatasetInfo(
+        classes=("a", "b"), num_rows={"train": 3}, image_size=(8, 6), channels=1,
+        dead_letters={"corrupt": 1}, num_skipped={}, source={"kind": "digits"},
+    ),
+    CheckpointInfo(step=3, epoch=1, seconds=0.5, validation_loss=None, finished=True),
+    ModelInfo(
+        classes=("a",), image_size=(8, 6), channels=3, class_conditional=True, null_class=1,
+        prediction_type="epsilon", schedule=ScheduleConfig(), step=3, seconds=0.5,
+        final={"loss": 0.1, "validation_loss": None},
+    ),
+    SamplesInfo(
+        num_images=2, classes=("a",), num_per_class={"a": 2}, image_size=(8, 6), channels=3,
+        sampler="ddim", num_steps=5, guidance_scale=2.0, eta=0.0, seed=1,
+        model=ModelName(uri="s3://b/model", digest="0" * 64, step=3),
+        strip_timesteps=(99, None), seconds=0.5, images_per_second=4.0,
+    ),
+    EvaluationInfo(
+        num_images=2, reference="0" * 64, dead_letters={}, skipped={},
+        figures={"frechet_pixels": {"value": 1.5, "interval": [1.0, 2.0], "biased": True}},
+    ),
+    ReportInfo(title="digits"),
+    PicturesInfo(**_ROWS, stages=("draw",), num_prompts_cut=0),
+    PredictionsInfo(
+        **_ROWS, input="s3://b/in", classes=("a",), num_skipped={},
+        model=ClassifierName(
+            library="timm", name="vit", weights="random", digest="0" * 64, num_labels=10
+        ),
+    ),
+]  # fmt: skip
+"""One of each kind."""
+
+
+def _described(root: Path, kind: str, metadata: dict[str, Any]) -> Artifact:
+    config = JobConfig(output=f"file://{root}/out")
+    with open_output(config.output, kind=kind, config=config, on_existing="overwrite") as output:
+        return output.publish([], metadata=metadata)
+
+
+def test_every_kind_has_its_value() -> None:
+    assert [info.kind for info in INFOS] == list(Kind)
+
+
+@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.kind)
+def test_what_a_kind_says_is_read_as_it_was_written(info: Info, tmp_path: Path) -> None:
+    assert type(info).of(_described(tmp_path, info.kind, info.to_metadata())) == info
+
+
+@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.kind)
+def test_what_does_not_fit_is_refused_in_one_line(info: Info, tmp_path: Path) -> None:
+    good = info.to_metadata()
+    name = next(name for name in good if name != "version")
+    other: object = 3 if isinstance(good[name], str) else "text"
+    misfits = {
+        f"of version {info.version + 1}, and version": {**good, "version": info.version + 1},
+        "of version None": {key: value for key, value in good.items() if key != "version"},
+        f"whose {name} does not fit": {**good, name: other},
+        f"whose {name} does not fit: .*required": {
+            key: value for key, value in good.items() if key != name
+        },
+        "whose later does not fit": {**good, "later": 1},
+    }
+    for says, metadata in misfits.items():
+        with pytest.raises(DataError, match=says) as caught:
+            type(info).of(_described(tmp_path, info.kind, metadata), field="samples")
+        assert "\n" not in str(caught.value)
+        assert str(caught.value).startswith("samples: ")
+    with pytest.raises(DataError, match=f"holds a child; give the URI of a {info.kind}"):
+        type(info).of(_described(tmp_path, "child", info.to_metadata()))
 
 
 def _publish(root: Path, kind: str, *parents: Parent) -> Artifact:

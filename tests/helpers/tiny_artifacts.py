@@ -25,6 +25,10 @@ from PIL import Image
 
 from darkroom.config import JobConfig
 from darkroom.diffusion import ScheduleConfig, build_schedule
+from darkroom.jobs.artifacts.dataset import DatasetInfo
+from darkroom.jobs.artifacts.info import typed_values
+from darkroom.jobs.artifacts.model import Goodput, ModelInfo
+from darkroom.jobs.artifacts.samples import ModelName, SamplesInfo, StripFrame
 from darkroom.storage import Artifact, FileEntry, Parent, open_output
 
 DIGITS = tuple("0123456789")
@@ -82,18 +86,19 @@ def publish_model(
         pq.write_table(pa.Table.from_pylist(_metric_rows(log)), Path(folder) / "metrics.parquet")
         return output.publish(
             output.writer.write_tree(folder),
-            metadata={
-                "classes": list(classes),
-                "image_size": [size, size],
-                "channels": unet.config["in_channels"],
-                "null_class": len(classes) or None,
-                "schedule": schedule.to_dict(),
-                "prediction_type": "epsilon",
-                "step": log[-1]["step"],
-                "seconds": seconds,
-                "final": {},
-                **({"ledger": ledger} if ledger else {}),
-            },
+            metadata=ModelInfo(
+                classes=tuple(classes),
+                image_size=(size, size),
+                channels=unet.config["in_channels"],
+                class_conditional=unet.config["num_class_embeds"] is not None,
+                null_class=len(classes) or None,
+                schedule=schedule,
+                prediction_type="epsilon",
+                step=log[-1]["step"],
+                seconds=seconds,
+                final={},
+                ledger=typed_values(Goodput, ledger) if ledger else None,
+            ).to_metadata(),
         )
 
 
@@ -155,13 +160,15 @@ def publish_digits(uri: str | Path, *, parents: Sequence[Parent] = ()) -> Artifa
         return output.publish(
             files,
             rows=sum(counts.values()),
-            metadata={
-                "classes": list(DIGITS),
-                "num_rows": counts,
-                "image_size": [8, 8],
-                "channels": 1,
-                "num_dead_letters": 0,
-            },
+            metadata=DatasetInfo(
+                classes=DIGITS,
+                num_rows=counts,
+                image_size=(8, 8),
+                channels=1,
+                dead_letters={},
+                num_skipped={},
+                source={"kind": "digits"},
+            ).to_metadata(),
         )
 
 
@@ -198,23 +205,28 @@ def publish_samples(
         frames = [
             output.writer.write_bytes(
                 f"strip/{classes[0]}-{number:02d}.png", png(images[0]),
-                metadata={"class": classes[0], "timestep": t},
+                metadata=StripFrame(classes[0], t).to_metadata(),
             )
             for number, t in enumerate(strip_timesteps)
         ]  # fmt: skip
         return output.publish(
             [entry, *frames],
             rows=len(rows),
-            metadata={
-                "num_images": len(rows),
-                "classes": list(classes),
-                "num_per_class": dict(zip(names.tolist(), counts.tolist(), strict=True)),
-                "sampler": "ddim",
-                "num_steps": 10,
-                "guidance_scale": 1.0,
-                "seconds": 1.0,
-                "images_per_second": float(len(rows)),
-            },
+            metadata=SamplesInfo(
+                num_images=len(rows),
+                classes=tuple(classes),
+                num_per_class=dict(zip(names.tolist(), counts.tolist(), strict=True)),
+                image_size=(images.shape[2], images.shape[3]),
+                channels=1 if images.shape[1] == 1 else 3,
+                sampler="ddim",
+                num_steps=10,
+                guidance_scale=1.0,
+                eta=0.0,
+                seed=0,
+                model=ModelName(uri="file:///model", digest="0" * 64, step=1),
+                seconds=1.0,
+                images_per_second=float(len(rows)),
+            ).to_metadata(),
         )
 
 

@@ -28,6 +28,7 @@ from tests.helpers.tiny_artifacts import png, publish_digits, publish_model, spl
 
 from darkroom.cli import main
 from darkroom.config import JobConfig
+from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
 from darkroom.jobs.prepare.rows import DATASET_SCHEMA
 from darkroom.storage import Artifact, EmbeddedServer, RunPointer, open_output, open_store
 
@@ -94,6 +95,10 @@ class Desk:
                 "num_rows": {"train": rows},
                 "image_size": [8, 8],
                 "channels": 1,
+                "dead_letters": {},
+                "num_skipped": {},
+                "source": {},
+                "version": 1,
             }
             output.publish(files, metadata=known | metadata)
         return uri
@@ -160,9 +165,8 @@ def begun_run(desk: Desk, **files: bytes) -> tuple[RunPointer, Artifact]:
     uri = f"{desk.out}/checkpoints/step-20-x"
     with open_output(uri, kind="checkpoint", config=JobConfig(output=uri)) as output:
         written = [output.writer.write_bytes(name, data) for name, data in files.items()]
-        checkpoint = output.publish(
-            written, metadata={"step": 20, "seconds": 1.0, "finished": False}
-        )
+        info = CheckpointInfo(step=20, epoch=0, seconds=1.0, validation_loss=None, finished=False)
+        checkpoint = output.publish(written, metadata=info.to_metadata())
     pointer.advance(step=20, checkpoint=checkpoint)
     return pointer, checkpoint
 

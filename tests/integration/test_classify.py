@@ -17,6 +17,7 @@ from tests.helpers.pictures import broken_files, encoded, photograph, png_bomb
 
 from darkroom.config import build_config
 from darkroom.errors import ConfigError, DarkroomError, DataError, UriError
+from darkroom.jobs.artifacts.predictions import PredictionsInfo
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.job import run
 from darkroom.jobs.classify.model import OUTPUT_SCHEMA
@@ -105,16 +106,16 @@ def test_the_obvious_photographs_are_right(classified: Artifact) -> None:
     assert espresso["top_probabilities"] == sorted(espresso["top_probabilities"], reverse=True)
     assert espresso["entropy"] < found["missile/rocket.jpg"]["entropy"]
     assert espresso["model"] == "tf_efficientnet_lite0"
-    assert espresso["model_digest"] == classified.manifest.metadata["model"]["digest"]
+    assert espresso["model_digest"] == PredictionsInfo.of(classified).model.digest
     assert found["loose.jpg"]["expected"] is None
     assert found["loose.jpg"]["label"] == "espresso"
 
 
 def test_accuracy_and_confusion_where_classes_mean_labels(classified: Artifact) -> None:
-    metadata = classified.manifest.metadata
-    assert metadata["accuracy"] == 1.0
-    assert metadata["num_scored"] == len(OBVIOUS)
-    assert metadata["unmapped_classes"] == ["broken"]
+    score = PredictionsInfo.of(classified).score
+    assert score is not None
+    assert (score.accuracy, score.num_scored) == (1.0, len(OBVIOUS))
+    assert score.unmapped_classes == ("broken",)
     confusion = classified.read_table("confusion.parquet").to_pylist()
     assert [(row["expected"], row["predicted"], row["count"]) for row in confusion] == [
         (name, name, 1) for name in sorted(path.partition("/")[0] for path in OBVIOUS)
@@ -137,12 +138,13 @@ def test_every_kind_of_broken_file_is_a_dead_letter_with_its_reason(
 
 
 def test_no_row_is_lost_and_the_pictures_stay_where_they_are(classified: Artifact) -> None:
-    metadata = classified.manifest.metadata
-    assert metadata["num_rows"] == len(rows(classified)) == len(OBVIOUS) + 1
-    assert metadata["num_rejected"] == len(broken_files())
+    info = PredictionsInfo.of(classified)
+    assert info.num_rows == len(rows(classified)) == len(OBVIOUS) + 1
+    assert info.num_rejected == len(broken_files())
     assert not any("image" in name or "pixel" in name for name in OUTPUT_SCHEMA.names)
     assert sum(entry.size for entry in classified.entries("data/")) < 100_000
-    assert metadata["figures"]["bottleneck"] in {"read", "decode", "model", "write"}
+    assert info.figures is not None
+    assert info.figures["bottleneck"] in {"read", "decode", "model", "write"}
 
 
 def test_the_page_shows_predictions_beside_thumbnails(classified: Artifact) -> None:

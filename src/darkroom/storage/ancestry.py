@@ -36,6 +36,7 @@ class Ancestor:
     published: bool | None
     """None when the child's manifest, of an older Darkroom, does not say."""
     created_at: str | None = None
+    content_digest: str | None = None
     verified: bool = False
     """Its manifest has this digest and every file, each of which was read, its sha256."""
     problems: list[str] = field(default_factory=list)
@@ -141,6 +142,7 @@ class _Tree:
         if known is not None:
             found.created_at, found.verified = known.created_at, known.verified
             found.problems, found.parents = known.problems, known.parents
+            found.content_digest = known.content_digest
             return found
         self._known[parent.uri, parent.digest] = found
         try:
@@ -153,6 +155,7 @@ class _Tree:
 
     def _examine(self, artifact: Artifact, found: Ancestor) -> None:
         found.created_at = artifact.manifest.created_at
+        found.content_digest = artifact.content_digest
         if artifact.digest != found.digest:
             found.problems.append(
                 f"{found.uri}: its manifest has digest {artifact.digest[:12]}, not the"
@@ -239,6 +242,7 @@ def _plain(ancestor: Ancestor) -> dict[str, Any]:
         "digest": ancestor.digest,
         "published": ancestor.published,
         "created_at": ancestor.created_at,
+        "content_digest": ancestor.content_digest,
         "verified": ancestor.verified,
         "problems": ancestor.problems,
         "parents": [_plain(parent) for parent in ancestor.parents],

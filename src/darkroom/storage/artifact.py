@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 
 
 class Artifact:
-    """A published output. `digest` names it and its whole upstream."""
+    """A published output. `digest` names it and its whole upstream, `content_digest` its bytes."""
 
     def __init__(self, uri: Uri, manifest: Manifest) -> None:
         self.uri = uri
         self.manifest = manifest
         self.digest = manifest.digest
+        self.content_digest = manifest.content_digest
 
     def __repr__(self) -> str:
         return f"Artifact({str(self.uri)!r}, kind={self.manifest.kind!r}, {self.digest[:12]})"

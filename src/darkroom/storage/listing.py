@@ -40,6 +40,7 @@ class Listing:
             values["artifact"] = {
                 "kind": manifest.kind,
                 "digest": self.artifact.digest,
+                "content_digest": self.artifact.content_digest,
                 "created_at": manifest.created_at,
                 "rows": manifest.rows,
                 "metadata": manifest.metadata,
@@ -52,7 +53,8 @@ class Listing:
         if self.artifact is not None:
             manifest = self.artifact.manifest
             lines.append(
-                f"{manifest.kind} {self.artifact.digest[:12]}, published {manifest.created_at}"
+                f"{manifest.kind} {self.artifact.digest[:12]}, content"
+                f" {self.artifact.content_digest[:12]}, published {manifest.created_at}"
             )
         lines += [_line(entry) for entry in self.entries]
         return "\n".join(lines)

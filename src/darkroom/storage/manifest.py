@@ -2,7 +2,8 @@
 
 Pure values and their JSON form; reading and writing them is left to `artifact.py` and
 `publish.py`. The digest of a manifest covers the digests of its files and of its parents, so
-it names the whole upstream.
+it names the whole upstream, and the one run that made it. The content digest covers the files'
+names and bytes alone: what is made again, elsewhere or later, has the same one.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class FileEntry:
     sha256: str
     rows: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    content: bool = True
+    """False for what tells of the run that made it (times, places): not in the content digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
+        values["content_digest"] = self.content_digest
         for parent in values["parents"]:
             if parent["published"] is None:
                 del parent["published"]  # or the digest would not be what the children recorded
@@ -94,6 +98,12 @@ class Manifest:
     def digest(self) -> str:
         """sha256 (hex) of the canonical JSON form."""
         return digest_of_json(self.to_dict())
+
+    @property
+    def content_digest(self) -> str:
+        """sha256 (hex) of the content files' names, sizes and sha256: equal bytes, equal name."""
+        files = sorted([file.name, file.size, file.sha256] for file in self.files if file.content)
+        return digest_of_json({"files": files})
 
 
 def parse_manifest(data: bytes, *, uri: str) -> Manifest:

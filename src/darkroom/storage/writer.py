@@ -7,7 +7,7 @@ Parts are invisible to readers until `publish.py` names them in a manifest.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,13 @@ class PartWriter:
         *,
         rows: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        content: bool = True,
     ) -> FileEntry:
-        """Upload `data` as the file `name`.
+        """Upload `data` as the file `name`; `content` as in `FileEntry`.
 
         Errors: IntegrityError when the store then holds other bytes.
         """
-        return self._write(name, data, rows, metadata)
+        return replace(self._write(name, data, rows, metadata), content=content)
 
     def write_file(
         self,

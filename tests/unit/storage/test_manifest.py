@@ -54,6 +54,29 @@ def test_every_field_is_covered_by_the_digest(field: str) -> None:
         parse_manifest(json.dumps(values | {field: changed}).encode(), uri="x")
 
 
+def test_the_content_digest_is_of_names_and_bytes_alone() -> None:
+    (file,) = MANIFEST.files
+    second = FileEntry("data/y", "attempts/a/data/y", 1, "f" * 64)
+    log = dataclasses.replace(second, name="log", content=False)
+    both = dataclasses.replace(MANIFEST, files=(file, second))
+    again = dataclasses.replace(
+        both,
+        attempt="b" * 32,
+        created_at="2027-01-02T03:04:05+00:00",
+        metadata={},
+        parents=(),
+        config={},
+        files=(second, log, dataclasses.replace(file, key="attempts/b/data/x", metadata={})),
+    )
+    assert again.digest != both.digest
+    assert again.content_digest == both.content_digest
+    assert json.loads(both.to_json())["content_digest"] == both.content_digest
+    for changed in ({"name": "data/z"}, {"size": 4}, {"sha256": "0" * 64}, {"content": False}):
+        values: dict[str, Any] = changed
+        other = dataclasses.replace(both, files=(dataclasses.replace(file, **values), second))
+        assert other.content_digest != both.content_digest
+
+
 def test_any_flipped_bit_is_noticed() -> None:
     data = MANIFEST.to_json()
     for index in range(len(data)):

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import DataError
-from darkroom.jobs.artifacts.info import Info, plain_values, read_values
+from darkroom.jobs.artifacts.batch import BatchInfo
+from darkroom.jobs.artifacts.info import plain_values, read_values
 from darkroom.jobs.artifacts.kind import Kind
 from darkroom.jobs.artifacts.row_groups import RowGroup, RowGroupReader
 from darkroom.jobs.pictures.config import Split
@@ -31,7 +32,7 @@ ROW_COLUMNS = ("id", "image", "label", "caption")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetInfo(Info):
+class DatasetInfo(BatchInfo):
     """What a dataset's manifest says of it."""
 
     kind: ClassVar[Kind] = Kind.DATASET
@@ -39,14 +40,11 @@ class DatasetInfo(Info):
 
     classes: tuple[str, ...]
     """Names of the labels, by index; empty for pictures without classes."""
-    num_rows: Mapping[str, int]
-    """By split."""
+    split_rows: Mapping[str, int]
+    """Rows of each split."""
     image_size: tuple[int, int] | None
     """Height and width of every picture; None where they differ."""
     channels: Literal[1, 3]
-    num_dead_letters: int = 0
-    dead_letters: Mapping[str, int]
-    """Files that could not be used, by reason."""
     num_skipped: Mapping[str, int]
     """Files that are no pictures by their names, by extension."""
     source: Mapping[str, Any]

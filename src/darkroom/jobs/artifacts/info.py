@@ -65,18 +65,33 @@ class Info:
         return {"version": self.version, **plain_values(self)}
 
 
+def names_of(artifact: Artifact) -> dict[str, Any]:
+    """What every verb's result begins with: where the output is, and its two digests."""
+    return {
+        "output": str(artifact.uri),
+        "digest": artifact.digest,
+        "content_digest": artifact.content_digest,
+    }
+
+
 def read_values(
     wanted: type[T], values: Mapping[str, Any], *, what: str, where: str, field: str, remedy: str
 ) -> T:
     """A dataclass of JSON values. Errors: DataError naming the first value that does not fit."""
     try:
-        return _adapter(wanted).validate_json(json.dumps(values), strict=True)
+        return typed_values(wanted, values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         found = "" if first["type"] == "missing" else f" ({quoted(first['input'])})"
         problem = f"{what} whose {name} does not fit: {first['msg'].lower()}{found}"
         raise DataError(field, where, problem, remedy) from None
+
+
+def typed_values(wanted: type[T], values: Mapping[str, Any]) -> T:
+    """A dataclass of JSON values that are our own."""
+    made: T = _adapter(wanted).validate_json(json.dumps(values), strict=True)
+    return made
 
 
 def plain_values(value: object) -> dict[str, Any]:
@@ -86,7 +101,6 @@ def plain_values(value: object) -> dict[str, Any]:
 
 
 @cache
-def _adapter(wanted: type[T]) -> TypeAdapter[T]:
-    config = ConfigDict(extra="forbid", allow_inf_nan=False)
-    wanted.__pydantic_config__ = config  # type: ignore[attr-defined]
+def _adapter(wanted: Any) -> TypeAdapter[Any]:
+    wanted.__pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
     return TypeAdapter(wanted)

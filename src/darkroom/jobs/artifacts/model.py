@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from darkroom.diffusion.config import PredictionType, ScheduleConfig
 from darkroom.jobs.artifacts.info import Info
 from darkroom.jobs.artifacts.kind import Kind
 from darkroom.jobs.pictures.shape import ImageShape
+from darkroom.storage import Artifact
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MODEL_PREFIX = "model/"
 METRICS_FILE = "metrics.parquet"
@@ -74,3 +78,20 @@ class ModelInfo(Info):
     def shape(self) -> ImageShape:
         """The size of what it draws."""
         return ImageShape(*self.image_size, self.channels)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A published model and its log."""
+
+    artifact: Artifact
+    info: ModelInfo
+
+    @classmethod
+    def of(cls, artifact: Artifact, *, field: str = "input") -> Self:
+        """Errors: DataError for what is no model."""
+        return cls(artifact, ModelInfo.of(artifact, field=field))
+
+    def metrics(self) -> pa.Table:
+        """The log of training: a row per logged step."""
+        return self.artifact.read_table(METRICS_FILE)

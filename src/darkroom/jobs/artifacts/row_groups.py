@@ -34,9 +34,12 @@ class RowGroupReader:
         self._files: dict[str, pq.ParquetFile] = {}
 
     def read(self, group: RowGroup, columns: Sequence[str]) -> pa.Table:
-        """The group's rows. Errors: IntegrityError, DataError for a column that is not there."""
-        parquet = self._file(group.file)
-        return parquet.read_row_group(group.index, columns=list(columns)).slice(0, group.num_rows)
+        """The group's rows. Errors: as `read_whole`."""
+        return self.read_whole(group.file, group.index, columns).slice(0, group.num_rows)
+
+    def read_whole(self, file: str, index: int, columns: Sequence[str]) -> pa.Table:
+        """A file's row group. Errors: IntegrityError, DataError for a column that is not there."""
+        return self._file(file).read_row_group(index, columns=list(columns))
 
     def groups(self, file: str) -> list[RowGroup]:
         """Every row group of a file, by its footer."""

@@ -106,8 +106,8 @@ class Samples:
         """The rows of `samples.parquet`, one row group at a time; `image` is encoded."""
         yield from self.reader.tables(SAMPLES_FILE, columns)
 
-    def strip(self) -> dict[str, list[tuple[int | None, NDArray[np.uint8]]]]:
-        """Class -> timestep and picture (uint8 CHW) of its intermediates, noise first."""
+    def strip(self, num_classes: int) -> dict[str, list[tuple[int | None, NDArray[np.uint8]]]]:
+        """Timesteps and intermediates (uint8 CHW) of each of the first classes, noise first."""
         rows: dict[str, list[tuple[int | None, NDArray[np.uint8]]]] = {}
         for entry in self.artifact.entries(STRIP_PREFIX):
             frame = read_values(
@@ -115,6 +115,7 @@ class Samples:
                 where=str(self.artifact.uri), field="samples",
                 remedy="draw it with `darkroom sample`",
             )  # fmt: skip
-            image = published_pixels(self.artifact.read_bytes(entry.name), where=entry.name)
-            rows.setdefault(frame.class_name, []).append((frame.timestep, image))
+            if frame.class_name in rows or len(rows) < num_classes:
+                image = published_pixels(self.artifact.read_bytes(entry.name), where=entry.name)
+                rows.setdefault(frame.class_name, []).append((frame.timestep, image))
         return rows

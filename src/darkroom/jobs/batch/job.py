@@ -30,6 +30,7 @@ from darkroom.errors import (
     PreconditionFailedError,
     StorageError,
 )
+from darkroom.jobs.artifacts.batch import BatchInfo
 from darkroom.jobs.batch.commits import Commit, CommitLog
 from darkroom.jobs.batch.committer import Committer, FilesOf, read_part
 from darkroom.jobs.batch.config import BatchConfig
@@ -174,10 +175,11 @@ class Batch:
                 yield read_part(store.get(entry.key), entry, str(self._output.uri))
 
     def publish(
-        self, files: Iterable[FileEntry] = (), *, metadata: Mapping[str, Any] | None = None
+        self, files: Iterable[FileEntry] = (), *, info: Callable[..., BatchInfo] = BatchInfo
     ) -> Artifact:
         """Make every committed piece, the dead letters and `files` the output, in one step.
 
+        info: makes the kind's own value from `BatchInfo`'s fields.
         Errors: FencedError, PreconditionFailedError (another job published first).
         """
         missing = len(self._round.missing)
@@ -191,14 +193,13 @@ class Batch:
             artifact = self._output.publish(
                 entries,
                 rows=num_rows,
-                metadata={
-                    "num_rows": num_rows,
-                    "num_rejected": len(rejected),
-                    "rejected": dict(sorted(Counter(one.reason for one in rejected).items())),
-                    "piece_rows": self._config.piece_rows,
-                    "figures": self.figures.to_dict() if self.figures else None,
-                    **(metadata or {}),
-                },
+                metadata=info(
+                    num_rows=num_rows,
+                    num_rejected=len(rejected),
+                    rejected=dict(sorted(Counter(one.reason for one in rejected).items())),
+                    piece_rows=self._config.piece_rows,
+                    figures=self.figures.to_dict() if self.figures else None,
+                ).to_metadata(),
             )
         except PreconditionFailedError:
             raise

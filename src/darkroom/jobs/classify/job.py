@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,8 @@ import pyarrow.compute as pc
 from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.apart import check_apart
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.info import names_of, plain_values
+from darkroom.jobs.artifacts.predictions import Accuracy, ClassifierName, PredictionsInfo
 from darkroom.jobs.batch.job import Batch, open_batch
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
@@ -125,7 +128,7 @@ def _publish(
     classes = [name for name in pictures.classes if name in seen]
     if empty := [name for name in pictures.classes if name not in seen]:
         _log.warning("%d classes without a usable picture: %s", len(empty), ", ".join(empty[:5]))
-    figures = score.figures(pictures.classes, top_k=config.top_k)
+    accuracy = score.accuracy(pictures.classes, top_k=config.top_k)
     files = []
     if score.num_scored:
         table = score.table()
@@ -134,22 +137,32 @@ def _publish(
         )
     if shown:
         predictions = pa.concat_tables(shown)
-        files.append(_page(batch, config, pictures=pictures, predictions=predictions, score=score))
+        files.append(
+            _page(
+                batch,
+                config,
+                pictures=pictures,
+                predictions=predictions,
+                accuracy=accuracy,
+                confusion=score.table(),
+            )
+        )
     return batch.publish(
         files,
-        metadata={
-            **figures,
-            "model": {
-                "library": classifier.library,
-                "name": classifier.name,
-                "weights": weights.source,
-                "digest": weights.digest,
-                "num_labels": len(classifier.labels),
-            },
-            "input": config.input,
-            "classes": classes,
-            "num_skipped": dict(pictures.num_skipped or {}),
-        },
+        info=partial(
+            PredictionsInfo,
+            model=ClassifierName(
+                library=classifier.library,
+                name=classifier.name,
+                weights=weights.source,
+                digest=weights.digest,
+                num_labels=len(classifier.labels),
+            ),
+            input=config.input,
+            classes=tuple(classes),
+            num_skipped=dict(pictures.num_skipped or {}),
+            score=accuracy,
+        ),
     )
 
 
@@ -159,7 +172,8 @@ def _page(
     *,
     pictures: Pictures,
     predictions: pa.Table,
-    score: Score,
+    accuracy: Accuracy | None,
+    confusion: pa.Table,
 ) -> FileEntry:
     wanted = pc.is_in(pictures.rows[ID], predictions[ID].combine_chunks())
     html = render_predictions(
@@ -167,23 +181,22 @@ def _page(
         rows=pictures.rows.filter(wanted),
         predictions=predictions,
         rejected=batch.rejected,
-        figures=score.figures(pictures.classes, top_k=config.top_k),
-        confusion=score.table(),
+        accuracy=accuracy,
+        confusion=confusion,
     )
-    return batch.writer.write_bytes(PAGE_NAME, html.encode())
+    # Its title names where the input is.
+    return batch.writer.write_bytes(PAGE_NAME, html.encode(), content=False)
 
 
 def _result(artifact: Artifact) -> dict[str, Any]:
-    metadata = artifact.manifest.metadata
-    names = ("num_rows", "num_rejected", "rejected", "num_scored", "accuracy")
-    shown = {name: metadata[name] for name in names if name in metadata}
-    shown |= {name: value for name, value in metadata.items() if name.startswith("top_")}
+    info = PredictionsInfo.of(artifact)
+    shown = plain_values(info)
     page = [entry for entry in artifact.manifest.files if entry.name == PAGE_NAME]
     return {
-        "output": str(artifact.uri),
-        "digest": artifact.digest,
-        **shown,
-        "model": metadata["model"],
-        "figures": metadata["figures"],
+        **names_of(artifact),
+        **{name: shown[name] for name in ("num_rows", "num_rejected", "rejected")},
+        **(shown["score"] or {}),
+        "model": shown["model"],
+        "figures": shown["figures"],
         **({"page": str(artifact.uri / page[0].key)} if page else {}),
     }

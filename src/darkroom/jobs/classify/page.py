@@ -6,12 +6,12 @@ stand in the page alone and never in the predictions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pyarrow as pa
 from PIL import Image
 
+from darkroom.jobs.artifacts.predictions import Accuracy
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.score import OTHER
@@ -40,7 +40,7 @@ def render_predictions(
     rows: pa.Table,
     predictions: pa.Table,
     rejected: Sequence[Reject],
-    figures: Mapping[str, Any],
+    accuracy: Accuracy | None,
     confusion: pa.Table,
 ) -> str:
     """The page as HTML. `rows` are the listing's rows of the pictures to show."""
@@ -53,7 +53,7 @@ def render_predictions(
         Page(
             title=f"{config.model.name} on {config.input}",
             subtitle=f"{len(predictions)} predictions of a sample of at most {config.limit}",
-            key_figures=_key_figures(predictions, rejected, figures),
+            key_figures=_key_figures(predictions, rejected, accuracy),
             sections=sections,
         )
     )
@@ -75,7 +75,7 @@ def thumbnails(config: ClassifyConfig, rows: pa.Table) -> dict[str, Image.Image]
 
 
 def _key_figures(
-    predictions: pa.Table, rejected: Sequence[Reject], figures: Mapping[str, Any]
+    predictions: pa.Table, rejected: Sequence[Reject], accuracy: Accuracy | None
 ) -> list[KeyFigure]:
     confidence = predictions["confidence"].to_pylist()
     shown = [
@@ -86,9 +86,9 @@ def _key_figures(
             "of the first label",
         ),
     ]
-    if "accuracy" in figures:
-        note = f"of {figures['num_scored']} whose class means a label"
-        shown.insert(0, KeyFigure("accuracy", f"{figures['accuracy']:.1%}", note))
+    if accuracy is not None:
+        note = f"of {accuracy.num_scored} whose class means a label"
+        shown.insert(0, KeyFigure("accuracy", f"{accuracy.accuracy:.1%}", note))
     return shown
 
 

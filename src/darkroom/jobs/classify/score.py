@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 
 from darkroom.config import closest
 from darkroom.errors import ConfigError
+from darkroom.jobs.artifacts.predictions import Accuracy
 from darkroom.jobs.pictures.layout import nfc
 from darkroom.models.classifier import Classifier, label_names, plain_name
 
@@ -90,16 +90,17 @@ class Score:
             predicted = expected if label in right else self._class_of(label)
             self.confusion[expected, predicted] += 1
 
-    def figures(self, classes: Iterable[str], *, top_k: int) -> dict[str, Any]:
-        """JSON values; empty when no class means a label."""
+    def accuracy(self, classes: Iterable[str], *, top_k: int) -> Accuracy | None:
+        """None when no class means a label."""
         if not self.num_scored:
-            return {}
-        return {
-            "num_scored": self.num_scored,
-            "accuracy": round(self.num_right / self.num_scored, 6),
-            f"top_{top_k}_accuracy": round(self.num_right_in_top / self.num_scored, 6),
-            "unmapped_classes": sorted(set(classes) - self.meanings.keys()),
-        }
+            return None
+        return Accuracy(
+            num_scored=self.num_scored,
+            accuracy=round(self.num_right / self.num_scored, 6),
+            top_k=top_k,
+            top_k_accuracy=round(self.num_right_in_top / self.num_scored, 6),
+            unmapped_classes=tuple(sorted(set(classes) - self.meanings.keys())),
+        )
 
     def table(self) -> pa.Table:
         """The confusion table, sorted."""

@@ -17,6 +17,8 @@ import pyarrow as pa
 from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.columns import check_columns
+from darkroom.jobs.artifacts.dataset import Dataset
+from darkroom.jobs.artifacts.row_groups import RowGroupReader
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.pictures.files import read_files
@@ -173,30 +175,28 @@ class FolderReader:
 
 
 def _of_dataset(artifact: Artifact, config: ClassifyConfig) -> Pictures:
-    classes: list[str] = artifact.manifest.metadata.get("classes") or []
+    dataset = Dataset.of(artifact)
+    classes = dataset.info.classes
     check_columns(artifact, len(classes), field="input", labelled=False)
-    prefix = "data/" if config.split is None else f"data/{config.split}/"
     tables = []
-    for entry in artifact.entries(prefix):
-        parquet = artifact.parquet_file(entry.name)
-        for group in range(parquet.num_row_groups):
-            part = parquet.read_row_group(group, columns=["id", "label"])
-            labels = part["label"].to_pylist()
-            count = len(part)
-            tables.append(
-                pa.table(
-                    {
-                        ID: part["id"],
-                        "path": [entry.name] * count,
-                        "expected": [None if i is None else classes[i] for i in labels],
-                        "size": [0] * count,
-                        "etag": [None] * count,
-                        "row_group": [group] * count,
-                        "position": list(range(count)),
-                    },
-                    schema=ROW_SCHEMA,
-                )
+    for group in dataset.row_groups(config.split):
+        part = dataset.reader.read(group, ["id", "label"])
+        labels = part["label"].to_pylist()
+        count = len(part)
+        tables.append(
+            pa.table(
+                {
+                    ID: part["id"],
+                    "path": [group.file] * count,
+                    "expected": [None if i is None else classes[i] for i in labels],
+                    "size": [0] * count,
+                    "etag": [None] * count,
+                    "row_group": [group.index] * count,
+                    "position": list(range(count)),
+                },
+                schema=ROW_SCHEMA,
             )
+        )
     if not tables:
         raise _no_split(artifact.uri, config)
     return Pictures(pa.concat_tables(tables).combine_chunks(), artifact.as_parent("data"))
@@ -215,7 +215,7 @@ class DatasetReader:
     """Row groups of prepared data, each read once per piece."""
 
     def __init__(self, artifact: Artifact) -> None:
-        self._artifact = artifact
+        self._reader = RowGroupReader(artifact)
 
     def read(self, rows: pa.Table, rejects: Rejects) -> list[bytes | None]:
         groups: dict[tuple[str, int], pa.Table] = {}
@@ -223,7 +223,6 @@ class DatasetReader:
         for row in rows.select(["path", "row_group", "position"]).to_pylist():
             key = (row["path"], row["row_group"])
             if key not in groups:
-                parquet = self._artifact.parquet_file(key[0])
-                groups[key] = parquet.read_row_group(key[1], columns=["image"])
+                groups[key] = self._reader.read_whole(*key, ["image"])
             found.append(groups[key]["image"][row["position"]].as_py())
         return found

@@ -14,6 +14,7 @@ from typing import Any
 
 from darkroom.errors import DataError
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.info import names_of
 from darkroom.jobs.evaluate.config import EvaluateConfig
 from darkroom.jobs.evaluate.measure import Measurement
 from darkroom.jobs.evaluate.pictures import Generated, Reference, read_generated, read_reference
@@ -111,7 +112,6 @@ def key_figures(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 def _result(artifact: Artifact) -> dict[str, Any]:
     return {
-        "output": str(artifact.uri),
-        "digest": artifact.digest,
+        **names_of(artifact),
         **artifact.manifest.metadata,
     }

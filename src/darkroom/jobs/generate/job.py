@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any
 
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.info import names_of, plain_values
+from darkroom.jobs.artifacts.pictures import PicturesInfo
 from darkroom.jobs.batch.job import Batch, open_batch
 from darkroom.jobs.batch.stage import Stage
 from darkroom.jobs.drawing.config import WorkerConfig
@@ -127,10 +129,11 @@ def _publish(config: GenerateConfig, batch: Batch) -> Artifact:
         extra.append(batch.writer.write_bytes(FILE_NAME, page))
     return batch.publish(
         extra,
-        metadata={
-            "num_prompts_cut": num_cut,
-            "stages": [name for name in ("join", "enhance", "draw") if getattr(config, name)],
-        },
+        info=partial(
+            PicturesInfo,
+            num_prompts_cut=num_cut,
+            stages=tuple(name for name in ("join", "enhance", "draw") if getattr(config, name)),
+        ),
     )
 
 
@@ -147,12 +150,11 @@ def _count_cut(config: GenerateConfig, parts: Sequence[FileEntry]) -> int:
 
 
 def _result(artifact: Artifact) -> dict[str, Any]:
-    metadata = artifact.manifest.metadata
+    info = plain_values(PicturesInfo.of(artifact))
     shown = ("num_rows", "num_rejected", "rejected", "num_prompts_cut", "figures")
     pages = [entry for entry in artifact.entries(FILE_NAME) if entry.name == FILE_NAME]
     return {
-        "output": str(artifact.uri),
-        "digest": artifact.digest,
-        **{name: metadata[name] for name in shown},
+        **names_of(artifact),
+        **{name: info[name] for name in shown},
         "gallery": str(artifact.uri / pages[0].key) if pages else None,
     }

@@ -13,12 +13,15 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from darkroom.jobs.apart import check_apart
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.dataset import DatasetInfo
+from darkroom.jobs.artifacts.info import names_of, plain_values
 from darkroom.jobs.batch.job import Batch, open_batch
 from darkroom.jobs.batch.merge import Folder, Layout
 from darkroom.jobs.pictures.config import SPLITS, Split
@@ -116,24 +119,27 @@ def _publish(
         if not num_rows[split] and (is_split or getattr(config.split, split)):
             logger.warning("not one picture is in the %s split, which %s", split, needed_for)
     return batch.publish(
-        metadata={
-            "classes": list(listing.classes),
-            "num_rows": dict(num_rows),
-            "image_size": _image_size(sorted(sizes), config),
-            "channels": config.channels,
-            "num_skipped": listing.num_skipped,
-            "source": config.source.to_dict(),
-            "augment": config.augment.to_dict() if config.augment.copies else None,
-        }
+        info=partial(
+            DatasetInfo,
+            classes=tuple(listing.classes),
+            split_rows=dict(num_rows),
+            image_size=_image_size(sorted(sizes), config),
+            channels=config.channels or 3,  # chosen before any was decoded
+            num_skipped=listing.num_skipped,
+            source=config.source.to_dict(),
+            augment=config.augment.to_dict() if config.augment.copies else None,
+        )
     )
 
 
-def _image_size(sizes: Sequence[tuple[int, int]], config: PrepareConfig) -> list[int] | None:
-    """[height, width] of all pictures; None, said, where they differ."""
+def _image_size(
+    sizes: Sequence[tuple[int, int]], config: PrepareConfig
+) -> tuple[int, int] | None:
+    """(height, width) of all pictures; None, said, where they differ."""
     if config.image_size:
-        return list(config.image_size)
+        return config.image_size
     if len(sizes) < 2:
-        return list(sizes[0]) if sizes else None
+        return sizes[0] if sizes else None
     (height, width), (other_height, other_width) = sizes[:2]
     logger.info(
         "image_size: pictures keep their own, %dx%d and %dx%d among them (height x width); "
@@ -143,9 +149,10 @@ def _image_size(sizes: Sequence[tuple[int, int]], config: PrepareConfig) -> list
 
 
 def _result(artifact: Artifact) -> dict[str, Any]:
-    metadata = artifact.manifest.metadata
+    info = plain_values(DatasetInfo.of(artifact))
     shown = (
         "num_rows",
+        "split_rows",
         "image_size",
         "channels",
         "num_rejected",
@@ -155,7 +162,6 @@ def _result(artifact: Artifact) -> dict[str, Any]:
         "figures",
     )
     return {
-        "output": str(artifact.uri),
-        "digest": artifact.digest,
-        **{name: metadata[name] for name in shown},
+        **names_of(artifact),
+        **{name: info[name] for name in shown},
     }

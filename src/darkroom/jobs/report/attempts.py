@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from darkroom.jobs.artifacts.model import Goodput
 from darkroom.report.attempts_plot import AttemptBar, attempts_plot
 from darkroom.report.page import Cell, Chip, Section, Table
-from darkroom.storage import Artifact
 
 NAMES = {
     "startup": "start-up",
@@ -29,49 +28,43 @@ _ENDINGS = {
 }
 
 
-def attempts_section(model: Artifact) -> Section | None:
-    """A bar and a row per attempt; None for a model without a ledger."""
-    ledger = model.manifest.metadata.get("ledger")
-    if not ledger:
+def attempts_section(goodput: Goodput | None) -> Section | None:
+    """A bar and a row per attempt; None for a model that does not tell."""
+    if goodput is None:
         return None
-    attempts = ledger["attempts"]
     bars = [
-        AttemptBar(f"attempt {number}", attempt["seconds"])
-        for number, attempt in enumerate(attempts, start=1)
+        AttemptBar(f"attempt {number}", attempt.seconds)
+        for number, attempt in enumerate(goodput.attempts, start=1)
     ]
     return Section(
-        "attempts", "Goodput", [attempts_plot(bars, NAMES), _table(ledger)], _lead(ledger)
+        "attempts", "Goodput", [attempts_plot(bars, NAMES), _table(goodput)], _lead(goodput)
     )
 
 
-def _lead(ledger: Mapping[str, Any]) -> str:
-    num = ledger["num_attempts"]
-    redone = ledger["steps_redone"]
+def _lead(run: Goodput) -> str:
+    num, redone = run.num_attempts, run.steps_redone
     return (
-        f"{ledger['goodput']:.1%} of {ledger['total_worker_seconds']:,.0f} worker-seconds went "
+        f"{run.goodput:.1%} of {run.total_worker_seconds:,.0f} worker-seconds went "
         f"into steps that no attempt had done before, in {num} attempt{'s' if num > 1 else ''}; "
         f"{redone:,} step{'' if redone == 1 else 's'} had to be done again. Waiting for other "
         f"workers within a step counts as the step."
     )
 
 
-def _table(ledger: Mapping[str, Any]) -> Table:
+def _table(run: Goodput) -> Table:
     rows: list[Sequence[Cell]] = [
         [
             str(number),
-            _ENDINGS.get(attempt["ending"], Chip(str(attempt["ending"]))),
-            f"{attempt['first_step']:,} to {attempt['last_step']:,}",
-            *(f"{attempt['seconds'][part]:.1f}" for part in NAMES),
-            f"{sum(attempt['seconds'].values()):.1f}",
+            _ENDINGS.get(str(attempt.ending), Chip(str(attempt.ending))),
+            f"{attempt.first_step:,} to {attempt.last_step:,}",
+            *(f"{attempt.seconds[part]:.1f}" for part in NAMES),
+            f"{sum(attempt.seconds.values()):.1f}",
         ]
-        for number, attempt in enumerate(ledger["attempts"], start=1)
+        for number, attempt in enumerate(run.attempts, start=1)
     ]
     if len(rows) > 1:
-        totals = ledger["worker_seconds"]
-        rows.append(
-            ["all", "", "", *(f"{totals[part]:.1f}" for part in NAMES),
-             f"{ledger['total_worker_seconds']:.1f}"]
-        )  # fmt: skip
+        totals = (f"{run.worker_seconds[part]:.1f}" for part in NAMES)
+        rows.append(["all", "", "", *totals, f"{run.total_worker_seconds:.1f}"])
     return Table(
         columns=["attempt", "ended", "steps", *NAMES.values(), "all"],
         rows=rows,

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.info import names_of
+from darkroom.jobs.artifacts.model import TrainedModel
+from darkroom.jobs.artifacts.report import REPORT_FILE, ReportInfo
 from darkroom.jobs.report.attempts import attempts_section
 from darkroom.jobs.report.config import ReportConfig
 from darkroom.jobs.report.measures import key_figures
@@ -41,11 +44,13 @@ def run(config: ReportConfig) -> dict[str, Any]:
             return _result(output.completed)
         evaluation = _read_evaluation(sources)
         html = render_page(build_page(config, sources, evaluation)).encode()
-        files = [output.writer.write_bytes("report.html", html)]
+        # It names URIs and times: a page about one run.
+        files = [output.writer.write_bytes(REPORT_FILE, html, content=False)]
         if sources.evaluation is not None:
             metrics = sources.evaluation.read_bytes("metrics.json")
             files.append(output.writer.write_bytes("metrics.json", metrics))
-        return _result(output.publish(files, metadata={"title": _title(config)}))
+        info = ReportInfo(title=_title(config))
+        return _result(output.publish(files, metadata=info.to_metadata()))
 
 
 def build_page(
@@ -60,8 +65,8 @@ def build_page(
         pictures_section(real, generated),
         measures_section(evaluation),
         training_section(sources.model),
-        attempts_section(sources.model),
-        forward_section(sources.model, real, config.seed),
+        attempts_section(sources.model.info.ledger),
+        forward_section(sources.model.info.schedule, real, config.seed),
         reverse_section(sources.samples),
         settings_section(sources),
         provenance_section(sources),
@@ -71,7 +76,7 @@ def build_page(
         subtitle=_subtitle(sources.model),
         key_figures=[*(key_figures(evaluation) if evaluation else ()), _training_figure(sources)],
         sections=[section for section in sections if section is not None],
-        footer=f"Made by darkroom report from model {sources.model.digest[:12]}. "
+        footer=f"Made by darkroom report from model {sources.model.artifact.digest[:12]}. "
         "This file needs nothing else: keep it, mail it, open it offline.",
     )
 
@@ -80,26 +85,23 @@ def _title(config: ReportConfig) -> str:
     return config.title or parse_uri(config.output, field="output").name
 
 
-def _subtitle(model: Artifact) -> str:
-    metadata = model.manifest.metadata
-    height, width = metadata["image_size"]
-    kind = "greyscale" if metadata["channels"] == 1 else "colour"
-    classes = metadata.get("classes") or []
-    of = f" of {len(classes)} classes" if classes else ""
+def _subtitle(model: TrainedModel) -> str:
+    info, artifact = model.info, model.artifact
+    kind = "greyscale" if info.channels == 1 else "colour"
+    of = f" of {len(info.classes)} classes" if info.classes else ""
     return (
-        f"A pixel-space diffusion model of {width} x {height} {kind} pictures{of}; "
-        f"published {moment(model.manifest.created_at)}, digest {model.digest[:12]}."
+        f"A pixel-space diffusion model of {info.shape.width} x {info.shape.height} {kind} "
+        f"pictures{of}; published {moment(artifact.manifest.created_at)}, digest "
+        f"{artifact.digest[:12]}."
     )
 
 
 def _training_figure(sources: Sources) -> KeyFigure:
-    metadata = sources.model.manifest.metadata
-    seconds = metadata.get("seconds")
-    drawn = sources.samples.manifest.metadata if sources.samples else None
-    note = f"{metadata['step']:,} steps"
-    if drawn:
-        note += f"; {drawn['images_per_second']:.0f} pictures/s drawn"
-    return KeyFigure("Training", duration(seconds) if seconds else "done", note)
+    info = sources.model.info
+    note = f"{info.step:,} steps"
+    if sources.samples is not None:
+        note += f"; {sources.samples.info.images_per_second:.0f} pictures/s drawn"
+    return KeyFigure("Training", duration(info.seconds), note)
 
 
 def _read_evaluation(sources: Sources) -> Mapping[str, Any] | None:
@@ -110,9 +112,9 @@ def _read_evaluation(sources: Sources) -> Mapping[str, Any] | None:
 
 
 def _result(artifact: Artifact) -> dict[str, Any]:
+    page = artifact.entry(REPORT_FILE)
     return {
-        "output": str(artifact.uri),
-        "digest": artifact.digest,
-        "report": str(artifact.uri / artifact.entry("report.html").key),
-        "bytes": artifact.entry("report.html").size,
+        **names_of(artifact),
+        "report": str(artifact.uri / page.key),
+        "bytes": page.size,
     }

@@ -6,17 +6,17 @@ Reads no more than it shows: row groups until every class has enough pictures.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from darkroom.diffusion.noise import ImageNoise, image_seed
 from darkroom.diffusion.schedule import NoiseSchedule
+from darkroom.jobs.artifacts.dataset import Dataset
+from darkroom.jobs.artifacts.samples import Samples
 from darkroom.jobs.pictures.decode import published_pixels
 from darkroom.report.page import Picture, PictureTable
 from darkroom.report.sheet import Pixels, as_picture, enlarge, grey_levels, tile
-from darkroom.storage import Artifact
 
 MAX_CLASSES = 20
 TILE_PIXELS = 48
@@ -25,28 +25,24 @@ FRAME_PIXELS = 72
 PicturesByClass = dict[str, list[Pixels]]
 
 
-def real_pictures(data: Artifact, num_per_class: int) -> PicturesByClass:
+def real_pictures(data: Dataset, num_per_class: int) -> PicturesByClass:
     """The first training pictures of each class ("" when there are none), in class order."""
-    classes = list(data.manifest.metadata.get("classes") or [])[:MAX_CLASSES]
-    names = [
-        entry.name
-        for entry in data.entries("data/")
-        if entry.metadata.get("split") == "train" and entry.rows
-    ]
+    classes = data.info.classes
     rows = (
-        (classes[label] if label is not None and label < len(classes) else "", image)
-        for name in names
-        for image, label in _rows(data, name, "label")
-        if not classes or (label is not None and label < len(classes))
+        ("" if not classes or row.label is None else classes[row.label], row.image)
+        for row in data.rows("train")
     )
-    return _collect(rows, classes or [""], num_per_class)
+    return _collect(rows, classes[:MAX_CLASSES] or [""], num_per_class)
 
 
-def generated_pictures(samples: Artifact, num_per_class: int) -> PicturesByClass:
+def generated_pictures(samples: Samples, num_per_class: int) -> PicturesByClass:
     """The first generated pictures of each class, in class order."""
-    drawn = samples.manifest.metadata["num_per_class"]
-    classes = [name for name in samples.manifest.metadata["classes"] if name in drawn]
-    rows = ((name or "", image) for image, name in _rows(samples, "samples.parquet", "class_name"))
+    classes = [name for name in samples.info.classes if name in samples.info.num_per_class]
+    rows = (
+        (row["class_name"] or "", row["image"])
+        for table in samples.tables(["class_name", "image"])
+        for row in table.to_pylist()
+    )
     return _collect(rows, classes[:MAX_CLASSES] or [""], num_per_class)
 
 
@@ -106,19 +102,16 @@ def forward_levels(num_timesteps: int, num_frames: int = 9) -> list[int | None]:
     return [None, *dict.fromkeys(round(float(step)) for step in steps)]
 
 
-def reverse_strip(samples: Artifact, num_rows: int = MAX_CLASSES) -> PictureTable | None:
+def reverse_strip(samples: Samples, num_rows: int = MAX_CLASSES) -> PictureTable | None:
     """The intermediates that `sample` kept; None when it kept none."""
-    frames: dict[str, list[tuple[int | None, str]]] = {}
-    for entry in samples.entries("strip/"):
-        row = frames.setdefault(entry.metadata["class"], [])
-        row.append((entry.metadata["timestep"], entry.name))
+    frames = samples.strip(num_rows)
     if not frames:
         return None
     levels = [t for t, _ in next(iter(frames.values()))]
     rows = [
-        (name, [_frame(_read(samples, file), f"{name} at {_level(t)}") for t, file in row])
-        for name, row in list(frames.items())[:num_rows]
-    ]  # fmt: skip
+        (name, [_frame(as_picture(image), f"{name} at {_level(t)}") for t, image in row])
+        for name, row in frames.items()
+    ]
     return PictureTable(columns=[_level(t) for t in levels], rows=rows, style="strip")
 
 
@@ -137,13 +130,6 @@ def _collect(
     return found
 
 
-def _rows(artifact: Artifact, name: str, column: str) -> Iterator[tuple[bytes, Any]]:
-    parquet = artifact.parquet_file(name)
-    for number in range(parquet.num_row_groups):
-        table = parquet.read_row_group(number, columns=["image", column])
-        yield from zip(table["image"].to_pylist(), table[column].to_pylist(), strict=True)
-
-
 def _row_picture(side: str, name: str, pictures: Sequence[Pixels]) -> Picture | None:
     if not pictures:
         return None
@@ -158,7 +144,3 @@ def _frame(image: Pixels, alt: str) -> Picture:
 
 def _level(t: int | None) -> str:
     return "picture" if t is None else f"t = {t}"
-
-
-def _read(samples: Artifact, name: str) -> Pixels:
-    return as_picture(published_pixels(samples.read_bytes(name), where=name))

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from darkroom.config import build_config
 from darkroom.diffusion.config import ScheduleConfig, ScheduleKind
 from darkroom.diffusion.schedule import NoiseSchedule, build_schedule
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.model import TrainedModel
+from darkroom.jobs.artifacts.samples import Samples
 from darkroom.jobs.report.measures import measure_plots, measures_table
 from darkroom.jobs.report.pictures import (
     MAX_CLASSES,
@@ -26,7 +27,6 @@ from darkroom.jobs.report.pictures import (
 from darkroom.jobs.report.sources import Sources
 from darkroom.report.page import Block, Cell, Chip, Folded, Paragraph, Section, SideBySide, Table
 from darkroom.report.plots import ScheduleCurves, TrainingLog, schedule_plots, training_plots
-from darkroom.storage import Artifact
 from darkroom.storage.ancestry import Ancestor, lineage
 
 _KINDS: tuple[ScheduleKind, ...] = ("linear", "cosine", "sigmoid")
@@ -44,9 +44,8 @@ def pictures_section(real: PicturesByClass, generated: PicturesByClass) -> Secti
     )  # fmt: skip
 
 
-def forward_section(model: Artifact, real: PicturesByClass, seed: int) -> Section:
+def forward_section(config: ScheduleConfig, real: PicturesByClass, seed: int) -> Section:
     """The noise schedule beside others, and what it does to real pictures."""
-    config = build_config(ScheduleConfig, model.manifest.metadata["schedule"])
     own = build_schedule(config)
     blocks: list[Block] = [SideBySide(schedule_plots(_overlaid(config, own)), num_columns=3)]
     if any(real.values()):
@@ -60,31 +59,28 @@ def forward_section(model: Artifact, real: PicturesByClass, seed: int) -> Sectio
     )  # fmt: skip
 
 
-def reverse_section(samples: Artifact | None) -> Section | None:
+def reverse_section(samples: Samples | None) -> Section | None:
     """How noise becomes pictures."""
     strip = None if samples is None else reverse_strip(samples)
     if samples is None or strip is None:
         return None
-    metadata = samples.manifest.metadata
-    guidance = metadata["guidance_scale"]
+    info = samples.info
     return Section(
         "reverse", "Reverse process", [strip],
-        f"How noise becomes pictures: {metadata['num_steps']} steps of {metadata['sampler']}, "
-        + ("no guidance." if guidance == 1 else f"guidance scale {guidance:g}."),
+        f"How noise becomes pictures: {info.num_steps} steps of {info.sampler}, "
+        + ("no guidance." if info.guidance_scale == 1
+           else f"guidance scale {info.guidance_scale:g}."),
     )  # fmt: skip
 
 
-def training_section(model: Artifact) -> Section:
+def training_section(model: TrainedModel) -> Section:
     """The curves of the metrics log."""
-    table = model.read_table("metrics.parquet").to_pydict()
+    table = model.metrics().to_pydict()
     log = TrainingLog(table.pop("step"), table)
-    metadata = model.manifest.metadata
-    steps = f"{metadata['step']:,} optimizer steps"
-    max_grad_norm = model.manifest.config.get("optimizer", {}).get("max_grad_norm")
-    seconds = metadata.get("seconds")
+    max_grad_norm = model.artifact.manifest.config.get("optimizer", {}).get("max_grad_norm")
     return Section(
         "training", "Training", [SideBySide(training_plots(log, max_grad_norm=max_grad_norm))],
-        steps + (f" in {duration(seconds)}." if seconds else "."),
+        f"{model.info.step:,} optimizer steps in {duration(model.info.seconds)}.",
     )  # fmt: skip
 
 
@@ -112,17 +108,14 @@ def measures_section(evaluation: Mapping[str, Any] | None) -> Section | None:
 
 def settings_section(sources: Sources) -> Section:
     """Every part's own config, folded."""
-    parts = {
-        "data": sources.data, "model": sources.model, "samples": sources.samples,
-        "evaluation": sources.evaluation,
-    }  # fmt: skip
     verbs = {"data": "prepare", "model": "train", "samples": "sample", "evaluation": "evaluate"}
+    parts = sources.artifacts()
     return Section(
         "settings", "Settings",
         [
-            Folded(verbs[name], json.dumps(artifact.manifest.config, indent=2, ensure_ascii=False))
-            for name, artifact in parts.items()
-            if artifact is not None
+            Folded(verb, json.dumps(parts[role].manifest.config, indent=2, ensure_ascii=False))
+            for role, verb in verbs.items()
+            if role in parts
         ],
         "The complete config behind each part.",
     )  # fmt: skip
@@ -156,11 +149,11 @@ def provenance_section(sources: Sources) -> Section:
 
 def _ancestors(sources: Sources) -> list[Ancestor]:
     """Everything upstream, each once, downstream first."""
-    parts = (sources.evaluation, sources.samples, sources.model)
+    parts = sources.artifacts()
     found: dict[str, Ancestor] = {}
-    for part in parts:
-        if part is not None:
-            for ancestor in lineage(part.uri, verify=False).root.walk():
+    for role in ("evaluation", "samples", "model"):
+        if role in parts:
+            for ancestor in lineage(parts[role].uri, verify=False).root.walk():
                 found.setdefault(ancestor.digest, ancestor)
     order: list[str] = [Kind.EVALUATION, Kind.SAMPLES, Kind.MODEL, Kind.CHECKPOINT, Kind.DATASET]
     return sorted(

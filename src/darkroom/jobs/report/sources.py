@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from darkroom.errors import DataError, StorageError
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.dataset import Dataset
+from darkroom.jobs.artifacts.model import TrainedModel
+from darkroom.jobs.artifacts.samples import Samples
 from darkroom.jobs.report.config import ReportConfig
 from darkroom.storage import Artifact, Parent, open_artifact
 
@@ -18,21 +21,26 @@ from darkroom.storage import Artifact, Parent, open_artifact
 class Sources:
     """The published outputs behind one page."""
 
-    model: Artifact
-    data: Artifact | None
+    model: TrainedModel
+    data: Dataset | None
     """None when the data is gone; the page then shows no real pictures."""
-    samples: Artifact | None
+    samples: Samples | None
     evaluation: Artifact | None
+
+    def artifacts(self) -> dict[str, Artifact]:
+        """By role, those that are there."""
+        found = {"model": self.model.artifact}
+        if self.data is not None:
+            found["data"] = self.data.artifact
+        if self.samples is not None:
+            found["samples"] = self.samples.artifact
+        if self.evaluation is not None:
+            found["evaluation"] = self.evaluation
+        return found
 
     def parents(self) -> list[Parent]:
         """What the report was made from."""
-        named = (
-            ("model", self.model),
-            ("data", self.data),
-            ("samples", self.samples),
-            ("evaluation", self.evaluation),
-        )
-        return [artifact.as_parent(role) for role, artifact in named if artifact is not None]
+        return [artifact.as_parent(role) for role, artifact in self.artifacts().items()]
 
 
 def find_sources(config: ReportConfig) -> Sources:
@@ -47,7 +55,13 @@ def find_sources(config: ReportConfig) -> Sources:
         _check_parent("samples", samples, "model", model)
     if evaluation is not None and samples is not None:
         _check_parent("evaluation", evaluation, "samples", samples)
-    return Sources(model, _find_data(config, model), samples, evaluation)
+    data = _find_data(config, model)
+    return Sources(
+        TrainedModel.of(model),
+        None if data is None else Dataset.of(data, field="data"),
+        None if samples is None else Samples.of(samples, field="samples"),
+        evaluation,
+    )
 
 
 def _open(uri: str | None, kind: Kind) -> Artifact | None:

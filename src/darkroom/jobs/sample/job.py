@@ -15,6 +15,8 @@ import ray
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.info import names_of, plain_values
+from darkroom.jobs.artifacts.samples import ModelName, SamplesInfo, StripFrame
 from darkroom.jobs.progress import progress
 from darkroom.jobs.reservation import reserved_cpus
 from darkroom.jobs.sample.album import Album
@@ -91,12 +93,11 @@ def _draw(
     if config.strip:
         files.append(output.writer.write_bytes("strip.png", album.strip(levels)))
         files.extend(
-            output.writer.write_bytes(name, png, metadata={"class": class_name, "timestep": t})
+            output.writer.write_bytes(name, png, metadata=StripFrame(class_name, t).to_metadata())
             for class_name, name, t, png in album.frames(levels)
         )
-    return output.publish(
-        files, rows=len(plan), metadata=_metadata(config, info, plan, levels, seconds)
-    )
+    drawn = _info(config, info, plan, levels, seconds)
+    return output.publish(files, rows=len(plan), metadata=drawn.to_metadata())
 
 
 def _drawn(
@@ -121,35 +122,34 @@ def _drawn(
             ray.kill(handle)
 
 
-def _metadata(
+def _info(
     config: SampleConfig, info: ModelInfo, plan: Sequence[PlannedImage],
     levels: Sequence[int | None], seconds: float,
-) -> dict[str, Any]:  # fmt: skip
+) -> SamplesInfo:  # fmt: skip
     counts = Counter(image.class_name for image in plan if image.class_name is not None)
-    return {
-        "num_images": len(plan),
-        "classes": list(info.classes),
-        "num_per_class": dict(counts),
-        "image_size": list(info.image_size),
-        "channels": info.channels,
-        "sampler": config.sampler,
-        "num_steps": config.num_steps,
-        "guidance_scale": config.guidance_scale,
-        "eta": config.eta,
-        "seed": config.seed,
-        "model": {"uri": info.uri, "digest": info.digest, "step": info.step},
-        "strip_timesteps": list(levels),
-        "seconds": round(seconds, 2),
-        "images_per_second": round(len(plan) / max(seconds, 1e-9), 2),
-    }
+    return SamplesInfo(
+        num_images=len(plan),
+        classes=info.classes,
+        num_per_class=dict(counts),
+        image_size=info.image_size,
+        channels=1 if info.channels == 1 else 3,
+        sampler=config.sampler,
+        num_steps=config.num_steps,
+        guidance_scale=config.guidance_scale,
+        eta=config.eta,
+        seed=config.seed,
+        model=ModelName(uri=info.uri, digest=info.digest, step=info.step),
+        strip_timesteps=tuple(levels),
+        seconds=round(seconds, 2),
+        images_per_second=round(len(plan) / max(seconds, 1e-9), 2),
+    )
 
 
 def _result(artifact: Artifact) -> dict[str, Any]:
-    metadata = artifact.manifest.metadata
+    info = plain_values(SamplesInfo.of(artifact))
     shown = ("num_images", "sampler", "num_steps", "guidance_scale", "seconds", "images_per_second")
     return {
-        "output": str(artifact.uri),
-        "digest": artifact.digest,
-        **{name: metadata[name] for name in shown},
+        **names_of(artifact),
+        **{name: info[name] for name in shown},
         "grid": str(artifact.uri / artifact.entry("grid.png").key),
     }

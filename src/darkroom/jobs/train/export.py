@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,19 @@ from diffusers.training_utils import EMAModel
 
 from darkroom.diffusion import build_schedule
 from darkroom.errors import IntegrityError
+from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
+from darkroom.jobs.artifacts.info import typed_values
+from darkroom.jobs.artifacts.model import METRICS_FILE, MODEL_PREFIX, Goodput, ModelInfo
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.dataset import DatasetFacts
 from darkroom.jobs.train.model_card import model_card
 from darkroom.jobs.train.unet import unet_arguments
 from darkroom.jobs.training.checkpoint import STATE_FILE
 from darkroom.jobs.training.ledger import Ledger
-from darkroom.jobs.training.metrics_log import METRICS_FILE, MetricsLog
+from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.storage import Artifact, Output
 from darkroom.temporary import temporary_folder
 
-MODEL_PREFIX = "model"
 _PIPELINE = {
     "_class_name": "DDPMPipeline",
     "scheduler": ["diffusers", "DDPMScheduler"],
@@ -46,7 +49,8 @@ def export_model(
 ) -> Artifact:
     """Publish the checkpoint's EMA weights as the run's model artifact.
 
-    The ledger is closed here: its last second is the one in which the manifest is made.
+    The ledger is closed here: its last second is the one in which the manifest is made. The
+    metrics tell how long steps took, so they are no content.
     """
     with temporary_folder("darkroom-export-") as directory:
         checkpoint.download(directory / "checkpoint")
@@ -57,23 +61,18 @@ def export_model(
         tree = directory / "artifact"
         folder = tree / MODEL_PREFIX
         _write_pipeline(folder, state, facts, config)
-        metadata = _metadata(checkpoint, log, facts, config)
-        (folder / "model_card.md").write_text(
-            model_card(
-                metadata,
-                conditional=facts.num_classes is not None,
-                dataset_uri=str(dataset.uri),
-                dataset_digest=dataset.digest,
-            )
-        )
+        info = _info(checkpoint, log, facts, config)
+        card = model_card(info, dataset_content=dataset.content_digest)
+        (folder / "model_card.md").write_text(card)
         (tree / METRICS_FILE).write_bytes(log.to_bytes())
         log.write_tensorboard(tree / "tensorboard")
         files = output.writer.write_tree(tree)
         ledger.spend("checkpoint", time.time())
         ledger.end("completed", time.time())
+        info = replace(info, ledger=typed_values(Goodput, ledger.summary()))
         return output.publish(
-            files,
-            metadata={**metadata, "ledger": ledger.summary()},
+            [replace(file, content=file.name.startswith(MODEL_PREFIX)) for file in files],
+            metadata=info.to_metadata(),
             made_on_the_way=[checkpoint.as_parent("checkpoint")],
         )
 
@@ -100,22 +99,23 @@ def _write_pipeline(
     (folder / "model_index.json").write_text(index + "\n")
 
 
-def _metadata(
+def _info(
     checkpoint: Artifact, log: MetricsLog, facts: DatasetFacts, config: TrainConfig
-) -> dict[str, Any]:
-    shape = facts.shape
-    return {
-        "classes": list(facts.classes),
-        "image_size": [shape.height, shape.width],
-        "channels": shape.channels,
+) -> ModelInfo:
+    shape, trained = facts.shape, CheckpointInfo.of(checkpoint)
+    return ModelInfo(
+        classes=facts.classes,
+        image_size=(shape.height, shape.width),
+        channels=shape.channels,
+        class_conditional=facts.num_classes is not None,
         # Without label dropout its embedding stays as it was drawn: nothing to guide from.
-        "null_class": facts.num_classes if config.objective.label_dropout > 0 else None,
-        "schedule": config.schedule.to_dict(),
-        "prediction_type": config.objective.prediction_type,
-        "step": checkpoint.manifest.metadata["step"],
-        "seconds": checkpoint.manifest.metadata["seconds"],
-        "final": {
+        null_class=facts.num_classes if config.objective.label_dropout > 0 else None,
+        schedule=config.schedule,
+        prediction_type=config.objective.prediction_type,
+        step=trained.step,
+        seconds=trained.seconds,
+        final={
             name: log.last(name)
             for name in ("loss", "validation_loss", "images_per_second", "data_wait_share")
         },
-    }
+    )

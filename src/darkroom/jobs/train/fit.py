@@ -22,6 +22,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 from darkroom.config import build_config
 from darkroom.errors import FencedError
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.dataset import DatasetFacts
 from darkroom.jobs.train.module import DiffusionModule
@@ -87,10 +88,10 @@ def _fit(
     log, seconds_before = MetricsLog(), 0.0
     if checkpoint is not None:
         log = MetricsLog.from_bytes((directory / METRICS_FILE).read_bytes())
-        seconds_before = float(checkpoint.manifest.metadata["seconds"])
-        stream.first_epoch = int(checkpoint.manifest.metadata["epoch"])
+        info = CheckpointInfo.of(checkpoint)
+        seconds_before, stream.first_epoch = info.seconds, info.epoch
     if rank == 0:
-        heartbeat.report_start(0 if checkpoint is None else checkpoint.manifest.metadata["step"])
+        heartbeat.report_start(0 if checkpoint is None else CheckpointInfo.of(checkpoint).step)
     publisher = None
     if rank == 0:
         publisher = CheckpointPublisher(

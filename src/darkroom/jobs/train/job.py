@@ -23,6 +23,8 @@ from darkroom.errors import (
 )
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.columns import check_columns
+from darkroom.jobs.artifacts.info import names_of
+from darkroom.jobs.artifacts.model import ModelInfo
 from darkroom.jobs.session import local_num_cpus, ray_session
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.dataset import DatasetFacts
@@ -172,11 +174,10 @@ def _delete_live_view(output: str) -> None:
 
 
 def _result(model: Artifact) -> dict[str, Any]:
-    metadata = model.manifest.metadata
+    info = ModelInfo.of(model)
     return {
-        "output": str(model.uri),
-        "digest": model.digest,
-        "step": metadata["step"],
-        "training_seconds": metadata["seconds"],
-        **metadata["final"],
+        **names_of(model),
+        "step": info.step,
+        "training_seconds": info.seconds,
+        **info.final,
     }

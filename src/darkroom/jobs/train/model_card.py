@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from darkroom.jobs.artifacts.model import ModelInfo
 
 _CARD = """\
 ---
@@ -24,8 +24,7 @@ A pixel-space diffusion model: diffusers' UNet2DModel, trained by Darkroom.
 | weights | exponential moving average |
 | loss | {loss} |
 | validation loss | {validation_loss} |
-| training data | `{dataset_uri}` |
-| data digest | `{dataset_digest}` |
+| training data, by content | `{dataset_content}` |
 
 ## Use
 
@@ -50,27 +49,27 @@ for t in scheduler.timesteps:
 _UNCONDITIONAL = "\n`pipeline(batch_size=4).images` draws four images."
 
 
-def model_card(
-    metadata: dict[str, Any], *, conditional: bool, dataset_uri: str, dataset_digest: str
-) -> str:
-    """Markdown for a model artifact's metadata. `conditional`: the network takes labels."""
-    final = metadata["final"]
+def model_card(info: ModelInfo, *, dataset_content: str) -> str:
+    """Markdown for a model. `dataset_content`: content digest of what it learnt from.
+
+    Equal models have equal cards: no URI and no time stands in it.
+    """
+    conditional = info.class_conditional
     return _CARD.format(
         conditioning="class-conditional" if conditional else "unconditional",
         title="Class-conditional diffusion model" if conditional else "Diffusion model",
-        height=metadata["image_size"][0],
-        width=metadata["image_size"][1],
-        channels=metadata["channels"],
-        classes=", ".join(metadata["classes"]) or "none",
-        schedule=metadata["schedule"]["kind"],
-        num_timesteps=metadata["schedule"]["num_timesteps"],
-        prediction_type=metadata["prediction_type"],
-        step=metadata["step"],
-        loss=_number(final["loss"]),
-        validation_loss=_number(final["validation_loss"]),
-        dataset_uri=dataset_uri,
-        dataset_digest=dataset_digest,
-        usage=_conditional_usage(metadata["null_class"]) if conditional else _UNCONDITIONAL,
+        height=info.shape.height,
+        width=info.shape.width,
+        channels=info.channels,
+        classes=", ".join(info.classes) or "none",
+        schedule=info.schedule.kind,
+        num_timesteps=info.schedule.num_timesteps,
+        prediction_type=info.prediction_type,
+        step=info.step,
+        loss=_number(info.final["loss"]),
+        validation_loss=_number(info.final["validation_loss"]),
+        dataset_content=dataset_content,
+        usage=_conditional_usage(info.null_class) if conditional else _UNCONDITIONAL,
     )
 
 

@@ -16,8 +16,9 @@ import psutil
 import torch
 import torch.distributed as dist
 
+from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
 from darkroom.jobs.training.agreement import Agreement
-from darkroom.jobs.training.checkpoint import CheckpointInfo, CheckpointPublisher
+from darkroom.jobs.training.checkpoint import CheckpointPublisher
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.lr import ImprovementTracker
 from darkroom.jobs.training.metrics_log import MetricsLog

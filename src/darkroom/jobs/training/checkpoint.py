@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from darkroom.config import JobConfig
 from darkroom.errors import FencedError
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
 from darkroom.jobs.training.metrics_log import METRICS_FILE, MetricsLog
 from darkroom.storage import (
     Artifact,
@@ -42,23 +42,6 @@ class RunAddress:
 
     output: str
     owner: str
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointInfo:
-    """What a checkpoint's manifest says of it."""
-
-    step: int
-    epoch: int
-    seconds: float
-    validation_loss: float | None
-    """Of these very weights; None when they were not validated."""
-    finished: bool
-    """Training ends here: the last step, or early stopping."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for the manifest."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 class CheckpointPublisher:
@@ -172,7 +155,7 @@ def publish_checkpoint(
     uri = parse_uri(output) / name
     with open_output(str(uri), kind=Kind.CHECKPOINT, config=config, parents=parents) as target:
         files = target.writer.write_tree(directory)
-        return target.publish(files, metadata=info.to_dict())
+        return target.publish(files, metadata=info.to_metadata())
 
 
 def resolve_checkpoint(
@@ -201,7 +184,7 @@ def checkpoint_to_export(pointer: RunPointer, export: str) -> Artifact | None:
     if state.checkpoint is None:
         return None
     newest = open_artifact(pointer.output / state.checkpoint, kind=Kind.CHECKPOINT)
-    if not newest.manifest.metadata["finished"]:
+    if not CheckpointInfo.of(newest).finished:
         return None
     valid = pointer.newest_valid()
     if valid is None or valid.artifact.digest != newest.digest:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from darkroom.errors import ConfigError
+from darkroom.jobs.artifacts.predictions import Accuracy
 from darkroom.jobs.classify.score import OTHER, Score, map_classes
 from darkroom.models.classifier import Classifier, describe_classifier, with_labels
 
@@ -85,12 +86,9 @@ def test_counts() -> None:
     score = Score({"a": frozenset({"A"}), "b": frozenset({"B"})})
     score.add(predictions.slice(0, 3))
     score.add(predictions.slice(3))
-    assert score.figures(["a", "b", "unknown"], top_k=2) == {
-        "num_scored": 5,
-        "accuracy": 0.4,
-        "top_2_accuracy": 0.8,
-        "unmapped_classes": ["unknown"],
-    }
+    assert score.accuracy(["a", "b", "unknown"], top_k=2) == Accuracy(
+        num_scored=5, accuracy=0.4, top_k=2, top_k_accuracy=0.8, unmapped_classes=("unknown",)
+    )
     counts = {
         (row["expected"], row["predicted"]): row["count"] for row in score.table().to_pylist()
     }

@@ -210,9 +210,7 @@ def test_samples_that_cannot_be_decoded_are_one_line(tmp_path: Path, name: str) 
 
 
 def test_a_stored_picture_that_is_damaged_is_named() -> None:
-    with pytest.raises(
-        DataError, match=r"strip/1.png', holds a picture .*\(truncated"
-    ):
+    with pytest.raises(DataError, match=r"strip/1.png', holds a picture .*\(truncated"):
         published_pixels(ODD["plain.png"]()[:100], where="strip/1.png")
 
 

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from darkroom.diffusion.config import ScheduleConfig
+from darkroom.jobs.artifacts.model import ModelInfo
 from darkroom.jobs.train.model_card import model_card
 
-METADATA: dict[str, Any] = {
-    "classes": ["cat", "dog"],
-    "image_size": [8, 6],
-    "channels": 3,
-    "null_class": 2,
-    "schedule": {"kind": "cosine", "num_timesteps": 100},
-    "prediction_type": "epsilon",
-    "step": 7,
-    "final": {"loss": 0.25, "validation_loss": None},
-}
+INFO = ModelInfo(
+    classes=("cat", "dog"),
+    image_size=(8, 6),
+    channels=3,
+    class_conditional=True,
+    null_class=2,
+    schedule=ScheduleConfig(num_timesteps=100),
+    prediction_type="epsilon",
+    step=7,
+    seconds=1.0,
+    final={"loss": 0.25, "validation_loss": None},
+)
 
 
-def card(*, conditional: bool = True, **changes: Any) -> str:
-    values = {**METADATA, **changes}
-    return model_card(
-        values, conditional=conditional, dataset_uri="s3://b/data", dataset_digest="d"
-    )
+def card(**changes: Any) -> str:
+    return model_card(replace(INFO, **changes), dataset_content="d" * 64)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +34,7 @@ def card(*, conditional: bool = True, **changes: Any) -> str:
     [
         (card(), "label 2 is the null class", "pipeline(batch_size"),
         (card(null_class=None), "The network takes `class_labels`.", "null class"),
-        (card(conditional=False, null_class=None), "pipeline(batch_size=4)", "class_labels"),
+        (card(class_conditional=False, null_class=None), "pipeline(batch_size=4)", "class_labels"),
     ],
 )
 def test_usage_follows_the_network(text: str, there: str, absent: str) -> None:
@@ -42,3 +44,7 @@ def test_usage_follows_the_network(text: str, there: str, absent: str) -> None:
 
 def test_figures_that_were_not_measured_are_said_so() -> None:
     assert "| validation loss | not measured |" in card()
+
+
+def test_the_data_is_named_by_its_content() -> None:
+    assert f"`{'d' * 64}`" in card()
