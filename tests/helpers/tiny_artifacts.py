@@ -97,7 +97,7 @@ def publish_model(
                 step=log[-1]["step"],
                 seconds=seconds,
                 final={},
-                ledger=typed_values(Goodput, ledger) if ledger else None,
+                account=typed_values(Goodput, ledger) if ledger else None,
             ).to_metadata(),
         )
 

@@ -68,7 +68,7 @@ def samples(text: str, name: str) -> list[tuple[dict[str, str], float]]:
 
 def balanced_ledger(model: Artifact) -> dict[str, Any]:
     """The model's ledger, every attempt's parts checked against its own wall time."""
-    ledger: dict[str, Any] = model.manifest.metadata["ledger"]
+    ledger: dict[str, Any] = model.manifest.metadata["account"]
     for attempt in ledger["attempts"]:
         assert set(attempt["seconds"]) == set(PARTS)
         assert min(attempt["seconds"].values()) >= 0

@@ -209,7 +209,7 @@ def reference(
 def cost(place: Place) -> dict[str, Any]:
     """Steps that were trained twice, and the last attempt's seconds to its first step."""
     metadata = open_artifact(f"{place.uri}/model").manifest.metadata
-    attempts = metadata["ledger"]["attempts"]
+    attempts = metadata["account"]["attempts"]
     redone = [max(0, a["last_step"] - b["first_step"]) for a, b in pairwise(attempts)]
     return {
         "steps_redone": sum(redone),

@@ -50,10 +50,24 @@ class Goodput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelInfo(Info):
-    """What a model's manifest says of it."""
+class TrainedInfo(Info):
+    """What the manifest of every trained model says of it, whatever it is."""
 
     kind: ClassVar[Kind] = Kind.MODEL
+
+    step: int
+    """Optimizer steps behind these weights."""
+    seconds: float
+    """Time spent training them."""
+    final: Mapping[str, float | None]
+    """The last value of each figure of the log."""
+    account: Goodput | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo(TrainedInfo):
+    """What a pixel-space diffusion model's manifest says of it."""
+
     verb: ClassVar[str] = "train"
 
     classes: tuple[str, ...]
@@ -66,13 +80,6 @@ class ModelInfo(Info):
     """Label that stands for "no class"; None when the model cannot be guided."""
     prediction_type: PredictionType
     schedule: ScheduleConfig
-    step: int
-    """Optimizer steps behind these weights."""
-    seconds: float
-    """Time spent training them."""
-    final: Mapping[str, float | None]
-    """The last value of each figure of the log."""
-    ledger: Goodput | None = None
 
     @property
     def shape(self) -> ImageShape:

@@ -65,7 +65,7 @@ def build_page(
         pictures_section(real, generated),
         measures_section(evaluation),
         training_section(sources.model),
-        attempts_section(sources.model.info.ledger),
+        attempts_section(sources.model.info.account),
         forward_section(sources.model.info.schedule, real, config.seed),
         reverse_section(sources.samples),
         settings_section(sources),

@@ -69,7 +69,7 @@ def export_model(
         files = output.writer.write_tree(tree)
         ledger.spend("checkpoint", time.time())
         ledger.end("completed", time.time())
-        info = replace(info, ledger=typed_values(Goodput, ledger.summary()))
+        info = replace(info, account=typed_values(Goodput, ledger.summary()))
         return output.publish(
             [replace(file, content=file.name.startswith(MODEL_PREFIX)) for file in files],
             metadata=info.to_metadata(),
