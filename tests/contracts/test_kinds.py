@@ -36,8 +36,8 @@ _ROWS: dict[str, Any] = {
 }  # fmt: skip
 INFOS: list[Info] = [
     DatasetInfo(
-        classes=("a", "b"), num_rows={"train": 3}, image_size=(8, 6), channels=1,
-        dead_letters={"corrupt": 1}, num_skipped={}, source={"kind": "digits"},
+        **_ROWS, classes=("a", "b"), split_rows={"train": 3}, image_size=(8, 6), channels=1,
+        num_skipped={}, source={"kind": "digits"},
     ),
     CheckpointInfo(step=3, epoch=1, seconds=0.5, validation_loss=None, finished=True),
     ModelInfo(

@@ -92,10 +92,14 @@ class Desk:
                 files.append(replace(entry, rows=rows, metadata=about))
             known = {
                 "classes": ["a", "b"],
-                "num_rows": {"train": rows},
+                "num_rows": rows,
+                "num_rejected": 0,
+                "rejected": {},
+                "piece_rows": rows,
+                "figures": None,
+                "split_rows": {"train": rows},
                 "image_size": [8, 8],
                 "channels": 1,
-                "dead_letters": {},
                 "num_skipped": {},
                 "source": {},
                 "version": 1,

@@ -135,7 +135,7 @@ def test_photographs_on_s3_with_ten_broken_files_among_them(
     assert metadata["num_skipped"] == {".md": 1, ".txt": 1, "hidden": 1}
     assert metadata["classes"] == classes
     assert metadata["image_size"] == [32, 32]
-    assert metadata["num_rows"] == Counter(row["split"] for row in rows.values())
+    assert metadata["split_rows"] == Counter(row["split"] for row in rows.values())
     (parent,) = artifact.manifest.parents
     assert (parent.role, parent.uri, parent.kind) == ("source", folder, "image_folder")
 
@@ -157,7 +157,7 @@ def test_digits_are_scikit_learns_digits(store_uri: str) -> None:
         assert pixels.shape == (8, 8)
         assert np.abs(pixels - digits.images[index] * 255 / 16).max() <= 0.5
         assert row["label"] == digits.target[index]
-    counts = artifact.manifest.metadata["num_rows"]
+    counts = artifact.manifest.metadata["split_rows"]
     assert counts == {split: len(rows_of(artifact, split)) for split in SPLITS}
     assert abs(counts["test"] - 180) <= 10
     assert abs(counts["validation"] - 180) <= 10

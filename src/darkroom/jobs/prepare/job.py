@@ -132,9 +132,7 @@ def _publish(
     )
 
 
-def _image_size(
-    sizes: Sequence[tuple[int, int]], config: PrepareConfig
-) -> tuple[int, int] | None:
+def _image_size(sizes: Sequence[tuple[int, int]], config: PrepareConfig) -> tuple[int, int] | None:
     """(height, width) of all pictures; None, said, where they differ."""
     if config.image_size:
         return config.image_size
