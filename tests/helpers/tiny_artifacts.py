@@ -221,7 +221,7 @@ def publish_samples(
                 classes=tuple(classes),
                 num_per_class=dict(zip(names.tolist(), counts.tolist(), strict=True)),
                 image_size=(images.shape[2], images.shape[3]),
-                channels=1 if images.shape[1] == 1 else 3,
+                channels=images.shape[1],
                 sampler="ddim",
                 num_steps=10,
                 guidance_scale=1.0,

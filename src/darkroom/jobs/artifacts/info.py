@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -20,6 +19,8 @@ from darkroom.messages import quoted
 from darkroom.storage import Artifact
 
 T = TypeVar("T")
+
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,8 @@ def plain_values(value: object) -> dict[str, Any]:
     return values
 
 
-@cache
 def _adapter(wanted: Any) -> TypeAdapter[Any]:
-    wanted.__pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
-    return TypeAdapter(wanted)
+    if wanted not in _ADAPTERS:
+        wanted.__pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+        _ADAPTERS[wanted] = TypeAdapter(wanted)
+    return _ADAPTERS[wanted]

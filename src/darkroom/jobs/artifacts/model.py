@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from darkroom.diffusion.config import PredictionType, ScheduleConfig
 from darkroom.jobs.artifacts.info import Info
@@ -73,7 +73,7 @@ class ModelInfo(TrainedInfo):
     classes: tuple[str, ...]
     image_size: tuple[int, int]
     """Height and width in pixels."""
-    channels: Literal[1, 3]
+    channels: int
     class_conditional: bool
     """Whether the network takes labels."""
     null_class: int | None

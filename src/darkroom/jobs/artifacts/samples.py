@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class SamplesInfo(Info):
     """Of the classes that were drawn."""
     image_size: tuple[int, int]
     """Height and width in pixels."""
-    channels: Literal[1, 3]
+    channels: int
     sampler: SamplerName
     num_steps: int
     guidance_scale: float

@@ -136,10 +136,10 @@ def published_pixels(
             pixels = np.asarray(image.convert("L" if is_grey else "RGB"))
     except Exception as error:  # noqa: BLE001  (damaged bytes raise anything from Pillow)
         found = decode(data, row_id=where, limits=_STORED)
-        why = _undecodable(data, error)
+        why = ": ".join(_undecodable(data, error))
         if isinstance(found, Reject):
-            why = found.reason, found.detail
-        problem = f"holds a picture that cannot be read ({why[0]}: {why[1]})"
+            why = f"{found.reason}: {found.detail}"
+        problem = f"holds a picture that cannot be read ({why})"
         raise DataError(field, where, problem) from None
     height, width = pixels.shape[:2]
     if shape is not None and (height, width) != (shape.height, shape.width):

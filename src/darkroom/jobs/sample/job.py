@@ -132,7 +132,7 @@ def _info(
         classes=info.classes,
         num_per_class=dict(counts),
         image_size=info.image_size,
-        channels=1 if info.channels == 1 else 3,
+        channels=info.channels,
         sampler=config.sampler,
         num_steps=config.num_steps,
         guidance_scale=config.guidance_scale,
