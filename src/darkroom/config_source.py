@@ -91,7 +91,8 @@ def read_file(path: Path, config_type: type[Config] = Config) -> dict[str, Any]:
 
 def parse_setting(text: str, config_type: type[Config] = Config) -> tuple[str, Any]:
     """`a.b=c` as (path, value). For a field that takes texts, the value is the text after the `=`,
-    quotes around it taken off; for any other it is YAML, so `[1, 2]` and `{k: v}` work.
+    quotes around it taken off; for any other it is YAML, so `[1, 2]` and `{k: v}` work. One text
+    for a field that takes a list of texts is a list of it.
     """
     path, equals, value = text.partition("=")
     path = path.strip()
@@ -105,12 +106,20 @@ def parse_setting(text: str, config_type: type[Config] = Config) -> tuple[str, A
         )
     fields, where = path.split("."), f"--set {path}"
     types = types_at(config_type, fields)
+    if "array" in types and types_at(config_type, [*fields, "0"]) == {"string"}:
+        return path, _texts(value, where, _texts_of(config_type, fields))
     if "string" not in types or _is_quoted(value):
         return path, parse_yaml(value, where=where, is_text=_texts_of(config_type, fields))
     if types == {"string"}:
         return path, value
     read = parse_scalar(value.strip(), where=where)
     return path, value if isinstance(read, str) or meant_as_text(types, read) else read
+
+
+def _texts(value: str, where: str, is_text: IsText) -> Any:
+    if value.strip().startswith("[") or parse_scalar(value.strip(), where=where) is None:
+        return parse_yaml(value, where=where, is_text=is_text)
+    return [parse_yaml(value, where=where) if _is_quoted(value) else value]
 
 
 def _texts_of(config_type: type[Config], above: Sequence[str] = ()) -> IsText:

@@ -155,3 +155,10 @@ def _forms(secret: str) -> Iterator[str]:
             yield re.escape(spelling)
             if len(spelling) >= 2 * _HEAD:
                 yield re.escape(spelling[:_HEAD]) + r"[^\s\\'\"<>,;&]*"
+
+
+def with_article(noun: str) -> str:
+    """As in "a model" and "an evaluation"; samples and pictures are several."""
+    if noun.endswith("s"):
+        return noun
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.config import JobConfig
-from darkroom.errors import ObjectNotFoundError
+from darkroom.errors import IntegrityError, ObjectNotFoundError
 from darkroom.storage import (
     Artifact,
     Parent,
@@ -147,3 +147,21 @@ def test_a_fetched_picture_that_was_changed_is_named(
     picture.write_bytes(b"Picture")
     (problem,) = lineage(picture).problems
     assert problem == f"{picture} was changed since it was fetched"
+
+
+def test_a_fetched_folder_is_followed_too(chain: dict[str, Artifact], tmp_path: Path) -> None:
+    samples = chain["samples"]
+    folder = get(samples.uri, tmp_path / "fetched")
+    for path in (folder, folder / "images"):
+        tree = lineage(path)
+        assert (tree.ok, tree.file, tree.root.uri) == (True, None, str(samples.uri))
+    (folder / "images/0.png").write_bytes(b"x")
+    (folder / "table").unlink()
+    assert lineage(folder, verify=False).ok
+    changed = f"{folder}/images/0.png was changed since it was fetched"
+    assert lineage(folder / "images").problems == [changed]
+    gone = f"{folder}/table is gone since it was fetched"
+    assert sorted(lineage(folder).problems) == [changed, gone]
+    _publish(str(samples.uri), "samples", [], {"images/0.png": b"picture"})
+    with pytest.raises(IntegrityError, match="was published again after"):
+        lineage(folder)

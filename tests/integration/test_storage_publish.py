@@ -168,6 +168,8 @@ def test_another_kind_is_refused_by_readers(store_uri: str) -> None:
     _publish(store_uri)
     with pytest.raises(DataError, match="holds a dataset; give the URI of a model"):
         open_artifact(store_uri, kind="model")
+    with pytest.raises(DataError, match="holds a dataset; give the URI of an evaluation"):
+        open_artifact(store_uri, kind="evaluation")
 
 
 def test_a_file_named_twice_is_refused(store_uri: str) -> None:

@@ -74,6 +74,12 @@ def test_a_file_is_read_by_the_fields_types_and_printed_so(text: str, tmp_path: 
     assert load_config(ReportConfig, file=file) == config
 
 
+@pytest.mark.parametrize("text", [*LIKE_VALUES, "tabby, tabby cat", "x=y"])
+def test_one_text_for_a_list_of_texts_is_a_list_of_it(text: str) -> None:
+    assert set_to(SampleConfig, f"classes={text}")["classes"] == [text]
+    assert set_to(SampleConfig, f"classes='{text}'")["classes"] == [text]
+
+
 def test_other_fields_are_yaml_still() -> None:
     assert parse_setting("limit=3", ReportConfig) == ("limit", 3)
     assert parse_setting("limit=null", ReportConfig) == ("limit", None)

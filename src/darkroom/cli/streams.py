@@ -96,6 +96,8 @@ class _Masked(_Stream):
 
 class _Stdout(_Stream):
     def write(self, text: str) -> int:
+        if text == "":
+            return 0  # typer tries a stream so, and does not say what it met
         try:
             return self._stream.write(text)
         except OSError as error:

@@ -9,17 +9,16 @@ not verified is never summed up as verified.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from darkroom.errors import DataError, IntegrityError, ObjectNotFoundError, UriError
-from darkroom.storage.artifact import Artifact, open_artifact
+from darkroom.storage.artifact import Artifact, digest_of, open_artifact
 from darkroom.storage.fetch import read_note
 from darkroom.storage.manifest import FileEntry, Parent
-from darkroom.storage.store import for_each
+from darkroom.storage.store import for_each, open_store
 from darkroom.storage.uri import Uri, parse_uri
 
 _DAMAGE = (IntegrityError, ObjectNotFoundError, DataError, UriError)
@@ -115,10 +114,11 @@ def lineage(uri: Uri | str | Path, *, verify: bool = True) -> Lineage:
     """The ancestors of an artifact, or of one file in it.
 
     `uri` is an artifact's, a file's below it (by its name or its key), `artifact#name`, or the
-    path of a file that `get` wrote. With `verify` every file of every ancestor is read.
+    path of a folder that `get` wrote, or of a file in it. With `verify` every file of every
+    ancestor is read, and of such a folder.
     Errors: ObjectNotFoundError, UriError; damage is reported, not raised.
     """
-    artifact, name, extra = _locate(str(uri))
+    artifact, name, extra = _locate(str(uri), verify=verify)
     file = artifact.entry(name) if name is not None else None
     root = _Tree(verify=verify).ancestor(artifact.as_parent(""))
     if extra:
@@ -179,7 +179,7 @@ def _damaged_files(artifact: Artifact) -> list[str]:
     return [found for found in problems if found is not None]
 
 
-def _locate(text: str) -> tuple[Artifact, str | None, list[str]]:
+def _locate(text: str, *, verify: bool) -> tuple[Artifact, str | None, list[str]]:
     """The artifact meant, the file in it if one is, and problems of a local copy."""
     head, mark, name = text.rpartition("#")
     # A local folder may have a # in its name.
@@ -190,31 +190,48 @@ def _locate(text: str) -> tuple[Artifact, str | None, list[str]]:
         return open_artifact(uri), None, []
     except ObjectNotFoundError:
         pass
-    if uri.scheme == "file" and uri.path.is_file():
-        fetched = _fetched(uri.path)
-        if fetched is not None:
-            return fetched
+    if uri.scheme == "file" and (fetched := _fetched(uri.path, verify=verify)):
+        return fetched
     return _enclosing(uri)
 
 
-def _fetched(path: Path) -> tuple[Artifact, str, list[str]] | None:
-    """What the file at `path` was fetched from, by the note that `get` left above it."""
-    for folder in path.parents:
+def _fetched(path: Path, *, verify: bool) -> tuple[Artifact, str | None, list[str]] | None:
+    """What the file or folder at `path` was fetched from, by the note that `get` left."""
+    for folder in path.parents if path.is_file() else (path, *path.parents):
         note = read_note(folder)
         if note is None:
             continue
         if not note.complete:
             raise IntegrityError(f"{folder} is an unfinished copy of {note.uri}; get it again")
         name = path.relative_to(folder).as_posix()
-        recorded = note.files.get(name)
-        artifact = open_artifact(note.uri)
-        entry = next((e for e in artifact.manifest.files if e.sha256 == recorded), None)
-        if recorded is None or entry is None:
+        files = {file: sha for file, sha in note.files.items() if _is_below(file, name)}
+        if not files:
             return None
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        changed = [] if digest == recorded else [f"{path} was changed since it was fetched"]
-        return artifact, entry.name, changed
+        artifact = open_artifact(note.uri)
+        entries = {entry.sha256: entry.name for entry in artifact.manifest.files}
+        if not files.keys() <= {name} and artifact.digest != note.digest:
+            raise IntegrityError(f"{note.uri} was published again after {folder} was fetched")
+        if not entries.keys() >= set(files.values()):
+            return None
+        changed = _changed(folder, files) if verify else []
+        return artifact, entries[files[name]] if name in files else None, changed
     return None
+
+
+def _is_below(file: str, name: str) -> bool:
+    return name in (".", file) or file.startswith(f"{name}/")
+
+
+def _changed(folder: Path, files: Mapping[str, str]) -> list[str]:
+    def problem(name: str) -> str | None:
+        try:
+            same = digest_of(store, name)[1] == files[name]
+        except ObjectNotFoundError:
+            return f"{folder / name} is gone since it was fetched"
+        return None if same else f"{folder / name} was changed since it was fetched"
+
+    store = open_store(folder)
+    return [found for found in for_each(problem, list(files)) if found is not None]
 
 
 def _enclosing(uri: Uri) -> tuple[Artifact, str, list[str]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darkroom.errors import DataError, IntegrityError, ObjectNotFoundError
+from darkroom.messages import with_article
 from darkroom.storage.manifest import (
     MANIFEST_KEY,
     FileEntry,
@@ -193,5 +194,6 @@ def open_artifact(uri: Uri | str | Path, *, kind: str | None = None) -> Artifact
             " the job that writes it to its end"
         ) from None
     if kind is not None and manifest.kind != kind:
-        raise DataError("input", str(root), f"holds a {manifest.kind}", f"give the URI of a {kind}")
+        holds, wanted = with_article(manifest.kind), with_article(kind)
+        raise DataError("input", str(root), f"holds {holds}", f"give the URI of {wanted}")
     return Artifact(root, manifest)

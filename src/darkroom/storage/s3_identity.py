@@ -164,6 +164,9 @@ def unusable(error: Exception) -> StorageAccessError:
             "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the pod a"
             " role; for a public bucket write s3://anonymous@bucket",
         )
+    if (expiry := os.environ.get("AWS_CREDENTIAL_EXPIRATION")) and expiry in text:
+        remedy = "write it as 2026-01-31T12:00:00Z, or unset it"
+        return StorageAccessError("AWS_CREDENTIAL_EXPIRATION", expiry, "is no time", remedy)
     if isinstance(error, boto.InvalidRegionError):
         return StorageAccessError("region", None, text, "set AWS_REGION to a region's name")
     if isinstance(error, boto.BotoCoreError) and not isinstance(error, _CREDENTIAL_ERRORS):

@@ -31,6 +31,7 @@ def run(line: str, folder: Path, **environment: str) -> subprocess.CompletedProc
         (f"{COMMAND} storage ls s3:/b 2>&-", 2, ""),
         (f"{COMMAND} recipes >&- 2>&- <&-", 0, ""),
         (f"{COMMAND} recipes >/dev/full", 1, "standard output cannot be written (No space left"),
+        (f"{COMMAND} --help >/dev/full", 1, "standard output cannot be written (No space left"),
         (f"{COMMAND} recipes | true", 141, ""),
         (f"{COMMAND} --help | true", 141, ""),
         (f"{COMMAND} storage ls s3:/b 2>&1 | true", 2, ""),

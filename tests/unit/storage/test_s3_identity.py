@@ -178,6 +178,16 @@ def test_a_profile_that_is_not_there(
     assert "AWS_PROFILE: got 'nope', there is no such profile" in said
 
 
+def test_an_expiry_that_is_no_time_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "key")
+    monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", "zzz")
+    said = refused(capsys, "storage", "ls", "s3://bucket/x")
+    assert "AWS_CREDENTIAL_EXPIRATION: got 'zzz', is no time; write it as" in said
+
+
 def test_an_own_server_needs_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as environment:
         for name in VARIABLES:
