@@ -43,7 +43,8 @@ def model_dominates(root: Path, report: Report, *, num_rounds: int, count: int) 
     folder = photographs(root / "large", count)
     job = Job(
         root, folder, model=LARGE, piece_rows=piece_rows, batch_size=piece_rows,
-        workers={"num_decoders": 1, "num_threads": threads},
+        decoders={"num_workers": 1},
+        models={"num_threads": threads},
     )  # fmt: skip
     classifier = describe_classifier("torchvision", "resnet152")
     weights = find_weights(classifier, "random", seed=0)

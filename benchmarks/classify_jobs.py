@@ -18,7 +18,7 @@ SMALL_SETTINGS: dict[str, Any] = {
     "model": SMALL,
     "piece_rows": 64,
     "batch_size": 32,
-    "workers": {"num_decoders": 2, "num_threads": 1},
+    "models": {"num_threads": 1},
 }
 
 

@@ -33,5 +33,6 @@ def small_settings(pictures: str, output: str) -> dict[str, Any]:
         "piece_rows": 4,
         "batch_size": 2,
         "max_bad_share": 0.5,
-        "workers": {"num_decoders": 1, "num_threads": 1},
+        "decoders": {"num_workers": 1},
+        "models": {"num_threads": 1},
     }

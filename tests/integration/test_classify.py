@@ -71,7 +71,7 @@ def config(pictures: str, output: str, weights: Path | str, **changes: Any) -> C
         "piece_rows": 8,
         "batch_size": 4,
         "max_bad_share": 0.9,
-        "workers": {"num_threads": 1},
+        "models": {"num_threads": 1},
         **changes,
     }
     return build_config(ClassifyConfig, values)

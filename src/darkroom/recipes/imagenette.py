@@ -15,7 +15,8 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from darkroom.jobs.classify.config import ClassifyConfig, ModelConfig, WorkersConfig
+from darkroom.jobs.batch.config import WorkerPool
+from darkroom.jobs.classify.config import ClassifyConfig, ModelConfig, ModelWorkers
 from darkroom.recipes.photographs import photographs_recipe
 from darkroom.recipes.recipe import Recipe
 
@@ -24,7 +25,9 @@ _CLASSIFY = partial(
     model=ModelConfig(library="torchvision", name="resnet152", weights="hub"),
     piece_rows=512,
     batch_size=256,
-    workers=WorkersConfig(num_readers=2, num_decoders=12, num_models=1, model_gpus=1.0),
+    readers=WorkerPool(num_workers=2, num_cpus=0.5),
+    decoders=WorkerPool(num_workers=12),
+    models=ModelWorkers(num_gpus=1.0),
 )
 
 
@@ -44,7 +47,6 @@ def imagenette_cpu() -> Recipe:
         model=ModelConfig(library="timm", name="tf_efficientnet_lite0", weights="hub"),
         piece_rows=128,
         batch_size=32,
-        workers=WorkersConfig(num_decoders=2),
     )
     return Recipe(
         name="imagenette_cpu",

@@ -33,7 +33,7 @@ class WorkerPool(Config):
     num_workers: Annotated[int, operational(ge=1, le=4096)] = 1
     """Workers at once."""
     num_cpus: Annotated[float | None, operational(ge=0, le=256, allow_inf_nan=False)] = None
-    """CPUs that Ray reserves per worker, and its threads; null is 1, or 0 beside a GPU."""
+    """CPUs that Ray reserves per worker; null is 1, or 0 beside a GPU."""
     num_gpus: Annotated[float, operational(ge=0, le=64, allow_inf_nan=False)] = 0.0
     """GPUs per worker. A fraction shares one, and caps the worker's share of its memory."""
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from darkroom.errors import DarkroomError
+from darkroom.jobs.batch.config import WorkerPool
 from darkroom.jobs.rejects import Rejects
 
 ID = "id"
@@ -63,6 +64,20 @@ class Stage(Workers):
     saves sending their results to others. Not for actors, which have better things to do."""
     check: RowCheck | None = None
     """Whether its result has the right rows, where these are not the ones that it got."""
+
+    @classmethod
+    def of(
+        cls, pool: WorkerPool, *, name: str, make: Callable[[], StageFunction], actor: bool = False
+    ) -> Self:
+        """A stage with the workers that a config says."""
+        return cls(
+            name=name,
+            make=make,
+            actor=actor,
+            num_workers=pool.num_workers,
+            num_cpus=pool.reserved_cpus,
+            num_gpus=pool.num_gpus,
+        )
 
 
 WRITING = Workers(name="write", num_workers=None, num_cpus=0.5)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from darkroom.config import Config, Place, operational
-from darkroom.jobs.batch.config import BatchConfig
+from darkroom.jobs.batch.config import BatchConfig, WorkerPool
 from darkroom.jobs.pictures.config import LimitsConfig
 from darkroom.places import absolute
 
@@ -33,21 +33,9 @@ class ModelConfig(Config):
     """A text file (path or URI) with one label per line, for weights with other classes."""
 
 
-class WorkersConfig(Config):
-    """The workers of each stage. Ray reserves them for the whole run: they must fit the cluster."""
+class ModelWorkers(WorkerPool):
+    """Workers that each hold the model."""
 
-    num_readers: Annotated[int, operational(ge=1, le=1024)] = 1
-    """Pieces read from storage at once."""
-    read_concurrency: Annotated[int, operational(ge=1, le=256)] = 16
-    """Files that one reader reads at once."""
-    num_decoders: Annotated[int, operational(ge=1, le=4096)] = 2
-    """Pieces decoded at once, one CPU each."""
-    num_models: Annotated[int, operational(ge=1, le=1024)] = 1
-    """Copies of the model; both ends of the actor pool."""
-    model_cpus: Annotated[float | None, operational(ge=0, le=256, allow_inf_nan=False)] = None
-    """CPUs that Ray reserves per model; null is 1, or 0 beside a GPU."""
-    model_gpus: Annotated[float, operational(ge=0, le=64, allow_inf_nan=False)] = 0.0
-    """GPUs per model; a fraction shares one and caps the model's share of its memory."""
     num_threads: Annotated[int, operational(ge=0, le=1024)] = 0
     """Threads of a model on CPUs; 0 shares the machine's cores among the models."""
 
@@ -77,7 +65,13 @@ class ClassifyConfig(BatchConfig):
     compile: bool = True
     """torch.compile on a GPU; CPUs run as they are."""
 
-    workers: WorkersConfig = WorkersConfig()
-    """How many workers each stage has."""
+    read_concurrency: Annotated[int, operational(ge=1, le=256)] = 16
+    """Files that one reader reads at once."""
+    readers: WorkerPool = WorkerPool(num_cpus=0.5)
+    """Workers that read pieces from storage; they mostly wait for it."""
+    decoders: WorkerPool = WorkerPool(num_workers=2)
+    """Workers that decode pieces."""
+    models: ModelWorkers = ModelWorkers()
+    """Workers with the model. Ray reserves them for the whole run: they must fit the cluster."""
     num_thumbnails: Annotated[int, Field(ge=0, le=1000)] = 200
     """With a limit, a page shows so many predictions beside thumbnails."""

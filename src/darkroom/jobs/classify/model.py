@@ -23,7 +23,6 @@ from darkroom.jobs.batch.stage import ID, Stage
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.stages import KEPT, Pixels, column_pixels
 from darkroom.jobs.rejects import Rejects
-from darkroom.jobs.reservation import reserved_cpus
 from darkroom.models.classifier import Classifier
 from darkroom.models.weights import Weights, load_classifier
 
@@ -46,15 +45,8 @@ OUTPUT_SCHEMA = pa.schema(
 
 def modelling(config: ClassifyConfig, classifier: Classifier, weights: Weights) -> Stage:
     """The model's stage."""
-    workers = config.workers
-    return Stage(
-        name="model",
-        make=partial(Model, config.to_dict(), classifier, weights),
-        num_workers=workers.num_models,
-        actor=True,
-        num_cpus=reserved_cpus(workers.model_cpus, workers.model_gpus),
-        num_gpus=workers.model_gpus,
-    )
+    make = partial(Model, config.to_dict(), classifier, weights)
+    return Stage.of(config.models, name="model", make=make, actor=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +157,12 @@ class Predictor:
 
 def claim_device(config: ClassifyConfig) -> torch.device:
     """This worker's GPU with its share of the memory, or the CPU with its share of the cores."""
-    workers = config.workers
-    if workers.model_gpus:
-        if workers.model_gpus < 1:
+    models = config.models
+    if models.num_gpus:
+        if models.num_gpus < 1:
             # Ray's fraction is bookkeeping: without a cap the first model takes what it likes.
-            torch.cuda.set_per_process_memory_fraction(workers.model_gpus)
+            torch.cuda.set_per_process_memory_fraction(models.num_gpus)
         return torch.device("cuda")
     cores = os.cpu_count() or 1
-    torch.set_num_threads(workers.num_threads or max(1, cores // workers.num_models))
+    torch.set_num_threads(models.num_threads or max(1, cores // models.num_workers))
     return torch.device("cpu")

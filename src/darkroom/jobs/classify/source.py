@@ -159,7 +159,7 @@ class FolderReader:
     def __init__(self, root: Uri, config: ClassifyConfig) -> None:
         self._store = open_store(root)
         self._max_bytes = config.limits.max_bytes
-        self._concurrency = config.workers.read_concurrency
+        self._concurrency = config.read_concurrency
 
     def read(self, rows: pa.Table, rejects: Rejects) -> list[bytes | None]:
         columns = ("path", "size", "etag")

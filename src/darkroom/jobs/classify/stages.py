@@ -33,19 +33,9 @@ KEPT = (ID, "path", "expected")
 def reading_and_decoding(config: ClassifyConfig, preprocess: Preprocess) -> list[Stage]:
     """The stages before the model."""
     values = config.to_dict()
-    workers = config.workers
     return [
-        Stage(
-            name="read",
-            make=partial(Read, values),
-            num_workers=workers.num_readers,
-            num_cpus=0.5,  # it mostly waits for the store
-        ),
-        Stage(
-            name="decode",
-            make=partial(Decode, values, preprocess),
-            num_workers=workers.num_decoders,
-        ),
+        Stage.of(config.readers, name="read", make=partial(Read, values)),
+        Stage.of(config.decoders, name="decode", make=partial(Decode, values, preprocess)),
     ]
 
 

@@ -19,7 +19,7 @@ Side = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 
 
 class WorkerConfig(WorkerPool):
-    """A pool of Ray actors that each hold a model."""
+    """A pool of Ray actors that each hold a model, with as many threads as CPUs."""
 
     device: Annotated[Device, operational()] = "auto"
     """auto takes the GPU when the worker has one."""

@@ -35,14 +35,7 @@ DRAWN_SCHEMA = pa.schema(
 
 def model_stage(name: str, config: WorkerConfig, make: Callable[[], StageFunction]) -> Stage:
     """A stage of actors that each hold a model."""
-    return Stage(
-        name=name,
-        make=make,
-        num_workers=config.num_workers,
-        actor=True,
-        num_cpus=config.reserved_cpus,
-        num_gpus=config.num_gpus,
-    )
+    return Stage.of(config, name=name, make=make, actor=True)
 
 
 class DrawStage:
