@@ -1,15 +1,17 @@
 """The development S3 server on a persistent volume: a release goes, its objects stay."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from testcluster.client import Kubectl
+from testcluster.client import Kubectl, wait_for
 from testcluster.settings import NODE_NAME
 from tests.helpers.release import Release
 
-from darkroom.storage import open_store
+from darkroom.errors import StorageError
+from darkroom.storage import ObjectStore, open_store
 
 STORAGE_CLASS = "e2e-kept"
 OBJECT = "kept/object"
@@ -51,5 +53,19 @@ def test_objects_outlive_the_release(persistent: Release) -> None:
             store = open_store(bucket)
             if content is not None:
                 store.put(OBJECT, content)
-            assert store.get(OBJECT) == b"before the removal"
+            found = wait_for(
+                "the object",
+                partial(_read, store),
+                seconds=60,
+                explain=persistent.kubectl.explain,
+            )
+            assert found == b"before the removal"
         persistent.uninstall()
+
+
+def _read(store: ObjectStore) -> bytes:
+    """Empty while the server is up and does not yet know its own volumes: seconds, when busy."""
+    try:
+        return store.get(OBJECT)
+    except StorageError:
+        return b""
