@@ -32,6 +32,7 @@ from benchmarks.s3_bench import BUCKET, CpuSeconds, fresh_server, on_fresh_serve
 from darkroom.config import JobConfig
 from darkroom.storage import open_output, parse_uri
 from darkroom.storage.s3 import S3Store
+from darkroom.storage.s3_client import connect
 from darkroom.storage.s3_parts import NUM_PART_THREADS, PART_BYTES
 from darkroom.storage.store import NUM_THREADS
 
@@ -80,8 +81,12 @@ def _put_part(store: S3Store, path: Path, upload_id: str, start: int) -> str:
 
 
 def _put(store: S3Store, key: str, data: bytes, query: dict[str, str] | None = None) -> str:
+    client, place = connect().direct, store.location(key)
+    assert client is not None
     digest = hashlib.sha256(data).hexdigest()
-    reply = store.send_fast("PUT", key, query=query, body=data, body_sha256=digest)
+    reply = client.send(
+        "PUT", place["Bucket"], place["Key"], query=query, body=data, body_sha256=digest
+    )
     assert reply is not None, key
     return reply.headers["etag"]
 

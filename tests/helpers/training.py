@@ -168,7 +168,7 @@ def complete(config: TrainConfig, directory: Path) -> Artifact:
 
 def pointer_of(output: str) -> PointerState | None:
     """The run's pointer as it stands."""
-    return read_pointer(open_store(output))
+    return read_pointer(open_store(output))[0]
 
 
 def wait_for_step(run: Run, output: str, step: int) -> int:

@@ -33,7 +33,7 @@ class Training:
 
     def step(self) -> int:
         """The step of the newest published checkpoint."""
-        state = read_pointer(open_store(self.uri))
+        state, _ = read_pointer(open_store(self.uri))
         return state.step if state else 0
 
     def wait_for_checkpoint(self) -> int:

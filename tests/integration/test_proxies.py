@@ -95,7 +95,7 @@ def test_a_remote_server_is_reached_through_it(
     monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.server_port}")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://store.test")
     monkeypatch.setattr(s3_client, "_connections", {})
-    assert connect().lane is None  # which knows no proxies
+    assert connect().direct is None  # which knows no proxies
     assert list(open_store("s3://remote/prefix").list()) == []
     assert proxy.asked  # type: ignore[attr-defined]
     assert all(path.startswith("http://") for path in proxy.asked)  # type: ignore[attr-defined]
@@ -118,14 +118,14 @@ def test_a_proxy_that_does_not_answer_is_named(
     assert "secret-word" not in report.text()
 
 
-def test_an_exception_alone_costs_no_lane(
+def test_an_exception_alone_costs_no_direct_client(
     s3: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "corp.example")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://elsewhere.test")
-    assert connect().lane is not None
+    assert connect().direct is not None
 
 
 def test_the_server_starts_and_tells_its_children(

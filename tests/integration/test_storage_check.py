@@ -54,16 +54,12 @@ def _assert_stops_at(report: CheckReport, name: str, *said: str, before: str = "
         assert words in f"{probe.detail} {probe.remedy}"
     assert not report.ok
     assert f"-> {probe.remedy}" in report.text()
-    with pytest.raises(StorageAccessError) as caught:
-        report.raise_if_failed()
-    assert caught.value.exit_code == 2
 
 
 def test_a_place_to_work_passes_and_is_left_clean(store_uri: str) -> None:
     report = check(store_uri)
     assert set(_outcomes(report).values()) == {"ok"}
     assert report.ok
-    report.raise_if_failed()
     assert list(open_store(store_uri).list()) == []
     assert json.loads(json.dumps(report.to_dict()))["ok"] is True
 

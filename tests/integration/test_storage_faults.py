@@ -91,7 +91,7 @@ def test_botocore_giving_up_ends_no_wait(
 ) -> None:
     """With two attempts it gives up within a second, as it does when its quota is used up."""
     gives_up = outage_seconds < 60
-    monkeypatch.setattr(s3_client, "PATIENT_ATTEMPTS", 2)
+    monkeypatch.setattr(s3_client, "PATIENT_TRIES", 2)
     monkeypatch.setattr(s3_client, "OUTAGE_PAUSE_SECONDS", (0.1, 0.2))
     monkeypatch.setattr(s3_client, "OUTAGE_SECONDS", outage_seconds)
     store = open_store(bucket_uri)

@@ -20,6 +20,7 @@ from darkroom.errors import (
 )
 from darkroom.storage import open_store, parse_uri, s3_parts
 from darkroom.storage.s3 import S3Store
+from darkroom.storage.s3_client import connect
 from darkroom.storage.s3_parts import NUM_BUFFERS
 
 NEVER = '"00000000000000000000000000000000"'
@@ -60,7 +61,7 @@ def test_a_missing_object_is_told_by_its_uri(store_uri: str) -> None:
     with pytest.raises(ObjectNotFoundError, match="/none does not exist"):
         store.get("none")
     with pytest.raises(ObjectNotFoundError):
-        list(store.pieces("none"))
+        list(store.chunks("none"))
     assert list(store.list()) == []
     assert list(store.children()) == []
     store.delete(["none"])
@@ -205,16 +206,16 @@ def test_a_download_is_of_one_version_and_may_be_given_up(bucket_uri: str, tmp_p
     data = os.urandom(SMALL_PART * 2 + 1)
     store.upload(data, "object")
     for _ in range(NUM_BUFFERS + 1):
-        pieces = store.pieces("object")
-        next(pieces)
-        next(pieces)
-        pieces.close()
+        chunks = store.chunks("object")
+        next(chunks)
+        next(chunks)
+        chunks.close()
     assert store.download("object", tmp_path / "whole") == hashlib.sha256(data).hexdigest()
-    pieces = store.pieces("object")
-    next(pieces)
+    chunks = store.chunks("object")
+    next(chunks)
     store.put("object", data[:-1])
     with pytest.raises(PreconditionFailedError, match="was changed while it was read"):
-        list(pieces)
+        list(chunks)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -279,13 +280,30 @@ def test_a_store_travels_by_pickle_without_credentials(
     assert again.get("a") == b"1"
 
 
-def test_the_plain_way_and_the_short_way_agree(bucket_uri: str) -> None:
-    """boto3 answers the same as the short way that stands in for it."""
-    short, plain = open_store(bucket_uri), S3Store(parse_uri(bucket_uri), brisk=True)
-    assert short.upload(b"data", "x") == plain.upload(b"data", "x")
-    assert short.head("x") == plain.head("x")
-    assert short.get_with_etag("x") == plain.get_with_etag("x")
-    assert short.get_range("x", 1, 2) == plain.get_range("x", 1, 2) == b"at"
+@pytest.mark.parametrize("key", ["x", "ä b/~c", "+&=;:@$,!'()*%23#?", "日本語.bin"])
+def test_boto3_and_the_direct_client_agree(bucket_uri: str, key: str) -> None:
+    """boto3 answers the same as the client that stands in for it."""
+    direct, plain = S3Store(parse_uri(bucket_uri)), S3Store(parse_uri(bucket_uri), fail_fast=True)
+    assert connect().direct is not None
+    assert connect(fail_fast=True).direct is None
+    assert direct.upload(b"data", key) == plain.upload(b"data", key)
+    assert direct.head(key) == plain.head(key)
+    assert direct.get_with_etag(key) == plain.get_with_etag(key)
+    assert direct.get_range(key, 1, 2) == plain.get_range(key, 1, 2) == b"at"
+
+
+@pytest.mark.parametrize("key", ["x", "ä b/~c", "+&=;:@$,!'()*%23#?", "日本語.bin"])
+def test_the_direct_client_s_requests_are_accepted(bucket_uri: str, key: str) -> None:
+    """Its own, without boto3 behind it."""
+    client = connect().direct
+    assert client is not None
+    root = parse_uri(bucket_uri)
+    where = f"{root.key}/{key}"
+    digest = hashlib.sha256(b"data").hexdigest()
+    assert client.send("PUT", root.bucket, where, body=b"data", body_sha256=digest) is not None
+    reply = client.send("GET", root.bucket, where)
+    assert reply is not None
+    assert reply.data == b"data"
 
 
 def test_a_bucket_is_not_made_by_writing(bucket_uri: str) -> None:
@@ -302,13 +320,15 @@ def test_a_bucket_is_not_made_by_writing(bucket_uri: str) -> None:
 
 def test_damage_on_the_way_is_refused_by_the_server(bucket_uri: str) -> None:
     """The checksum that goes with each upload is verified there."""
-    store = S3Store(parse_uri(bucket_uri))
-    wrong = store.send_fast(
+    root, client = parse_uri(bucket_uri), connect().direct
+    assert client is not None
+    wrong = client.send(
         "PUT",
-        "x",
+        root.bucket,
+        f"{root.key}/x",
         headers={"x-amz-checksum-sha256": "A" * 43 + "="},
         body=b"data",
         body_sha256=hashlib.sha256(b"data").hexdigest(),
     )
     assert wrong is None
-    assert store.head("x") is None
+    assert open_store(bucket_uri).head("x") is None

@@ -163,4 +163,4 @@ def test_a_driver_that_was_superseded_is_fenced(bucket_uri: str, data: str) -> N
     old = RunPointer.claim(bucket_uri, owner="old", config=config)
     RunPointer.claim(bucket_uri, owner="new", config=config)
     with pytest.raises(FencedError, match="took this run over"):
-        old.refresh()
+        RunPointer.attach(bucket_uri, owner=old.owner)

@@ -144,7 +144,7 @@ def serve(
 ) -> None:
     """Run an S3 server while COMMAND runs, or until it is stopped."""
     from darkroom.storage import EmbeddedServer
-    from darkroom.storage.s3_identity import use_no_settings
+    from darkroom.storage.aws_settings import use_no_settings
 
     use_no_settings()
     with EmbeddedServer(data, port=port) as server:

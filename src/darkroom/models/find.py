@@ -17,6 +17,7 @@ from darkroom.errors import ConfigError, IntegrityError, ObjectNotFoundError
 from darkroom.models.files import PICKLES, WEIGHTS, Sized, broken_file, loaded_files
 from darkroom.models.hub import ask_hub, hub_copy
 from darkroom.models.node_copy import node_copy
+from darkroom.models.references import check_references
 from darkroom.places import is_hub_id
 from darkroom.storage import (
     Artifact,
@@ -31,7 +32,6 @@ from darkroom.storage import (
 from darkroom.storage.artifact import digest_of
 from darkroom.storage.fetch import is_unfinished
 from darkroom.storage.names import make_files
-from darkroom.storage.references import check_references
 from darkroom.storage.store import for_each
 
 ARTIFACT_PREFIX = "model/"

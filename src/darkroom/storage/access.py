@@ -12,9 +12,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from darkroom.errors import DarkroomError, InputError, ObjectNotFoundError, StorageAccessError
+from darkroom.errors import DarkroomError, InputError, ObjectNotFoundError
 from darkroom.storage.aws_variables import (
     CREDENTIAL_VARIABLES,
     ENDPOINT_VARIABLES,
@@ -41,8 +41,9 @@ ProbeName = Literal[
 ]
 Outcome = Literal["ok", "failed", "skipped"]
 
-# In order: a server that can say that the bucket is missing has accepted the credentials.
-_ACCESS: tuple[ProbeName, ...] = ("endpoint", "credentials", "clock", "region", "bucket")
+_ALL: tuple[ProbeName, ...] = get_args(ProbeName)
+# A server that can say that the bucket is missing has accepted the credentials.
+_ACCESS = _ALL[: _ALL.index("list")]
 _ROUTE = ("HTTP_PROXY", "HTTPS_PROXY", "endpoint_url")
 _BY_FIELD: dict[str, ProbeName] = {
     **dict.fromkeys((*CREDENTIAL_VARIABLES, *FILE_VARIABLES, "AWS settings"), "credentials"),
@@ -86,11 +87,6 @@ class CheckReport:
         """What is wrong."""
         return tuple(probe for probe in self.probes if probe.outcome == "failed")
 
-    def raise_if_failed(self) -> None:
-        """Raise the first failure as StorageAccessError, so that the command exits 2."""
-        for probe in self.failed:
-            raise StorageAccessError(probe.name, self.uri, probe.detail, probe.remedy)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {"uri": self.uri, "ok": self.ok, "probes": [asdict(probe) for probe in self.probes]}
@@ -108,7 +104,7 @@ class CheckReport:
 def check(uri: Uri | str) -> CheckReport:
     """Try everything that a job will do at `uri`. Errors: UriError; the rest is reported."""
     root = parse_uri(uri)
-    probes = _Probes(_brisk_store(root))
+    probes = _Probes(_fail_fast_store(root))
     probes.run()
     return CheckReport(str(root), tuple(probes.results.values()))
 
@@ -124,21 +120,21 @@ class _Probes:
         self.results: dict[ProbeName, Probe] = {}
 
     def run(self) -> None:
-        listing = self._attempt("list", self._list)
+        listing = self._try("list", self._list)
         if not self._access_granted(listing):
             return
         self.results["list"] = listing
         if self._store.root.anonymous:
             self._skip("write", "an anonymous user only reads")
         else:
-            self.results["write"] = self._attempt("write", self._write)
-        self.results["read"] = self._attempt("read", self._read)
+            self.results["write"] = self._try("write", self._write)
+        self.results["read"] = self._try("read", self._read)
         if self.results["write"].outcome != "ok":
             self._skip("compare-and-swap", "needs write")
             self._skip("delete", "needs write")
             return
-        self.results["compare-and-swap"] = self._attempt("compare-and-swap", self._swap)
-        self.results["delete"] = self._attempt("delete", self._delete)
+        self.results["compare-and-swap"] = self._try("compare-and-swap", self._swap)
+        self.results["delete"] = self._try("delete", self._delete)
 
     def _access_granted(self, listing: Probe) -> bool:
         """Fill in what the first answer says of everything that comes before permission."""
@@ -152,12 +148,11 @@ class _Probes:
             else:
                 self.results[name] = Probe(name, "ok")
         self.results[listing.name] = listing
-        rest = (*_ACCESS, "list", "write", "read", "compare-and-swap", "delete")
-        for name in rest[rest.index(listing.name) + 1 :]:
+        for name in _ALL[_ALL.index(listing.name) + 1 :]:
             self._skip(name, f"needs {listing.name}")
         return False
 
-    def _attempt(self, name: ProbeName, probe: Callable[[], str]) -> Probe:
+    def _try(self, name: ProbeName, probe: Callable[[], str]) -> Probe:
         try:
             return Probe(name, "ok", probe())
         except InputError as error:
@@ -200,10 +195,10 @@ class _Probes:
         return ""
 
 
-def _brisk_store(root: Uri) -> ObjectStore:
+def _fail_fast_store(root: Uri) -> ObjectStore:
     """A store that gives up soon: the question is whether it works now."""
     if root.scheme == "file":
         return open_store(root)
     from darkroom.storage.s3 import S3Store
 
-    return S3Store(root, brisk=True)
+    return S3Store(root, fail_fast=True)

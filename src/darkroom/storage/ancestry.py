@@ -10,7 +10,7 @@ not verified is never summed up as verified.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class Lineage:
         return {
             "ok": self.ok,
             "file": file,
-            "root": _plain(self.root),
+            "root": asdict(self.root),
             "problems": self.problems,
             "not_verified": [ancestor.uri for ancestor in self.not_verified],
         }
@@ -249,21 +249,6 @@ def _enclosing(uri: Uri) -> tuple[Artifact, str, list[str]]:
                 return artifact, entry.name, []
         raise ObjectNotFoundError(f"{artifact.uri} has no file {rest!r}")
     raise ObjectNotFoundError(f"{uri} is neither an artifact nor a file of one")
-
-
-def _plain(ancestor: Ancestor) -> dict[str, Any]:
-    return {
-        "role": ancestor.role,
-        "uri": ancestor.uri,
-        "kind": ancestor.kind,
-        "digest": ancestor.digest,
-        "published": ancestor.published,
-        "created_at": ancestor.created_at,
-        "content_digest": ancestor.content_digest,
-        "verified": ancestor.verified,
-        "problems": ancestor.problems,
-        "parents": [_plain(parent) for parent in ancestor.parents],
-    }
 
 
 def _unverified(ancestor: Ancestor) -> str:

@@ -83,8 +83,8 @@ class Artifact:
 
     def _read(self, entry: FileEntry) -> bytes:
         data = bytearray()
-        for piece in self.store.pieces(entry.key):
-            data += piece
+        for chunk in self.store.chunks(entry.key):
+            data += chunk
         self._verify(entry, len(data), hashlib.sha256(data).hexdigest())
         return bytes(data)
 
@@ -168,10 +168,10 @@ def name_below(entry: FileEntry, folder: str) -> str:
 
 
 def digest_of(store: ObjectStore, key: str) -> tuple[int, str]:
-    """Size and sha256 of an object, read by pieces."""
+    """Size and sha256 of an object, read in chunks."""
     digest = hashlib.sha256()
     size = 0
-    for data in store.pieces(key):
+    for data in store.chunks(key):
         digest.update(data)
         size += len(data)
     return size, digest.hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 CREDENTIAL_VARIABLES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -30,3 +32,8 @@ FILE_VARIABLES = (
 )
 VARIABLES = (*CREDENTIAL_VARIABLES, *REGION_VARIABLES, *ENDPOINT_VARIABLES, *FILE_VARIABLES)
 """Everything of the environment that decides who we are and where we go."""
+
+
+def in_force() -> tuple[str | None, ...]:
+    """Their values now: equal ones are the same identity at the same place."""
+    return tuple(os.environ.get(name) for name in VARIABLES)

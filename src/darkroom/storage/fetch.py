@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -36,6 +35,7 @@ from darkroom.storage.failpoint import AFTER_MOVE, BEFORE_MOVE, failpoint
 from darkroom.storage.manifest import encode_json
 from darkroom.storage.names import check_name, inside
 from darkroom.storage.source import hidden_part
+from darkroom.storage.store import file_sha256
 from darkroom.storage.uri import Uri, parse_uri
 
 NOTE_NAME = ".darkroom.json"
@@ -200,13 +200,8 @@ def _holds(folder: Path, wanted: Mapping[str, str]) -> bool:
     """Whether `folder` holds exactly these files with these contents."""
     found = _files_below(folder, wanted)
     return found.keys() == wanted.keys() and all(
-        path.is_file() and _sha256(path) == wanted[name] for name, path in found.items()
+        path.is_file() and file_sha256(path) == wanted[name] for name, path in found.items()
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _refuse_contents(

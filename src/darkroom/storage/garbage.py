@@ -12,10 +12,10 @@ the manifests after the listing, but cannot stop a job that publishes while it d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from darkroom.errors import DataError, IntegrityError, StorageAccessError, UriError
 from darkroom.storage.manifest import (
@@ -26,9 +26,11 @@ from darkroom.storage.manifest import (
     Manifest,
     parse_manifest,
 )
-from darkroom.storage.pointer_state import PointerState, parse_pointer
+from darkroom.storage.pointer_state import parse_pointer
 from darkroom.storage.store import ObjectInfo, ObjectStore, Unfinished, open_store
 from darkroom.storage.uri import Uri, parse_uri
+
+T = TypeVar("T")
 
 DEFAULT_AGE = timedelta(hours=24)
 
@@ -70,13 +72,7 @@ class GcReport:
             "deleted": self.deleted,
             "num_bytes": self.num_bytes,
             "garbage": [
-                {
-                    "kind": item.kind,
-                    "key": item.key,
-                    "num_objects": item.num_objects,
-                    "num_bytes": item.num_bytes,
-                    "modified": item.modified.isoformat(timespec="seconds"),
-                }
+                {**asdict(item), "modified": item.modified.isoformat(timespec="seconds")}
                 for item in self.garbage
             ],
             "notes": self.notes,
@@ -137,8 +133,14 @@ class _Survey:
             elif name == POINTER_KEY:
                 pointers.add(prefix)
         # Read after the listing, so that a manifest is never older than what it is judged by.
-        self._manifests = {prefix: self._manifest(prefix) for prefix in sorted(manifests)}
-        self._pointers = {prefix: self._pointer(prefix) for prefix in sorted(pointers)}
+        self._manifests = {
+            prefix: self._parsed(prefix, MANIFEST_KEY, parse_manifest, prefix or "the output")
+            for prefix in sorted(manifests)
+        }
+        self._pointers = {
+            prefix: self._parsed(prefix, POINTER_KEY, parse_pointer, prefix + CHECKPOINTS_PREFIX)
+            for prefix in sorted(pointers)
+        }
 
     def attempts(self) -> Iterator[Garbage]:
         """Attempts that no manifest names."""
@@ -207,20 +209,12 @@ class _Survey:
         newest = max(info.modified for info in infos)
         return Garbage(kind, folder, len(infos), sum(info.size for info in infos), newest)
 
-    def _manifest(self, prefix: str) -> Manifest | None:
-        key = prefix + MANIFEST_KEY
+    def _parsed(self, prefix: str, key: str, parse: Callable[..., T], what: str) -> T | None:
+        """The document at `prefix` + `key`, or None and a note on what was left alone for it."""
         try:
-            return parse_manifest(self._store.get(key), uri=f"{self._store.root}/{key}")
+            return parse(self._store.get(prefix + key), uri=f"{self._store.root}/{prefix}{key}")
         except (IntegrityError, DataError) as error:
-            self.notes.append(f"{prefix or 'the output'} was left alone: {error}")
-            return None
-
-    def _pointer(self, prefix: str) -> PointerState | None:
-        key = prefix + POINTER_KEY
-        try:
-            return parse_pointer(self._store.get(key), uri=f"{self._store.root}/{key}")
-        except (IntegrityError, DataError) as error:
-            self.notes.append(f"{prefix}{CHECKPOINTS_PREFIX} was left alone: {error}")
+            self.notes.append(f"{what} was left alone: {error}")
             return None
 
 

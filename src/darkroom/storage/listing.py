@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from darkroom.errors import DataError, IntegrityError, ObjectNotFoundError
@@ -34,7 +34,10 @@ class Listing:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        values: dict[str, Any] = {"uri": self.uri, "entries": [_plain(e) for e in self.entries]}
+        values: dict[str, Any] = {
+            "uri": self.uri,
+            "entries": [asdict(entry) for entry in self.entries],
+        }
         if self.artifact is not None:
             manifest = self.artifact.manifest
             values["artifact"] = {
@@ -102,13 +105,3 @@ def _line(entry: Listed) -> str:
     size = "" if entry.num_bytes is None else f"{entry.num_bytes:,}"
     rows = "" if entry.rows is None else f"{entry.rows:,} rows"
     return f"{entry.kind:12} {size:>16}  {rows:>14}  {entry.created_at or '':25}  {entry.name}"
-
-
-def _plain(entry: Listed) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "kind": entry.kind,
-        "num_bytes": entry.num_bytes,
-        "rows": entry.rows,
-        "created_at": entry.created_at,
-    }

@@ -26,12 +26,13 @@ from darkroom.errors import (
 from darkroom.storage.failpoint import failpoint
 from darkroom.storage.source import hidden_part
 from darkroom.storage.store import (
+    Chunks,
     ObjectInfo,
     ObjectStore,
-    Pieces,
     Source,
     Unfinished,
     Written,
+    file_sha256,
     source_size,
 )
 from darkroom.storage.uri import Uri
@@ -134,7 +135,7 @@ class LocalStore(ObjectStore):
             _sync_folder(target.parent)
         return Written(key, size, digest, digest, digest)
 
-    def pieces(self, key: str) -> Pieces:
+    def chunks(self, key: str) -> Chunks:
         with _translated(self.root, key), self.path(key).open("rb") as source:
             while chunk := source.read(CHUNK_BYTES):
                 yield chunk
@@ -246,7 +247,7 @@ def _link_new(temporary: Path, target: Path) -> None:
 def _replace_matching(temporary: Path, target: Path, etag: str) -> None:
     with _locked(target.parent):
         try:
-            found = hashlib.sha256(target.read_bytes()).hexdigest()
+            found = file_sha256(target)
         except FileNotFoundError:
             found = None
         if found != etag:

@@ -114,7 +114,7 @@ class RunPointer:
             published = read_manifest(store)
             fresh = replace(fresh, supersedes=published.digest if published else None)
         for _ in range(MAX_MOVES):
-            current, etag = _read(store)
+            current, etag = read_pointer(store)
             if current is not None and current.owner == owner:
                 return cls(output, owner, current, etag)
             state = claimed(output, current, fresh, config, parents)
@@ -134,15 +134,11 @@ class RunPointer:
         Errors: FencedError when another driver owns it, ObjectNotFoundError when nobody does.
         """
         output = parse_uri(output_uri, field="output")
-        state, etag = _read(open_store(output))
+        state, etag = read_pointer(open_store(output))
         if state is None:
             raise ObjectNotFoundError(f"{output / POINTER_KEY} does not exist; claim the run first")
         _refuse_other_owner(output, state, owner)
         return cls(output, owner, state, etag)
-
-    def refresh(self) -> PointerState:
-        """Read the pointer again. Errors: FencedError."""
-        return self._refresh(open_store(self.output))
 
     def advance(
         self,
@@ -245,7 +241,7 @@ class RunPointer:
         return True
 
     def _refresh(self, store: ObjectStore) -> PointerState:
-        state, etag = _read(store)
+        state, etag = read_pointer(store)
         if state is None:
             raise FencedError(f"{self.output / POINTER_KEY} was deleted; this run must stop")
         _refuse_other_owner(self.output, state, self.owner)
@@ -278,18 +274,15 @@ class RunPointer:
         self._move(store, replace(self.state, retired=(), updated_at=utc_now()))
 
 
-def read_pointer(store: ObjectStore) -> PointerState | None:
-    """The pointer at the store's root, if a run has one."""
-    return _read(store)[0]
-
-
 def delete_checkpoint(store: ObjectStore, checkpoint: str) -> None:
     """Remove a checkpoint: its manifest first, so that it is never published with holes."""
     store.delete([f"{checkpoint}/{MANIFEST_KEY}"])
     store.delete([info.key for info in store.list(f"{checkpoint}/", markers=True)])
 
 
-def _read(store: ObjectStore) -> tuple[PointerState | None, str]:
+def read_pointer(store: ObjectStore) -> tuple[PointerState | None, str]:
+    """The pointer at the store's root, if a run has one, and its ETag ("": absent)."""
+
     def read() -> tuple[PointerState, str]:
         data, etag = store.get_with_etag(POINTER_KEY)
         return parse_pointer(data, uri=str(store.root / POINTER_KEY)), etag

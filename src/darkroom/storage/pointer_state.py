@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from darkroom.errors import DataError, IntegrityError
-from darkroom.storage.identity import refuse_other_run, same_run
 from darkroom.storage.manifest import (
     CHECKPOINTS_PREFIX,
     Parent,
@@ -25,6 +24,7 @@ from darkroom.storage.manifest import (
     utc_now,
 )
 from darkroom.storage.names import check_name
+from darkroom.storage.same_run import refuse_other_run, same_run
 from darkroom.storage.uri import Uri
 
 if TYPE_CHECKING:

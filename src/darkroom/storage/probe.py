@@ -7,18 +7,17 @@ a version that never was. The probe's object lies under `attempts/`, where gc wo
 
 from __future__ import annotations
 
-import os
 import uuid
 from contextlib import suppress
 
 from darkroom.errors import PreconditionFailedError, StorageAccessError
+from darkroom.storage.aws_variables import in_force
 from darkroom.storage.manifest import CHECKPOINTS_PREFIX
 from darkroom.storage.store import ObjectStore
 from darkroom.storage.writer import attempt_prefix
 
 _NEVER = '"00000000000000000000000000000000"'
-_ENVIRONMENT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_PROFILE")
-_proven: set[tuple[str, ...]] = set()
+_proven: set[tuple[str | None, ...]] = set()
 
 
 def require_conditional_writes(store: ObjectStore) -> None:
@@ -27,7 +26,7 @@ def require_conditional_writes(store: ObjectStore) -> None:
         return
     # A run's checkpoints are where the run is, and there are many of them.
     place = str(store.root).partition("/" + CHECKPOINTS_PREFIX)[0]
-    who_and_where = (*(os.environ.get(name, "") for name in _ENVIRONMENT), place)
+    who_and_where = (*in_force(), place)
     if who_and_where not in _proven:
         probe_conditional_writes(store)
         _proven.add(who_and_where)

@@ -23,7 +23,6 @@ from darkroom.errors import (
 from darkroom.storage.artifact import Artifact
 from darkroom.storage.code_digest import code_digest
 from darkroom.storage.failpoint import failpoint
-from darkroom.storage.identity import refuse_other_run
 from darkroom.storage.manifest import (
     ATTEMPTS_PREFIX,
     CHECKPOINTS_PREFIX,
@@ -38,6 +37,7 @@ from darkroom.storage.manifest import (
     read_twice,
 )
 from darkroom.storage.probe import require_conditional_writes
+from darkroom.storage.same_run import refuse_other_run
 from darkroom.storage.source import hidden_part
 from darkroom.storage.store import ObjectStore, open_store
 from darkroom.storage.uri import Uri, parse_uri

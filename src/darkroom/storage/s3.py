@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from itertools import islice
@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from darkroom.errors import PreconditionFailedError, StorageError
 from darkroom.storage import s3_parts
 from darkroom.storage.s3_client import Connection, connect
+from darkroom.storage.s3_direct import Reply
 from darkroom.storage.s3_errors import ConflictError, translate_fault, translated
 from darkroom.storage.store import (
+    Chunks,
     ObjectInfo,
     ObjectStore,
-    Pieces,
     Source,
     Unfinished,
     Written,
@@ -35,19 +36,34 @@ from darkroom.storage.uri import Uri
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-    from darkroom.storage.s3_lane import Reply
-
 MAX_CONFLICTS = 8
 CONFLICT_WAIT_SECONDS = 0.05
 DELETE_BATCH = 1000
 
 
-class S3Store(ObjectStore):
-    """Objects of one bucket under one prefix. `brisk`: give up soon, for a preflight."""
+# The operations that may be sent twice: by which method, and to do what.
+_OPERATIONS = {
+    "get_object": ("GET", "read"),
+    "head_object": ("HEAD", "read"),
+    "put_object": ("PUT", "write"),
+    "upload_part": ("PUT", "write"),
+}
+# What boto3's parameters are called in a request.
+_HEADERS = {
+    "Range": "range",
+    "IfMatch": "if-match",
+    "ChecksumMode": "x-amz-checksum-mode",
+    "ChecksumSHA256": "x-amz-checksum-sha256",
+}
+_QUERY = {"PartNumber": "partNumber", "UploadId": "uploadId"}
 
-    def __init__(self, root: Uri, *, brisk: bool = False) -> None:
+
+class S3Store(ObjectStore):
+    """Objects of one bucket under one prefix. `fail_fast`: give up soon, for a preflight."""
+
+    def __init__(self, root: Uri, *, fail_fast: bool = False) -> None:
         super().__init__(root)
-        self.brisk = brisk
+        self.fail_fast = fail_fast
 
     def full_key(self, key: str) -> str:
         """The key within the bucket."""
@@ -66,26 +82,61 @@ class S3Store(ObjectStore):
             yield connection.client
         connection.answered = True
 
-    def send_fast(self, method: str, key: str, **options: Any) -> Reply | None:
-        """The answer of the short way (`s3_lane.py`), or None: then ask boto3."""
-        connection = self._connection()
-        location = self.location(key)
-        if connection.lane is None:
-            return None
-        reply = connection.lane.send(method, location["Bucket"], location["Key"], **options)
-        connection.answered |= reply is not None
-        return reply
+    def send(
+        self,
+        operation: str,
+        key: str,
+        *,
+        body: bytes | memoryview | None = None,
+        into: memoryview | None = None,
+        **parameters: Any,
+    ) -> Reply:
+        """The answer of the direct client, or where it has none of boto3, which explains why.
+
+        `parameters` are boto3's; header names of the answer are lower case. Its data may lie in
+        the buffer `into`.
+        """
+        connection, location = self._connection(), self.location(key)
+        if connection.direct is not None:
+            checksum = parameters.get("ChecksumSHA256")
+            digest = {"body_sha256": base64.b64decode(checksum).hex()} if checksum else {}
+            reply = connection.direct.send(
+                _OPERATIONS[operation][0],
+                location["Bucket"],
+                location["Key"],
+                query={_QUERY[name]: str(parameters[name]) for name in _QUERY.keys() & parameters},
+                headers={_HEADERS[name]: parameters[name] for name in _HEADERS.keys() & parameters},
+                body=body,
+                into=into,
+                **digest,
+            )
+            if reply is not None:
+                connection.answered = True
+                return reply
+        return self._ask(operation, key, body=body, **parameters)
+
+    def _ask(
+        self,
+        operation: str,
+        key: str,
+        *,
+        body: bytes | memoryview | None = None,
+        **parameters: Any,
+    ) -> Reply:
+        """boto3's answer."""
+        if body is not None:
+            parameters["Body"] = bytes(body)
+        with self.request(_OPERATIONS[operation][1], key) as client:
+            answer = getattr(client, operation)(**self.location(key), **parameters)
+            data = answer["Body"].read() if "Body" in answer else b""
+        return Reply(answer["ResponseMetadata"]["HTTPHeaders"], data)
 
     def _connection(self) -> Connection:
-        return connect(anonymous=self.root.anonymous, brisk=self.brisk)
+        return connect(anonymous=self.root.anonymous, fail_fast=self.fail_fast)
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
-        reply = self.send_fast("GET", key)
-        if reply is not None:
-            return bytes(reply.data), reply.headers["etag"]
-        with self.request("read", key) as client:
-            answer = client.get_object(**self.location(key))
-            return answer["Body"].read(), answer["ETag"]
+        reply = self.send("get_object", key)
+        return bytes(reply.data), reply.headers["etag"]
 
     def get_range(self, key: str, start: int, length: int, *, etag: str | None = None) -> bytes:
         if length <= 0:
@@ -102,40 +153,37 @@ class S3Store(ObjectStore):
         into: memoryview | None = None,
     ) -> tuple[bytes | memoryview, str, int]:
         """A range's bytes (perhaps in `into`), the object's ETag and its whole size."""
+        version: dict[str, Any] = {"IfMatch": etag} if etag else {}
         wanted = f"bytes={start}-{start + length - 1}"
-        condition = {"if-match": etag} if etag else {}
-        reply = self.send_fast("GET", key, headers={"range": wanted, **condition}, into=into)
-        if reply is not None:
-            total = reply.headers.get("content-range", f"/{len(reply.data)}")
-            return reply.data, reply.headers["etag"], _total(total)
-        options: dict[str, Any] = {"IfMatch": etag} if etag else {}
-        with self.request("read", key) as client:
-            answer = client.get_object(**self.location(key), Range=wanted, **options)
-            data = answer["Body"].read()
-        return data, answer["ETag"], _total(answer.get("ContentRange", f"/{len(data)}"))
+        reply = self.send("get_object", key, into=into, Range=wanted, **version)
+        # "bytes 0-9/1234", or nothing where the server sends the whole object.
+        size = reply.headers.get("content-range", f"/{len(reply.data)}").rpartition("/")[2]
+        return reply.data, reply.headers["etag"], int(size)
 
     def head(self, key: str) -> ObjectInfo | None:
-        reply = self.send_fast("HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"})
-        if reply is not None:
-            return _info(key, reply.headers)
         try:
-            with self.request("read", key) as client:
-                answer = client.head_object(**self.location(key), ChecksumMode="ENABLED")
+            headers = self.send("head_object", key, ChecksumMode="ENABLED").headers
         except FileNotFoundError:
             return None
-        return _info(key, answer["ResponseMetadata"]["HTTPHeaders"])
+        return ObjectInfo(
+            key,
+            int(headers["content-length"]),
+            headers["etag"],
+            parsedate_to_datetime(headers["last-modified"]),
+            headers.get("x-amz-checksum-sha256"),
+        )
 
     def put(
         self, key: str, data: bytes, *, if_none_match: bool = False, if_match: str | None = None
     ) -> str:
-        condition: dict[str, Any] = {}
+        parameters = {"ChecksumSHA256": s3_parts.encode_checksum(hashlib.sha256(data))}
         if if_none_match:
-            condition["IfNoneMatch"] = "*"
+            parameters["IfNoneMatch"] = "*"
         if if_match is not None:
-            condition["IfMatch"] = if_match
+            parameters["IfMatch"] = if_match
         for num_conflicts in range(MAX_CONFLICTS):
             try:
-                return str(self._put(key, data, condition)["ETag"])
+                return self._ask("put_object", key, body=data, **parameters).headers["etag"]
             except ConflictError:
                 time.sleep(CONFLICT_WAIT_SECONDS * 2**num_conflicts)
             except FileNotFoundError:
@@ -144,13 +192,6 @@ class S3Store(ObjectStore):
         raise StorageError(
             f"{self.root / key}: {MAX_CONFLICTS} writes met other writers; run it again"
         )
-
-    def _put(self, key: str, data: bytes, condition: dict[str, Any]) -> Any:
-        checksum = encode_checksum(hashlib.sha256(data).digest())
-        with self.request("write", key) as client:
-            return client.put_object(
-                **self.location(key), Body=data, ChecksumSHA256=checksum, **condition
-            )
 
     def list(self, prefix: str = "", *, markers: bool = False) -> Iterator[ObjectInfo]:
         skip = len(self.full_key(""))
@@ -199,19 +240,15 @@ class S3Store(ObjectStore):
             return s3_parts.upload(self, source, key, size)
         data = source if isinstance(source, bytes) else source.read_bytes()
         digest = hashlib.sha256(data)
-        checksum = encode_checksum(digest.digest())
-        headers = {"x-amz-checksum-sha256": checksum}
-        reply = self.send_fast(
-            "PUT", key, headers=headers, body=data, body_sha256=digest.hexdigest()
-        )
-        etag = reply.headers["etag"] if reply else self._put(key, data, {})["ETag"]
-        return Written(key, len(data), digest.hexdigest(), etag, checksum)
+        checksum = s3_parts.encode_checksum(digest)
+        reply = self.send("put_object", key, body=data, ChecksumSHA256=checksum)
+        return Written(key, len(data), digest.hexdigest(), reply.headers["etag"], checksum)
 
-    def pieces(self, key: str) -> Pieces:
-        return s3_parts.pieces(self, key)
+    def chunks(self, key: str) -> Chunks:
+        return s3_parts.chunks(self, key)
 
-    def _saved(self, key: str, file: BinaryIO) -> Pieces:
-        return s3_parts.pieces(self, key, file)
+    def _saved(self, key: str, file: BinaryIO) -> Chunks:
+        return s3_parts.chunks(self, key, file)
 
     def unfinished(self) -> Iterator[Unfinished]:
         skip = len(self.full_key(""))
@@ -235,26 +272,6 @@ class S3Store(ObjectStore):
             client.abort_multipart_upload(**self.location(upload.key), UploadId=upload.upload_id)
 
 
-def encode_checksum(digest: bytes) -> str:
-    """A digest as S3 words it."""
-    return base64.b64encode(digest).decode()
-
-
 def _is_marker(item: Any) -> bool:
     """Whether it only shows a folder: other tools make it, and no file can have its name."""
     return bool(item["Key"].endswith("/")) and item["Size"] == 0
-
-
-def _total(content_range: str) -> int:
-    """The whole size in "bytes 0-9/1234"."""
-    return int(content_range.rpartition("/")[2])
-
-
-def _info(key: str, headers: Mapping[str, str]) -> ObjectInfo:
-    return ObjectInfo(
-        key,
-        int(headers["content-length"]),
-        headers["etag"],
-        parsedate_to_datetime(headers["last-modified"]),
-        headers.get("x-amz-checksum-sha256"),
-    )

@@ -17,30 +17,30 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from darkroom.loopback import is_loopback
-from darkroom.storage.aws_variables import VARIABLES
-from darkroom.storage.endpoint import check_endpoint, custom_endpoint, is_proxied
-from darkroom.storage.s3_identity import (
+from darkroom.storage.aws_settings import (
     VettedCredentials,
     check_environment,
     check_region,
     connecting,
 )
+from darkroom.storage.aws_variables import in_force
+from darkroom.storage.endpoint import check_endpoint, custom_endpoint, is_proxied
 from darkroom.storage.store import NUM_THREADS
 
 if TYPE_CHECKING:
     from botocore.config import Config as BotoConfig
     from mypy_boto3_s3.client import S3Client
 
-    from darkroom.storage.s3_lane import Lane
+    from darkroom.storage.s3_direct import DirectClient
 
 AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn")
 DEFAULT_REGION = "us-east-1"
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
 FIRST_READ_TIMEOUT_SECONDS = 20
-BRISK_ATTEMPTS = 2
-FIRST_ATTEMPTS = 4
-PATIENT_ATTEMPTS = 10
+FAIL_FAST_TRIES = 2
+FIRST_TRIES = 4
+PATIENT_TRIES = 10
 """With botocore's waits between them, drawn at random, about 1 s, 5 s and 60 s to give up."""
 OUTAGE_SECONDS = 150
 """How long a server that has answered before may refuse connections."""
@@ -56,41 +56,40 @@ _lock = threading.Lock()
 class Connection:
     """One identity's way to one server.
 
-    Until the server has answered once, few attempts are made: the endpoint is probably wrong,
+    Until the server has answered once, few tries are made: the endpoint is probably wrong,
     and someone is waiting. From then on an outage is the server's, and worth sitting out.
     """
 
-    def __init__(self, *, anonymous: bool, brisk: bool) -> None:
+    def __init__(self, *, anonymous: bool, fail_fast: bool) -> None:
         self.answered = False
-        self._brisk = brisk
+        self._fail_fast = fail_fast
         self._factory = _ClientFactory(anonymous=anonymous)
-        self._first = self._factory.client(BRISK_ATTEMPTS if brisk else FIRST_ATTEMPTS)
-        self.lane = None if brisk else self._factory.lane(self._first)
-        """The short way for plain requests, where it goes."""
+        self._first = self._factory.client(FAIL_FAST_TRIES if fail_fast else FIRST_TRIES)
+        self.direct = None if fail_fast else self._factory.direct(self._first)
+        """The direct client for plain requests, where it will do."""
 
     @property
     def client(self) -> S3Client:
         """boto3's client for the next request."""
-        return self._patient if self.answered and not self._brisk else self._first
+        return self._patient if self.answered and not self._fail_fast else self._first
 
     @property
     def reachable(self) -> bool:
         """Whether an outage from here on is the server's fault, not the user's mistake."""
-        return self.answered and not self._brisk
+        return self.answered and not self._fail_fast
 
     @cached_property
     def _patient(self) -> S3Client:
-        return self._factory.client(PATIENT_ATTEMPTS)
+        return self._factory.client(PATIENT_TRIES)
 
 
-def connect(*, anonymous: bool = False, brisk: bool = False) -> Connection:
+def connect(*, anonymous: bool = False, fail_fast: bool = False) -> Connection:
     """The connection for the environment as it is now. Errors: StorageAccessError."""
-    environment = tuple(os.environ.get(name) for name in VARIABLES)
     # A forked child must not share its parent's sockets.
-    identity = (os.getpid(), environment, anonymous, brisk)
+    identity = (os.getpid(), in_force(), anonymous, fail_fast)
     with _lock:
         if identity not in _connections:
-            _connections[identity] = Connection(anonymous=anonymous, brisk=brisk)
+            _connections[identity] = Connection(anonymous=anonymous, fail_fast=fail_fast)
         return _connections[identity]
 
 
@@ -127,12 +126,12 @@ class _ClientFactory:
         check_region(self._region)
         self._credentials = None if found is None else VettedCredentials(found)
 
-    def client(self, attempts: int) -> S3Client:
+    def client(self, tries: int) -> S3Client:
         from botocore.handlers import add_expect_header
 
         options: Any = {"region_name": self._region, "endpoint_url": self._endpoint}
         with connecting():
-            client: S3Client = self._session.client("s3", config=self._config(attempts), **options)
+            client: S3Client = self._session.client("s3", config=self._config(tries), **options)
             if self._endpoint is None:  # Amazon's, or what a profile names
                 check_endpoint("endpoint_url", client.meta.endpoint_url)
             is_proxied(client.meta.endpoint_url)  # refuses a proxy that is none
@@ -142,22 +141,22 @@ class _ClientFactory:
         client.meta.events.register("before-sign.s3", self._vet)
         damaged: Any = _send_damaged_again  # its types know no handlers that answer
         client.meta.events.register("needs-retry.s3", damaged)
-        if attempts == PATIENT_ATTEMPTS:
+        if tries == PATIENT_TRIES:
             unreachable: Any = _sit_out_an_outage
             client.meta.events.register("needs-retry.s3", unreachable)
         return client
 
-    def lane(self, client: S3Client) -> Lane | None:
+    def direct(self, client: S3Client) -> DirectClient | None:
         """None where boto3 would do more than sign and send: a proxy, or no credentials."""
         from botocore.httpsession import get_cert_path
 
-        from darkroom.storage.s3_lane import Lane
+        from darkroom.storage.s3_direct import DirectClient
 
         endpoint = client.meta.endpoint_url
         if is_proxied(endpoint) or (self._credentials is None and not self._anonymous):
             return None
         authorities = self._chain.get_config_variable("ca_bundle") or get_cert_path(verify=True)
-        return Lane(
+        return DirectClient(
             endpoint,
             region=client.meta.region_name,
             credentials=self._credentials,
@@ -172,18 +171,18 @@ class _ClientFactory:
         if self._credentials is not None:
             self._credentials.get_frozen_credentials()
 
-    def _config(self, attempts: int) -> BotoConfig:
+    def _config(self, tries: int) -> BotoConfig:
         from botocore import UNSIGNED
         from botocore.config import Config as BotoConfig
 
-        patient = attempts == PATIENT_ATTEMPTS
+        patient = tries == PATIENT_TRIES
         is_here = self._endpoint is not None and is_loopback(urlsplit(self._endpoint).hostname)
         return BotoConfig(
             proxies={} if is_here else None,
             signature_version=UNSIGNED if self._anonymous else None,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             read_timeout=READ_TIMEOUT_SECONDS if patient else FIRST_READ_TIMEOUT_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": attempts},
+            retries={"mode": "standard", "total_max_attempts": tries},
             max_pool_connections=2 * NUM_THREADS,
             tcp_keepalive=True,
             s3={"addressing_style": "path" if self._endpoint else "auto"},
@@ -207,7 +206,7 @@ def _send_damaged_again(response: Any, attempts: int, **_: Any) -> int | None:
     """Seconds to wait before a retry; botocore itself gives up when bytes came damaged."""
     parsed = response[1] if response else {}
     damaged = parsed.get("Error", {}).get("Code") in DAMAGED_ON_THE_WAY
-    return 0 if damaged and attempts < FIRST_ATTEMPTS else None
+    return 0 if damaged and attempts < FIRST_TRIES else None
 
 
 def _sit_out_an_outage(

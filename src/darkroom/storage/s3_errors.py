@@ -3,14 +3,13 @@
 The seam: nothing above it sees a botocore type. What the user can fix (bucket, permission,
 region, credentials, clock, endpoint) becomes StorageAccessError, which exits 2; a server that
 answered before and fails now is StorageError, which exits 1 and may be run again.
-What goes wrong before a request is `s3_identity.py`'s.
+What goes wrong before a request is `aws_settings.py`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +23,7 @@ from darkroom.errors import (
     StorageError,
 )
 from darkroom.messages import one_line
-from darkroom.storage.s3_identity import IDENTITY_ERRORS, unusable
+from darkroom.storage.aws_settings import IDENTITY_ERRORS, unusable
 
 
 class ConflictError(PreconditionFailedError):
@@ -51,129 +50,6 @@ class ConditionalWritesError(StorageAccessError):
         return type(self), (self.value,)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """An error answer of the server to `verb` on `uri`."""
-
-    uri: str
-    verb: str
-    error: boto.ClientError
-
-    @property
-    def code(self) -> str:
-        return str(self.error.response.get("Error", {}).get("Code", "unknown"))
-
-
-def _bucket_missing(answer: _Answer) -> DarkroomError:
-    return StorageAccessError(
-        "bucket", answer.uri, "the bucket does not exist", "create it, or correct its name"
-    )
-
-
-def _key_missing(answer: _Answer) -> DarkroomError:
-    return ObjectNotFoundError(f"{answer.uri} does not exist")
-
-
-def _denied(answer: _Answer) -> DarkroomError:
-    return StorageAccessError(
-        "permission",
-        answer.uri,
-        f"this identity may not {answer.verb} here",
-        f"allow {_ACTIONS.get(answer.verb, 's3:*')} in its policy, or use another identity",
-    )
-
-
-def _bad_credentials(answer: _Answer) -> DarkroomError:
-    return StorageAccessError(
-        "credentials",
-        None,
-        f"the server does not accept them ({answer.code})",
-        "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the profile or the role, and that"
-        " they belong to this endpoint",
-    )
-
-
-def _expired(answer: _Answer) -> DarkroomError:
-    return StorageAccessError(
-        "credentials",
-        None,
-        f"they have expired ({answer.code})",
-        "log in again, or renew the session token",
-    )
-
-
-def _skewed(_: _Answer) -> DarkroomError:
-    return StorageAccessError(
-        "clock",
-        None,
-        "this machine's clock differs from the server's by more than the 15 minutes that"
-        " signatures allow (RequestTimeTooSkewed)",
-        "set the clock (NTP)",
-    )
-
-
-def _wrong_region(answer: _Answer) -> DarkroomError:
-    region = bucket_region(answer.error)
-    remedy = f"set AWS_REGION={region}" if region else "set AWS_REGION to the bucket's region"
-    return StorageAccessError("region", answer.uri, "the bucket is in another region", remedy)
-
-
-def _precondition(answer: _Answer) -> DarkroomError:
-    if answer.verb == "read":
-        return PreconditionFailedError(f"{answer.uri} was changed while it was read")
-    return PreconditionFailedError(f"{answer.uri} was written by another writer")
-
-
-def _conflict(answer: _Answer) -> DarkroomError:
-    return ConflictError(f"{answer.uri} is being written by another writer at this moment")
-
-
-def _unsupported(answer: _Answer) -> DarkroomError:
-    return ConditionalWritesError(answer.uri)
-
-
-def _empty_range(answer: _Answer) -> DarkroomError:
-    return EmptyRangeError(f"{answer.uri} has no byte in the range asked for")
-
-
-_Translator = Callable[[_Answer], DarkroomError]
-
-_BY_CODE: dict[str, _Translator] = {
-    "NoSuchBucket": _bucket_missing,
-    "NoSuchKey": _key_missing,
-    "NoSuchUpload": _key_missing,
-    "404": _key_missing,
-    "NotFound": _key_missing,
-    "AccessDenied": _denied,
-    "AllAccessDisabled": _denied,
-    "AccountProblem": _denied,
-    "403": _denied,
-    "Forbidden": _denied,
-    "InvalidAccessKeyId": _bad_credentials,
-    "SignatureDoesNotMatch": _bad_credentials,
-    "InvalidToken": _bad_credentials,
-    "ExpiredToken": _expired,
-    "ExpiredTokenException": _expired,
-    "TokenRefreshRequired": _expired,
-    "RequestExpired": _expired,
-    "RequestTimeTooSkewed": _skewed,
-    "PermanentRedirect": _wrong_region,
-    "TemporaryRedirect": _wrong_region,
-    "301": _wrong_region,
-    "307": _wrong_region,
-    "AuthorizationHeaderMalformed": _wrong_region,
-    "IllegalLocationConstraintException": _wrong_region,
-    "InvalidRegion": _wrong_region,
-    "PreconditionFailed": _precondition,
-    "412": _precondition,
-    "ConditionalRequestConflict": _conflict,
-    "409": _conflict,
-    "InvalidRange": _empty_range,
-    "416": _empty_range,
-    "NotImplemented": _unsupported,
-    "501": _unsupported,
-}
-
 _ACTIONS = {
     "list": "s3:ListBucket",
     "read": "s3:GetObject",
@@ -193,7 +69,7 @@ _UNREACHABLE = (
 def translate(error: Exception, *, uri: str, verb: str, reachable: bool) -> DarkroomError:
     """Our error for botocore's. `reachable`: this server has answered this process before."""
     if isinstance(error, boto.ClientError):
-        return _from_answer(_Answer(uri, verb, error))
+        return _from_answer(error, uri, verb)
     if isinstance(error, IDENTITY_ERRORS) or not isinstance(error, boto.BotoCoreError):
         return unusable(error)
     if isinstance(error, _UNREACHABLE) and not reachable:
@@ -206,19 +82,76 @@ def translate(error: Exception, *, uri: str, verb: str, reachable: bool) -> Dark
 def translate_fault(fault: Mapping[str, Any], *, uri: str, verb: str) -> DarkroomError:
     """Our error for one line of an answer that is a success otherwise, as DeleteObjects gives."""
     response: Any = {"Error": fault}
-    return _from_answer(_Answer(uri, verb, boto.ClientError(response, verb)))
+    return _from_answer(boto.ClientError(response, verb), uri, verb)
 
 
-def _from_answer(answer: _Answer) -> DarkroomError:
-    status = status_code(answer.error)
-    known = _BY_CODE.get(answer.code) or _BY_CODE.get(str(status))
+def _from_answer(error: boto.ClientError, uri: str, verb: str) -> DarkroomError:
+    """Our error for an error answer of the server to `verb` on `uri`."""
+    answer: dict[str, Any] = dict(error.response.get("Error", {}))
+    code, status = str(answer.get("Code", "unknown")), _metadata(error).get("HTTPStatusCode", 0)
+    known = _known(code, error, uri, verb) or _known(str(status), error, uri, verb)
     if known is not None:
-        return known(answer)
-    message = answer.error.response.get("Error", {}).get("Message", "")
-    return StorageError(
-        f"{answer.uri}: could not {answer.verb}: the server answered {answer.code} ({status})"
-        f" {message}".rstrip()
-    )
+        return known
+    said = f"the server answered {code} ({status}) {answer.get('Message', '')}".rstrip()
+    return StorageError(f"{uri}: could not {verb}: {said}")
+
+
+def _known(code: str, error: boto.ClientError, uri: str, verb: str) -> DarkroomError | None:
+    """Our error for a code, or for a status where an answer without a body gives no other."""
+    match code:
+        case "NoSuchBucket":
+            return StorageAccessError(
+                "bucket", uri, "the bucket does not exist", "create it, or correct its name"
+            )
+        case "NoSuchKey" | "NoSuchUpload" | "NotFound" | "404":
+            return ObjectNotFoundError(f"{uri} does not exist")
+        case "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden" | "403":
+            return StorageAccessError(
+                "permission",
+                uri,
+                f"this identity may not {verb} here",
+                f"allow {_ACTIONS.get(verb, 's3:*')} in its policy, or use another identity",
+            )
+        case "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken":
+            return StorageAccessError(
+                "credentials",
+                None,
+                f"the server does not accept them ({code})",
+                "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the profile or the role, and"
+                " that they belong to this endpoint",
+            )
+        case "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired":
+            return StorageAccessError(
+                "credentials",
+                None,
+                f"they have expired ({code})",
+                "log in again, or renew the session token",
+            )
+        case "RequestTimeTooSkewed":
+            return StorageAccessError(
+                "clock",
+                None,
+                "this machine's clock differs from the server's by more than the 15 minutes that"
+                " signatures allow (RequestTimeTooSkewed)",
+                "set the clock (NTP)",
+            )
+        case (
+            "PermanentRedirect" | "TemporaryRedirect" | "301" | "307" | "InvalidRegion"
+            | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException"
+        ):  # fmt: skip
+            region = _bucket_region(error)
+            remedy = "set AWS_REGION" + (f"={region}" if region else " to the bucket's region")
+            return StorageAccessError("region", uri, "the bucket is in another region", remedy)
+        case "PreconditionFailed" | "412":
+            how = "changed while it was read" if verb == "read" else "written by another writer"
+            return PreconditionFailedError(f"{uri} was {how}")
+        case "ConditionalRequestConflict" | "409":
+            return ConflictError(f"{uri} is being written by another writer at this moment")
+        case "InvalidRange" | "416":
+            return EmptyRangeError(f"{uri} has no byte in the range asked for")
+        case "NotImplemented" | "501":
+            return ConditionalWritesError(uri)
+    return None
 
 
 def _unreachable(error: boto.BotoCoreError) -> StorageAccessError:
@@ -252,17 +185,12 @@ def translated(uri: str, verb: str, *, reachable: bool) -> Iterator[None]:
         raise translate(error, uri=uri, verb=verb, reachable=reachable) from None
 
 
-def bucket_region(error: boto.ClientError) -> str | None:
+def _bucket_region(error: boto.ClientError) -> str | None:
     """The region that a redirecting answer names."""
     headers = _metadata(error).get("HTTPHeaders", {})
     answer: dict[str, Any] = dict(error.response.get("Error", {}))
     region = headers.get("x-amz-bucket-region") or answer.get("Region")
     return str(region) if region else None
-
-
-def status_code(error: boto.ClientError) -> int:
-    """The answer's HTTP status."""
-    return int(_metadata(error).get("HTTPStatusCode", 0))
 
 
 def _metadata(error: boto.ClientError) -> dict[str, Any]:

@@ -17,13 +17,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from darkroom.errors import DarkroomError, IntegrityError, StorageError
 from darkroom.storage.failpoint import failpoint
 from darkroom.storage.s3_errors import EmptyRangeError
-from darkroom.storage.store import Pieces, Source, Written
+from darkroom.storage.store import Chunks, Source, Unfinished, Written
 
 if TYPE_CHECKING:
     from darkroom.storage.s3 import S3Store
@@ -96,7 +97,9 @@ def upload(store: S3Store, source: Source, key: str, size: int) -> Written:
                 **location, UploadId=upload_id, MultipartUpload={"Parts": sent}
             )
     except BaseException:
-        _abort(store, location, upload_id)
+        # The error that led here is the one to report; gc aborts what is left dangling.
+        with suppress(DarkroomError):
+            store.abort(Unfinished(key, upload_id, datetime.now(UTC)))
         raise
     return Written(key, size, whole.hexdigest(), answer["ETag"], _checksum_of_parts(sent))
 
@@ -137,50 +140,31 @@ def _reader(source: Source) -> io.BufferedIOBase:
 
 
 def _send_part(store: S3Store, key: str, upload_id: str, number: int, data: memoryview) -> Any:
-    digest = hashlib.sha256(data)
-    checksum = base64.b64encode(digest.digest()).decode()
-    reply = store.send_fast(
-        "PUT",
-        key,
-        query={"partNumber": str(number), "uploadId": upload_id},
-        headers={"x-amz-checksum-sha256": checksum},
-        body=data,
-        body_sha256=digest.hexdigest(),
-    )
-    if reply is not None:
-        return {"PartNumber": number, "ETag": reply.headers["etag"], "ChecksumSHA256": checksum}
-    with store.request("write", key) as client:
-        location: Any = store.location(key)
-        answer = client.upload_part(
-            **location,
-            UploadId=upload_id,
-            PartNumber=number,
-            Body=bytes(data),
-            ChecksumSHA256=checksum,
-        )
-    return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+    checksum = encode_checksum(hashlib.sha256(data))
+    part: dict[str, Any] = {"PartNumber": number, "ChecksumSHA256": checksum}
+    reply = store.send("upload_part", key, body=data, UploadId=upload_id, **part)
+    return {**part, "ETag": reply.headers["etag"]}
 
 
 def _checksum_of_parts(sent: list[Any]) -> str:
     """S3's composite checksum: the digest of the parts' digests, and their number."""
     digests = b"".join(base64.b64decode(part["ChecksumSHA256"]) for part in sent)
-    return f"{base64.b64encode(hashlib.sha256(digests).digest()).decode()}-{len(sent)}"
+    return f"{encode_checksum(hashlib.sha256(digests))}-{len(sent)}"
 
 
-def _abort(store: S3Store, location: Any, upload_id: str) -> None:
-    # The error that led here is the one to report; gc aborts what is left dangling.
-    with suppress(DarkroomError), store.request("abort uploads", "") as client:
-        client.abort_multipart_upload(**location, UploadId=upload_id)
+def encode_checksum(digest: hashlib._Hash) -> str:
+    """A digest as S3 words it."""
+    return base64.b64encode(digest.digest()).decode()
 
 
 def _part_bytes(size: int) -> int:
     return max(PART_BYTES, -(-size // MAX_NUM_PARTS))
 
 
-def pieces(store: S3Store, key: str, file: BinaryIO | None = None) -> Pieces:
+def chunks(store: S3Store, key: str, file: BinaryIO | None = None) -> Chunks:
     """One version of the object in order, later parts fetched ahead.
 
-    Each piece is valid until the next one is asked for. `file` gets every piece at its place, by
+    Each chunk is valid until the next one is asked for. `file` gets every chunk at its place, by
     the thread that fetched it: so parts are written while the caller hashes earlier ones.
     """
     first, etag, size = _first_part(store, key)
@@ -205,7 +189,7 @@ def _first_part(store: S3Store, key: str) -> tuple[bytes | memoryview, str, int]
 _Fetch = tuple[bytearray, Future[bytes | memoryview]]
 
 
-def _later_parts(store: S3Store, key: str, etag: str, size: int, file: BinaryIO | None) -> Pieces:
+def _later_parts(store: S3Store, key: str, etag: str, size: int, file: BinaryIO | None) -> Chunks:
     transfers = _transfers()
     buffers = transfers.buffers
     waiting: deque[_Fetch] = deque()
@@ -249,7 +233,7 @@ def _write_at(file: BinaryIO | None, data: bytes | memoryview, start: int) -> No
         left, start = left[written:], start + written
 
 
-def _hand_on(waiting: deque[_Fetch], buffers: _Buffers) -> Pieces:
+def _hand_on(waiting: deque[_Fetch], buffers: _Buffers) -> Chunks:
     """The next part in order; its buffer is free again once the caller comes back."""
     buffer, future = waiting.popleft()
     try:

@@ -63,7 +63,7 @@ def free_ports(wanted: int) -> dict[str, int]:
         return ports
 
 
-def claim_folder(directory: Path) -> int | None:
+def lock_folder(directory: Path) -> int | None:
     """A lock on the data, for SeaweedFS to inherit: two servers would ruin each other's.
 
     None where the file system has no locks. Errors: StorageAccessError naming the other server.
@@ -93,7 +93,7 @@ def claim_folder(directory: Path) -> int | None:
         return descriptor
 
 
-def sign_claim(descriptor: int, who: str) -> None:
+def sign_lock(descriptor: int, who: str) -> None:
     """Write into the lock whose it is."""
     os.pwrite(descriptor, who.encode(), 0)
 

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Self
 from darkroom.errors import StorageAccessError, StorageError, UriError
 from darkroom.storage.seaweed import (
     HOST,
-    claim_folder,
     free_ports,
     kill_with_us,
-    sign_claim,
+    lock_folder,
+    sign_lock,
     weed_binary,
 )
 from darkroom.storage.uri import parse_uri
@@ -122,7 +122,7 @@ class EmbeddedServer:
         """
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._lock = claim_folder(self.directory)
+            self._lock = lock_folder(self.directory)
         except OSError as error:
             raise StorageAccessError(
                 "directory",
@@ -164,7 +164,7 @@ class EmbeddedServer:
             self._stop_process()
             raise
         if self._lock is not None:
-            sign_claim(self._lock, f"process {os.getpid()}, {self.endpoint}")
+            sign_lock(self._lock, f"process {os.getpid()}, {self.endpoint}")
 
     def stop(self) -> None:
         """Stop the server; its data stays."""

@@ -24,7 +24,7 @@ NUM_THREADS = 16
 """Requests in flight at once when many objects move."""
 
 Source = bytes | Path
-Pieces = Generator[bytes | memoryview, None, None]
+Chunks = Generator[bytes | memoryview, None, None]
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
@@ -129,8 +129,8 @@ class ObjectStore(ABC):
         """Write the object to `path`, large ones in parallel parts; returns its sha256."""
         digest = hashlib.sha256()
         try:
-            with path.open("wb") as file, closing(self._saved(key, file)) as pieces:
-                for data in pieces:
+            with path.open("wb") as file, closing(self._saved(key, file)) as chunks:
+                for data in chunks:
                     digest.update(data)
         except OSError as error:
             if isinstance(error, DarkroomError):
@@ -138,15 +138,15 @@ class ObjectStore(ABC):
             raise StorageError(f"{path}: could not write it: {error.strerror}") from error
         return digest.hexdigest()
 
-    def _saved(self, key: str, file: BinaryIO) -> Pieces:
-        """`pieces`, each of them written to `file` as well."""
-        for data in self.pieces(key):
+    def _saved(self, key: str, file: BinaryIO) -> Chunks:
+        """`chunks`, each of them written to `file` as well."""
+        for data in self.chunks(key):
             file.write(data)
             yield data
 
     @abstractmethod
-    def pieces(self, key: str) -> Pieces:
-        """The object in order, in pieces that fit into memory; each is valid until the next."""
+    def chunks(self, key: str) -> Chunks:
+        """The object in order, in chunks that fit into memory; each is valid until the next."""
 
     @abstractmethod
     def unfinished(self) -> Iterator[Unfinished]:
@@ -172,6 +172,12 @@ def source_size(source: Source) -> int:
     if not source.is_file():
         raise ObjectNotFoundError(f"{source} is not a file")
     return source.stat().st_size
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 (hex) of a local file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def for_each(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:

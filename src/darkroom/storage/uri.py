@@ -16,6 +16,7 @@ from typing import Literal
 
 from darkroom.errors import UriError
 from darkroom.places import absolute, is_uri
+from darkroom.storage.names import CONTROL
 
 MAX_KEY_BYTES = 1024
 ANONYMOUS = "anonymous"
@@ -102,7 +103,7 @@ def _check_text(text: str, field: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise UriError(field, text, "is not valid Unicode", "remove the lone surrogates") from None
-    if any(unicodedata.category(character) == "Cc" for character in text):
+    if CONTROL.search(text):
         raise UriError(field, text, "contains a control character", "remove it")
 
 

@@ -24,7 +24,6 @@ from darkroom.errors import (
     StorageError,
 )
 from darkroom.storage import ObjectStore, Parent, PartWriter, open_store
-from darkroom.storage.identity import refuse_other_run
 from darkroom.storage.manifest import (
     ATTEMPTS_PREFIX,
     decode_json,
@@ -32,6 +31,7 @@ from darkroom.storage.manifest import (
     parse_parents,
     utc_now,
 )
+from darkroom.storage.same_run import refuse_other_run
 
 RUN_NAME = "run.json"
 CHECK_SECONDS = 5.0

@@ -9,11 +9,10 @@ Errors of botocore and of what it runs or reads while it connects become Storage
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from botocore import exceptions as boto
 
@@ -26,38 +25,23 @@ from darkroom.storage.aws_variables import (
     REGION_VARIABLES,
     VARIABLES,
 )
+from darkroom.storage.names import CONTROL
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials, ReadOnlyCredentials
 
 # botocore takes one that is not there for an empty one.
 _MAY_BE_MISSING = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 
 
-class Frozen(Protocol):
-    """A key pair at one moment, as botocore freezes it."""
-
-    @property
-    def access_key(self) -> str: ...
-
-    @property
-    def secret_key(self) -> str: ...
-
-    @property
-    def token(self) -> str | None: ...
-
-
-class Source(Protocol):
-    """botocore's credentials, which renew themselves."""
-
-    def get_frozen_credentials(self) -> Frozen: ...
-
-
 class VettedCredentials:
     """Credentials that were looked at, and told to the filter of messages, before their use."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Credentials) -> None:
         self._source = source
-        self._vetted: Frozen | None = None
+        self._vetted: ReadOnlyCredentials | None = None
 
-    def get_frozen_credentials(self) -> Frozen:
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
         """Errors: StorageAccessError when there are none, or none that can be sent."""
         with connecting():
             found = self._source.get_frozen_credentials()
@@ -106,7 +90,7 @@ def _flaw(text: str) -> str | None:
     """What is wrong with a setting, without a character of it."""
     if "\n" in text or "\r" in text:
         return "contains a line break"
-    if any(unicodedata.category(character) == "Cc" for character in text):
+    if CONTROL.search(text):
         return "contains a control character"
     if any(character.isspace() for character in text):
         return "contains a space"
@@ -114,7 +98,7 @@ def _flaw(text: str) -> str | None:
 
 
 def _check_file(name: str, path: str) -> None:
-    if any(unicodedata.category(character) == "Cc" for character in path):
+    if CONTROL.search(path):
         raise StorageAccessError(name, None, "contains a control character", "set it without it")
     place = Path(os.path.expandvars(path)).expanduser()
     remedy = "name a file that can be read, or unset it"

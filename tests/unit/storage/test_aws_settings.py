@@ -11,6 +11,7 @@ import darkroom.storage
 from darkroom.cli import main
 from darkroom.errors import StorageAccessError
 from darkroom.storage import check
+from darkroom.storage.aws_settings import check_environment, use_no_settings
 from darkroom.storage.aws_variables import (
     CREDENTIAL_VARIABLES,
     ENDPOINT_VARIABLES,
@@ -18,7 +19,6 @@ from darkroom.storage.aws_variables import (
     REGION_VARIABLES,
     VARIABLES,
 )
-from darkroom.storage.s3_identity import check_environment, use_no_settings
 
 VALUE = "T0pSecretT0ken"
 FLAWS = ("\n", "\r\n", "\t", "\x01", " ", "\u2003", "é")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from darkroom.config import Config, JobConfig, operational
 from darkroom.errors import OutputExistsError
 from darkroom.storage import Manifest, Parent, parse_uri
-from darkroom.storage.identity import first_difference, refuse_other_run, same_run
+from darkroom.storage.same_run import first_difference, refuse_other_run, same_run
 
 URI = parse_uri("s3://bucket/output")
 
