@@ -46,10 +46,10 @@ INFOS: list[Info] = [
         final={"loss": 0.1, "validation_loss": None},
     ),
     SamplesInfo(
-        num_images=2, classes=("a",), num_per_class={"a": 2}, image_size=(8, 6), channels=3,
+        **_ROWS, classes=("a",), num_per_class={"a": 2}, image_size=(8, 6), channels=3,
         sampler="ddim", num_steps=5, guidance_scale=2.0, eta=0.0, seed=1,
         model=ModelName(uri="s3://b/model", digest="0" * 64, step=3),
-        strip_timesteps=(99, None), seconds=0.5, images_per_second=4.0,
+        strip_timesteps=(99, None),
     ),
     EvaluationInfo(
         num_images=2, reference="0" * 64, dead_letters={}, skipped={},

@@ -185,7 +185,7 @@ def publish_samples(
     parents: Sequence[Parent] = (),
     strip_timesteps: Sequence[int | None] = (),
 ) -> Artifact:
-    """Pictures (uint8 BCHW) as `sample` publishes them, without the single files.
+    """Pictures (uint8 BCHW) as `sample` publishes them.
 
     With `strip_timesteps`, the first picture of class 0 is also there as that many frames.
     """
@@ -195,16 +195,22 @@ def publish_samples(
             "id": f"{index:06d}",
             "label": int(label),
             "class_name": classes[int(label)],
-            "image": png(image),
+            "file_name": f"images/{index:06d}.png",
         }
-        for index, (image, label) in enumerate(zip(images, labels, strict=True))
+        for index, label in enumerate(labels)
     ]
     names, counts = np.unique([row["class_name"] for row in rows], return_counts=True)
-    with open_output(
-        str(uri), kind="samples", config=JobConfig(output=str(uri)), parents=parents
-    ) as output:
-        entry = output.writer.write_bytes(
-            "samples.parquet", parquet(rows, row_group_rows=200), rows=len(rows)
+    with (
+        open_output(
+            str(uri), kind="samples", config=JobConfig(output=str(uri)), parents=parents
+        ) as output,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        (Path(folder) / "images").mkdir()
+        for row, image in zip(rows, images, strict=True):
+            (Path(folder) / str(row["file_name"])).write_bytes(png(image))
+        data = output.writer.write_bytes(
+            "data/part-00000.parquet", parquet(rows, row_group_rows=200), rows=len(rows)
         )
         frames = [
             output.writer.write_bytes(
@@ -214,10 +220,9 @@ def publish_samples(
             for number, t in enumerate(strip_timesteps)
         ]  # fmt: skip
         return output.publish(
-            [entry, *frames],
+            [data, *output.writer.write_tree(folder), *frames],
             rows=len(rows),
             metadata=SamplesInfo(
-                num_images=len(rows),
                 classes=tuple(classes),
                 num_per_class=dict(zip(names.tolist(), counts.tolist(), strict=True)),
                 image_size=(images.shape[2], images.shape[3]),
@@ -228,8 +233,11 @@ def publish_samples(
                 eta=0.0,
                 seed=0,
                 model=ModelName(uri="file:///model", digest="0" * 64, step=1),
-                seconds=1.0,
-                images_per_second=float(len(rows)),
+                num_rows=len(rows),
+                num_rejected=0,
+                rejected={},
+                piece_rows=len(rows),
+                figures={"rows_per_second": float(len(rows))},
             ).to_metadata(),
         )
 

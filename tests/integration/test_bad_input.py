@@ -52,7 +52,7 @@ ELSEWHERE = {
 }
 TRAIN = ["train", "--recipe", "digits_smoke"]
 PREPARE = ["prepare", "--recipe", "digits_smoke"]
-SAMPLE = ["sample", "--recipe", "digits_smoke", "--set", "num_actors=1"]
+SAMPLE = ["sample", "--recipe", "digits_smoke", "--set", "num_workers=1"]
 
 
 @dataclass(frozen=True)

@@ -127,11 +127,11 @@ def test_pictures_of_28_by_28_come_out_28_by_28(
     train(config)
     sampled = {
         "input": f"{bucket_uri}/model", "output": f"{bucket_uri}/samples",
-        "num_images": 4, "num_steps": 2, "num_actors": 1,
+        "num_images": 4, "num_steps": 2, "num_workers": 1,
     }  # fmt: skip
     sample(build_config(SampleConfig, sampled))
     samples = open_artifact(f"{bucket_uri}/samples")
-    pictures = samples.read_table("samples.parquet")["image"].to_pylist()
+    pictures = [samples.read_bytes(entry.name) for entry in samples.entries("images/")]
     assert len(pictures) == 4
     for png in pictures:
         with Image.open(io.BytesIO(png)) as picture:

@@ -53,7 +53,8 @@ _SAMPLE = partial(
     num_steps=50,
     guidance_scale=1.5,
     strip=10,
-    batch_size=250,
+    piece_rows=125,
+    batch_size=125,
 )
 
 

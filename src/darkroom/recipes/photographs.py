@@ -65,6 +65,7 @@ _SAMPLE = partial(
     num_steps=25,
     guidance_scale=2.0,
     strip=10,
+    piece_rows=100,
     batch_size=100,
 )
 

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 from tests.helpers.pictures import encoded
+from tests.helpers.tiny_artifacts import publish_samples
 
 from darkroom.config import build_config
 from darkroom.jobs.classify.config import ClassifyConfig
@@ -90,12 +92,8 @@ def test_evaluate_looks_at_all_classes_of_a_folder(folder: Path, reference: Refe
 
 
 def test_evaluate_looks_at_all_classes_of_samples(tmp_path: Path, reference: Reference) -> None:
-    table = pa.table({"id": NAMES, "class_name": GROUPS, "image": [PICTURE] * len(NAMES)})
-    config = build_config(PrepareConfig, {"source": {"kind": "digits"}, "output": str(tmp_path)})
-    with open_output(str(tmp_path), kind="samples", config=config) as output:
-        output.publish(
-            [output.writer.write_bytes("samples.parquet", parquet_bytes(table), rows=80)]
-        )
+    drawn = [GROUPS.index(group) // 40 for group in GROUPS]
+    publish_samples(tmp_path, np.zeros((80, 1, 8, 8), np.uint8), drawn, classes=["a", "b"])
     labels = read_generated(str(tmp_path), reference, limit=20).pictures.labels
     assert labels is not None
     assert labels.tolist() == [0] * 10 + [1] * 10

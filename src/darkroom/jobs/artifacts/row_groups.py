@@ -1,7 +1,8 @@
 """Reads rows from an artifact's Parquet files, one row group at a time.
 
 Row groups bound memory, and a group is the least that is read. Every read verifies the pages'
-checksums. A file's footer is read once.
+checksums. A file's footer is read once. Pictures lie in the table, or in files that it names: the
+column `image` is read from wherever they are.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from darkroom.storage import Artifact
+from darkroom.storage.store import for_each
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+IMAGE, FILE_NAME = "image", "file_name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,13 @@ class RowGroupReader:
 
     def read_whole(self, file: str, index: int, columns: Sequence[str]) -> pa.Table:
         """A file's row group. Errors: IntegrityError, DataError for a column that is not there."""
-        return self._file(file).read_row_group(index, columns=list(columns))
+        parquet = self._file(file)
+        if IMAGE not in columns or IMAGE in parquet.schema_arrow.names:
+            return parquet.read_row_group(index, columns=list(columns))
+        stored = [*(name for name in columns if name not in (IMAGE, FILE_NAME)), FILE_NAME]
+        table = parquet.read_row_group(index, columns=stored)
+        pictures = for_each(self._artifact.read_bytes, table[FILE_NAME].to_pylist())
+        return table.append_column(IMAGE, [pictures]).select(list(columns))
 
     def groups(self, file: str) -> list[RowGroup]:
         """Every row group of a file, by its footer."""

@@ -1,7 +1,8 @@
 """Samples: pictures that a model has drawn, as `darkroom sample` publishes them.
 
-`samples.parquet` has a row per picture in the order of `index`; `grid.png` shows a few of each
-class, and `strip/` the intermediates of one picture of each class.
+`images/` has the pictures, and nothing else has them; `data/part-NNNNN.parquet` a row for each, in
+the order of `index`. `grid.png` shows a few of each class, and `strip/` the intermediates of one
+picture of each class.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.diffusion.config import SamplerName
-from darkroom.jobs.artifacts.info import Info, plain_values, read_values
+from darkroom.jobs.artifacts.batch import BatchInfo
+from darkroom.jobs.artifacts.info import plain_values, read_values
 from darkroom.jobs.artifacts.kind import Kind
-from darkroom.jobs.artifacts.row_groups import RowGroupReader
+from darkroom.jobs.artifacts.row_groups import RowGroup, RowGroupReader
 from darkroom.jobs.pictures.decode import published_pixels
 from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.storage import Artifact
@@ -25,7 +27,7 @@ from darkroom.storage import Artifact
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SAMPLES_FILE = "samples.parquet"
+DATA_PREFIX = "data/"
 GRID_FILE = "grid.png"
 STRIP_PREFIX = "strip/"
 
@@ -41,13 +43,12 @@ class ModelName:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplesInfo(Info):
+class SamplesInfo(BatchInfo):
     """What the manifest of samples says of them."""
 
     kind: ClassVar[Kind] = Kind.SAMPLES
     verb: ClassVar[str] = "sample"
 
-    num_images: int
     classes: tuple[str, ...]
     """The model's classes."""
     num_per_class: Mapping[str, int]
@@ -63,8 +64,6 @@ class SamplesInfo(Info):
     model: ModelName
     strip_timesteps: tuple[int | None, ...] = ()
     """The strip's columns; None is the finished picture."""
-    seconds: float
-    images_per_second: float
 
     @property
     def shape(self) -> ImageShape:
@@ -103,8 +102,14 @@ class Samples:
         return RowGroupReader(self.artifact)
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The rows of `samples.parquet`, one row group at a time; `image` is encoded."""
-        yield from self.reader.tables(SAMPLES_FILE, columns)
+        """The rows, one row group at a time; `image` is the encoded picture."""
+        for group in self.row_groups():
+            yield self.reader.read(group, columns)
+
+    def row_groups(self) -> list[RowGroup]:
+        """Where the rows lie, in order."""
+        files = [entry.name for entry in self.artifact.entries(DATA_PREFIX)]
+        return [group for file in files for group in self.reader.groups(file)]
 
     def strip(self, num_classes: int) -> dict[str, list[tuple[int | None, NDArray[np.uint8]]]]:
         """Timesteps and intermediates (uint8 CHW) of each of the first classes, noise first."""

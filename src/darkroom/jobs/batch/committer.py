@@ -63,8 +63,13 @@ def part_name(folder: str, index: int) -> str:
     return f"{folder}/part-{index:05d}.parquet"
 
 
-def read_part(data: bytes, entry: FileEntry, where: str) -> pa.Table:
+def read_part(data: bytes, entry: FileEntry, where: object) -> pa.Table:
     """A committed Parquet file. Errors: IntegrityError when its bytes are not those committed."""
+    return read_table(io.BytesIO(verified(data, entry, where)), f"{where}/{entry.key}")
+
+
+def verified(data: bytes, entry: FileEntry, where: object) -> bytes:
+    """The bytes of a committed file. Errors: IntegrityError when they are not those committed."""
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise IntegrityError(f"{where}/{entry.key} was changed after it was committed")
-    return read_table(io.BytesIO(data), f"{where}/{entry.key}")
+    return data

@@ -32,7 +32,7 @@ from darkroom.errors import (
 )
 from darkroom.jobs.artifacts.batch import BatchInfo
 from darkroom.jobs.batch.commits import Commit, CommitLog
-from darkroom.jobs.batch.committer import Committer, FilesOf, read_part
+from darkroom.jobs.batch.committer import Committer, FilesOf, read_part, verified
 from darkroom.jobs.batch.config import BatchConfig
 from darkroom.jobs.batch.figures import BatchFigures, utilization
 from darkroom.jobs.batch.merge import Folder, Layout, group_pieces, merger, merging_pieces
@@ -46,7 +46,7 @@ from darkroom.jobs.session import local_num_cpus, ray_session
 from darkroom.storage import Artifact, FileEntry, Output, Parent, open_output
 from darkroom.storage.code_digest import code_digest
 from darkroom.storage.manifest import decode_json, encode_json
-from darkroom.storage.store import open_store
+from darkroom.storage.store import for_each, open_store
 
 T = TypeVar("T")
 
@@ -109,8 +109,8 @@ class Batch:
     ) -> BatchFigures:
         """Do what is not committed.
 
-        schema: of the published Parquet; the last stage's table has these columns.
-        files: further files of a piece, committed with it.
+        schema: of the published Parquet; the last stage's table has these columns at least.
+        files: further files of a piece, committed with it; they may take more columns.
         describe: metadata of a piece's Parquet file.
         Errors: ConfigError (does not fit the cluster), FencedError (a newer driver), DataError
         (too many rows are bad; what was committed is kept), DarkroomError (a stage failed).
@@ -173,6 +173,17 @@ class Batch:
         for commit in self.commits:
             for entry in commit.files[:1]:
                 yield read_part(store.get(entry.key), entry, str(self._output.uri))
+
+    def read(self, names: Sequence[str]) -> list[bytes | None]:
+        """Further files of pieces, verified; None for one of a row that was rejected."""
+        store = open_store(self._output.uri)
+        entries = {entry.name: entry for entry in self.parts}
+
+        def content(name: str) -> bytes | None:
+            entry = entries.get(name)
+            return None if entry is None else verified(store.get(entry.key), entry, store.root)
+
+        return for_each(content, names)
 
     def publish(
         self, files: Iterable[FileEntry] = (), *, info: Callable[..., BatchInfo] = BatchInfo

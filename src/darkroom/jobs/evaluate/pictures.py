@@ -20,6 +20,7 @@ from darkroom.config import build_config
 from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.columns import check_columns
+from darkroom.jobs.artifacts.samples import Samples
 from darkroom.jobs.pictures.config import EncodingConfig, LimitsConfig
 from darkroom.jobs.pictures.decode import Picture, decode
 from darkroom.jobs.pictures.encode import stored_bytes
@@ -29,6 +30,7 @@ from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.rejects import Reject
 from darkroom.jobs.seeding import sample
 from darkroom.storage import Artifact, Parent, Uri, open_artifact, open_store, parse_uri
+from darkroom.storage.store import for_each
 
 BATCH_FILES = 64
 READ_CONCURRENCY = 16
@@ -217,17 +219,20 @@ def _read_split(artifact: Artifact, split: str, decoder: Decoder) -> Pictures:
 def _read_samples(
     artifact: Artifact, reference: Reference, *, limit: int | None, seed: int
 ) -> Pictures:
-    name = "samples.parquet"
-    table = artifact.parquet_file(name).read(columns=["id", "class_name"])
-    classes: list[str | None] = table["class_name"].to_pylist()
-    chosen = sample(table["id"].to_pylist(), classes, limit=limit, seed=seed)
-    wanted = set(chosen)
-    images: list[NDArray[np.uint8]] = []
-    first = 0
-    for encoded, _ in _row_groups(artifact, name, "class_name"):
-        mine = [data for at, data in enumerate(encoded, first) if at in wanted]
-        images += _decode_all(mine, reference.decoder, f"{artifact.uri}/{name}", "input")
-        first += len(encoded)
+    rows = [
+        row
+        for table in Samples.of(artifact).tables(("id", "class_name", "file_name"))
+        for row in table.to_pylist()
+    ]
+    classes: list[str | None] = [row["class_name"] for row in rows]
+    chosen = sample([row["id"] for row in rows], classes, limit=limit, seed=seed)
+    names = [rows[at]["file_name"] for at in chosen]
+    encoded = for_each(artifact.read_bytes, names)
+    images = [
+        picture
+        for name, data in zip(names, encoded, strict=True)
+        for picture in _decode_all([data], reference.decoder, f"{artifact.uri}/{name}", "input")
+    ]
     return Pictures(np.stack(images), _labels([classes[at] for at in chosen], reference))
 
 

@@ -99,8 +99,9 @@ def _subtitle(model: TrainedModel) -> str:
 def _training_figure(sources: Sources) -> KeyFigure:
     info = sources.model.info
     note = f"{info.step:,} steps"
-    if sources.samples is not None:
-        note += f"; {sources.samples.info.images_per_second:.0f} pictures/s drawn"
+    drawing = sources.samples.info.figures if sources.samples is not None else None
+    if drawing is not None:
+        note += f"; {drawing['rows_per_second']:.0f} pictures/s drawn"
     return KeyFigure("Training", duration(info.seconds), note)
 
 

@@ -1,64 +1,76 @@
 """What is shown of a sampling run at a glance: `grid.png`, `strip.png` and its single frames.
 
-Collects a few pictures per class as they are drawn; a run of a million costs no more.
+The frames are files of the pieces; the two sheets are made at the end of what was committed, from
+a few pictures per class, so a run of a million costs no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-import numpy as np
+import pyarrow as pa
 
+from darkroom.jobs.artifacts.samples import StripFrame
+from darkroom.jobs.batch.commits import PieceFile
+from darkroom.jobs.drawing.encode import file_name, image_files
 from darkroom.jobs.pictures.decode import published_pixels
-from darkroom.jobs.sample.drawer import DrawnImage
-from darkroom.jobs.sample.plan import slug
-from darkroom.report.sheet import Pixels, SheetRow, as_picture, contact_sheet, png_bytes
+from darkroom.report.sheet import SheetRow, as_picture, contact_sheet, png_bytes
 
 MAX_ROWS = 40
 MAX_COLUMNS = 10
 
 
-@dataclass
+@dataclass(frozen=True)
 class Album:
-    """The first pictures of each class, in the order drawn."""
+    """The files of a run's pictures. Picklable: the writing tasks carry it."""
 
-    rows: dict[str, list[Pixels]] = field(default_factory=dict)
-    strips: dict[str, Sequence[Pixels]] = field(default_factory=dict)
-    """Class -> the intermediates of its first picture, noise first."""
+    levels: Sequence[int | None]
+    """The timestep of each frame of the strip; None is the finished picture."""
 
-    def add(self, images: Sequence[DrawnImage]) -> None:
-        """Keep what is still wanted of `images`."""
-        for image in images:
-            name = image.planned.class_name or ""
-            if name not in self.rows and len(self.rows) < MAX_ROWS:
-                self.rows[name] = []
-            row = self.rows.get(name)
-            if row is not None and len(row) < MAX_COLUMNS:
-                row.append(as_picture(published_pixels(image.png, where=image.planned.id)))
-            if len(image.frames):
-                self.strips[name] = image.frames
+    def files(self, table: pa.Table) -> Iterator[PieceFile]:
+        """A piece's pictures, and the frames of those that are in the strip."""
+        yield from image_files(table)
+        for row in table.select(["id", "class_name", "frames"]).to_pylist():
+            names = self._frame_names(row["id"])
+            for name, png, t in zip(names, row["frames"], self.levels, strict=False):
+                frame = StripFrame(row["class_name"] or "", t)
+                yield PieceFile(name, png, metadata=frame.to_metadata())
 
-    def grid(self) -> bytes:
-        """One row per class, as PNG."""
-        return png_bytes(
-            contact_sheet([SheetRow(name, images) for name, images in self.rows.items()])
-        )
+    def grid(self, plan: pa.Table, read: Callable[[list[str]], list[bytes | None]]) -> bytes:
+        """The first pictures of each class, one row per class, as PNG.
 
-    def strip(self, levels: Sequence[int | None]) -> bytes:
+        read: the bytes of files by name; None for a picture that was rejected.
+        """
+        names: dict[str, list[str]] = defaultdict(list)
+        for row in plan.select(["id", "class_name"]).to_pylist():
+            found = names[row["class_name"] or ""]
+            if len(found) < MAX_COLUMNS:
+                found.append(file_name(row["id"]))
+        return png_bytes(contact_sheet(_rows(names, read)))
+
+    def strip(self, plan: pa.Table, read: Callable[[list[str]], list[bytes | None]]) -> bytes:
         """One row per class, from noise to picture, as PNG."""
-        rows = [SheetRow(name, frames) for name, frames in list(self.strips.items())[:MAX_ROWS]]
-        return png_bytes(contact_sheet(rows, column_labels=[level_label(t) for t in levels]))
+        kept = plan.filter(plan["in_strip"]).to_pylist()
+        names = {row["class_name"] or "": self._frame_names(row["id"]) for row in kept}
+        labels = ["picture" if t is None else f"t = {t}" for t in self.levels]
+        return png_bytes(contact_sheet(_rows(names, read), column_labels=labels))
 
-    def frames(self, levels: Sequence[int | None]) -> Iterator[tuple[str, str, int | None, bytes]]:
-        """Each single frame: class, file name, timestep, PNG."""
-        for name, frames in self.strips.items():
-            for number, (frame, t) in enumerate(zip(frames, levels, strict=True)):
-                at = "picture" if t is None else f"t{t:04d}"
-                stem = f"{slug(name)}-{number:02d}" if name else f"{number:02d}"
-                yield name, f"strip/{stem}-{at}.png", t, png_bytes(np.asarray(frame))
+    def _frame_names(self, row_id: str) -> list[str]:
+        """Noise first."""
+        levels = ["picture" if t is None else f"t{t:04d}" for t in self.levels]
+        return [f"strip/{row_id}-{at:02d}-{level}.png" for at, level in enumerate(levels)]
 
 
-def level_label(t: int | None) -> str:
-    """A timestep as a column's heading; None is the finished picture."""
-    return "picture" if t is None else f"t = {t}"
+def _rows(
+    names: dict[str, list[str]], read: Callable[[list[str]], list[bytes | None]]
+) -> list[SheetRow]:
+    """The sheet's rows; a class none of whose pictures is there has none."""
+    rows = []
+    for class_name, files in list(names.items())[:MAX_ROWS]:
+        pngs = zip(files, read(files), strict=True)
+        pictures = [as_picture(published_pixels(png, where=name)) for name, png in pngs if png]
+        if pictures:
+            rows.append(SheetRow(class_name, pictures))
+    return rows

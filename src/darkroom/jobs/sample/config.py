@@ -6,22 +6,13 @@ Imports neither ray nor torch, so the command line can print and check it at onc
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from darkroom.config import (
-    Fraction,
-    JobConfig,
-    NonNegativeFloat,
-    Place,
-    PositiveInt,
-    operational,
-)
-from darkroom.diffusion.config import SamplerName
-
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["float32", "bfloat16"]
+from darkroom.config import Place, PositiveInt, operational
+from darkroom.jobs.batch.config import BatchConfig
+from darkroom.jobs.drawing.config import ClassDrawingConfig
 
 DEFAULT_STRIP_FRAMES = 8
 
@@ -31,8 +22,8 @@ def _num_frames(value: object) -> object:
     return DEFAULT_STRIP_FRAMES * value if isinstance(value, bool) else value
 
 
-class SampleConfig(JobConfig):
-    """Draw pictures with a trained model on a pool of Ray actors."""
+class SampleConfig(ClassDrawingConfig, BatchConfig):
+    """Draw pictures with a trained model."""
 
     input: Annotated[Place, operational()]
     """URI of a trained model (what `darkroom train` published)."""
@@ -43,47 +34,28 @@ class SampleConfig(JobConfig):
     classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Class names or indices to draw in turn, also several in one text, between commas. A name wins
     over an index. null draws every class of the model in turn."""
-    sampler: SamplerName = "ddim"
-    """ddpm (ancestral), ddim, or dpm-solver++ (second order, multistep)."""
-    num_steps: PositiveInt = 50
-    """Calls of the model per picture; at most the schedule's number of timesteps."""
-    guidance_scale: NonNegativeFloat = 1.0
-    """Classifier-free guidance: 1 is off (one call a step), above 1 trades variety for class."""
-    eta: Fraction = 0.0
-    """DDIM only: 0 is deterministic, 1 has DDPM's noise."""
-    clip: bool = True
-    """Clamp each predicted x_0 to the range of pictures, [-1, 1]."""
     strip: Annotated[int, BeforeValidator(_num_frames), Field(ge=0, le=64)] = 0
     """Frames kept of the reverse process of one picture per class; true means 8, 0 keeps none."""
-    precision: Precision = "float32"
-    """bfloat16 runs the network under autocast; batch mates may then change a grey level."""
-
+    piece_rows: Annotated[int, Field(ge=1, le=65_536)] = 64
+    """Pictures that are committed together. A killed run redoes at most the pieces in flight."""
     batch_size: Annotated[PositiveInt, operational()] = 64
-    """Pictures drawn at once by one actor; never changes what is drawn."""
-    num_actors: Annotated[PositiveInt, operational()] = 2
-    """Ray actors that draw; never changes what is drawn."""
-    num_cpus: Annotated[NonNegativeFloat | None, operational()] = None
-    """CPUs that Ray reserves per actor, and its threads; null is 1, or 0 beside a GPU."""
-    num_gpus: Annotated[NonNegativeFloat, operational()] = 0.0
-    """GPUs per actor; a fraction lets several actors share one."""
-    max_restarts: Annotated[int, operational(ge=0)] = 4
-    """How often a dead actor is replaced; a batch is tried once more after each."""
-    device: Annotated[Device, operational()] = "auto"
-    """auto takes the GPU when the actor has one."""
-    channels_last: Annotated[bool, operational()] = False
-    """Channels-last memory layout: faster on a GPU with tensor cores."""
-    compile: Annotated[bool, operational()] = False
-    """torch.compile the model: worth it for thousands of pictures."""
+    """Pictures drawn at once by one worker, at most a piece; never changes what is drawn."""
+    num_workers: Annotated[int, operational(ge=1, le=4096)] = 2
+    """Workers at once, each with the model in memory; never changes what is drawn."""
 
     @property
     def total(self) -> int:
         """Pictures to draw after `limit`."""
         return self.num_images if self.limit is None else min(self.num_images, self.limit)
 
+    @property
+    def frames_after(self) -> tuple[int, ...]:
+        """How many steps are behind each frame of the strip: from 0 (noise) to num_steps."""
+        last = self.strip - 1
+        return tuple(round(self.num_steps * frame / last) for frame in range(self.strip))
+
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.eta > 0 and self.sampler != "ddim":
-            raise ValueError(f"eta belongs to ddim, not {self.sampler}; leave it at 0")
+    def _check_strip(self) -> Self:
         if self.strip == 1:
             raise ValueError("a strip has at least 2 frames (noise and picture); 0 keeps none")
         if self.strip > self.num_steps + 1:
@@ -91,8 +63,4 @@ class SampleConfig(JobConfig):
                 f"a strip of {self.strip} frames needs at least {self.strip - 1} steps; "
                 "lower strip or raise num_steps"
             )
-        if self.num_gpus > 1 and not float(self.num_gpus).is_integer():
-            raise ValueError("num_gpus above 1 must be whole; use a fraction below 1 to share")
-        if self.device == "cuda" and not self.num_gpus:
-            raise ValueError("device cuda needs num_gpus above 0, or Ray hides the GPU; set both")
         return self

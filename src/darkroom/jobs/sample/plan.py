@@ -1,6 +1,6 @@
-"""Which picture gets which class, seed and file name: decided before anything is drawn.
+"""Which picture gets which class and id: decided before anything is drawn.
 
-A plan is a pure function of the config and the model's classes. It knows nothing of actors
+A plan is a pure function of the config and the model's classes. It knows nothing of workers
 and batches, which is why they cannot change the pictures.
 """
 
@@ -8,38 +8,23 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import cycle
+
+import pyarrow as pa
 
 from darkroom.config import closest
-from darkroom.diffusion.noise import image_seed
 from darkroom.errors import ConfigError
 
-
-@dataclass(frozen=True)
-class PlannedImage:
-    """One picture to draw."""
-
-    index: int
-    """Position in the run, from 0."""
-    label: int | None
-    """Index of the class in the model's classes; None when the model knows no classes."""
-    class_name: str | None
-    seed: int
-    """Drives all of the picture's noise: 64 bits."""
-    keep_frames: bool = False
-    """Whether its intermediates go into the strip."""
-
-    @property
-    def id(self) -> str:
-        """Unique within the run, and safe in a file name."""
-        number = f"{self.index:06d}"
-        return number if self.class_name is None else f"{number}-{slug(self.class_name)}"
-
-    @property
-    def file_name(self) -> str:
-        """Logical path inside the artifact."""
-        return f"images/{self.id}.png"
+PLAN_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("index", pa.int64()),
+        ("label", pa.int64()),
+        ("class_name", pa.string()),
+        ("in_strip", pa.bool_()),
+    ]
+)
 
 
 def resolve_classes(wanted: Sequence[str] | None, classes: Sequence[str]) -> list[int]:
@@ -54,29 +39,25 @@ def resolve_classes(wanted: Sequence[str] | None, classes: Sequence[str]) -> lis
 
 
 def plan_images(
-    seed: int, total: int, labels: Sequence[int], classes: Sequence[str], *, strip: bool = False
-) -> list[PlannedImage]:
+    total: int, labels: Sequence[int], classes: Sequence[str], *, strip: bool = False
+) -> pa.Table:
     """`total` pictures that take the classes of `labels` in turn; no labels, no classes.
 
-    With `strip`, the first picture of each class keeps its intermediates.
+    With `strip`, the first picture of each class keeps its intermediates. Ids sort by index, and
+    are safe in a file name.
     """
     turn: Sequence[int | None] = labels or (None,)
-    return [
-        PlannedImage(
-            index=index,
-            label=(label := turn[index % len(turn)]),
-            class_name=None if label is None else classes[label],
-            seed=image_seed(seed, index),
-            keep_frames=strip and turn.index(label) == index,
-        )
-        for index in range(total)
+    rows = [
+        {
+            "id": f"{index:06d}" if label is None else f"{index:06d}-{slug(classes[label])}",
+            "index": index,
+            "label": label,
+            "class_name": None if label is None else classes[label],
+            "in_strip": strip and turn.index(label) == index,
+        }
+        for index, label in zip(range(total), cycle(turn), strict=False)
     ]
-
-
-def batches(images: Sequence[PlannedImage], batch_size: int) -> Iterator[Sequence[PlannedImage]]:
-    """Consecutive runs of at most `batch_size` pictures."""
-    for start in range(0, len(images), batch_size):
-        yield images[start : start + batch_size]
+    return pa.Table.from_pylist(rows, schema=PLAN_SCHEMA)
 
 
 def slug(text: str) -> str:

@@ -12,6 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from tests.helpers import pictures as files
+from tests.helpers import tiny_artifacts
+from tests.helpers.tiny_artifacts import publish_samples
 
 from darkroom.config import build_config
 from darkroom.errors import DataError
@@ -200,13 +202,12 @@ def test_what_evaluate_cannot_use_has_the_reasons_of_prepare(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["bomb.png", "claims-much.jpg", "truncated.webp"])
 def test_samples_that_cannot_be_decoded_are_one_line(tmp_path: Path, name: str) -> None:
     (bad,) = (broken for broken in files.broken_files() if broken.name == name)
-    table = pa.table({"id": ["a"], "class_name": ["cats"], "image": [bad.data]})
-    uri = str(tmp_path / "samples")
-    config = build_config(PrepareConfig, {**_settings(3, 255, "keep"), "output": uri})
-    with open_output(uri, kind="samples", config=config) as output:
-        output.publish([output.writer.write_bytes("samples.parquet", parquet_bytes(table), rows=1)])
+    samples = tmp_path / "samples"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny_artifacts, "png", lambda _: bad.data)
+        publish_samples(samples, np.zeros((1, 3, HEIGHT, WIDTH), np.uint8), [0], classes=["cats"])
     with pytest.raises(DataError, match=f"a picture that cannot be read .{bad.reason}: "):
-        read_generated(uri, reference(tmp_path / "data", 3, 255))
+        read_generated(str(samples), reference(tmp_path / "data", 3, 255))
 
 
 def test_a_stored_picture_that_is_damaged_is_named() -> None:

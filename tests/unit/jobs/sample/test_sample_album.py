@@ -5,55 +5,58 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 from PIL import Image
 from tests.helpers.pictures import decoded
 
+from darkroom.jobs.artifacts.samples import StripFrame
 from darkroom.jobs.sample.album import MAX_COLUMNS, Album
-from darkroom.jobs.sample.drawer import DrawnImage
 from darkroom.jobs.sample.plan import plan_images
 from darkroom.report.sheet import png_bytes
-from darkroom.storage import FileEntry
 
 
-def drawn(total: int, classes: list[str], *, strip: bool = False) -> list[DrawnImage]:
-    def picture(level: int) -> NDArray[np.uint8]:
-        return np.full((8, 8), level % 256, dtype=np.uint8)
+def png(level: int) -> bytes:
+    return png_bytes(np.full((8, 8), level, dtype=np.uint8))
 
-    return [
-        DrawnImage(
-            planned=planned,
-            entry=FileEntry(planned.file_name, "key", 1, "0" * 64),
-            png=png_bytes(picture(planned.index)),
-            frames=[picture(200), picture(100)] if planned.keep_frames else (),
-        )
-        for planned in plan_images(0, total, list(range(len(classes))), classes, strip=strip)
+
+class Pictures:
+    """Files of a run: the picture of row n has the grey level n. Notes what is read."""
+
+    def __init__(self, *rejected: str) -> None:
+        self.read_names: list[str] = []
+        self._rejected = rejected
+
+    def __call__(self, names: list[str]) -> list[bytes | None]:
+        self.read_names += names
+        return [
+            None if name in self._rejected else png(int(name.split("/")[1][:6])) for name in names
+        ]
+
+
+def test_the_grid_shows_the_first_pictures_of_each_class_and_reads_no_others() -> None:
+    plan = plan_images(3 * MAX_COLUMNS, [0, 1], ["a", "b"])
+    pictures = Pictures("images/000002-a.png")
+    grid = np.asarray(Image.open(io.BytesIO(Album([]).grid(plan, pictures))).convert("L"))
+    assert len(pictures.read_names) == 2 * MAX_COLUMNS
+    shown = set(np.unique(grid).tolist())
+    assert {0, 1, 3, 4, 5} <= shown
+    assert 2 not in shown, "its picture was rejected"
+
+
+def test_frames_are_files_that_say_their_class_and_timestep() -> None:
+    plan = plan_images(2, [0], ["a/b"], strip=True)
+    table = plan.append_column("file_name", pa.array(["images/x.png", "images/y.png"]))
+    table = table.append_column("image", pa.array([png(1), png(2)]))
+    table = table.append_column("frames", pa.array([[png(200), png(100)], []]))
+    files = list(Album([980, None]).files(table))
+    assert [file.name for file in files] == [
+        "images/x.png",
+        "images/y.png",
+        "strip/000000-a_b-00-t0980.png",
+        "strip/000000-a_b-01-picture.png",
     ]
-
-
-def test_the_first_pictures_of_each_class_are_kept() -> None:
-    album = Album()
-    album.add(drawn(3 * MAX_COLUMNS, ["a", "b"])[:7])
-    album.add(drawn(3 * MAX_COLUMNS, ["a", "b"])[7:])
-    assert list(album.rows) == ["a", "b"]
-    assert [int(image[0, 0]) for image in album.rows["b"]] == list(range(1, 2 * MAX_COLUMNS, 2))
-
-
-def test_the_grid_has_a_row_per_class_and_shows_the_pictures() -> None:
-    album = Album()
-    album.add(drawn(4, ["a", "b"]))
-    grid = np.asarray(Image.open(io.BytesIO(album.grid())).convert("L"))
-    assert {0, 1, 2, 3} <= set(np.unique(grid).tolist())
-
-
-def test_frames_are_named_by_class_number_and_timestep() -> None:
-    album = Album()
-    album.add(drawn(4, ["a/b", "c"], strip=True))
-    frames = list(album.frames([980, None]))
-    assert [name for _, name, _, _ in frames] == [
-        "strip/a_b-00-t0980.png",
-        "strip/a_b-01-picture.png",
-        "strip/c-00-t0980.png",
-        "strip/c-01-picture.png",
+    assert [file.metadata for file in files[2:]] == [
+        StripFrame("a/b", t).to_metadata() for t in (980, None)
     ]
-    assert [int(decoded(png)[0, 0]) for *_, png in frames] == [200, 100, 200, 100]
+    assert isinstance(files[2].data, bytes)
+    assert int(decoded(files[2].data)[0, 0]) == 200

@@ -34,6 +34,7 @@ def test_strip_is_a_switch_or_a_number(given: bool | int, frames: int) -> None:
         ({"strip": 9, "num_steps": 5}, "needs at least 8 steps"),
         ({"num_gpus": 1.5}, "must be whole"),
         ({"device": "cuda"}, "num_gpus"),
+        ({"num_cpus": 0.0}, "a worker needs one of them"),
         ({"classes": []}, "classes"),
         ({"sampler": "euler"}, "sampler"),
     ],
@@ -46,6 +47,6 @@ def test_settings_that_contradict_each_other_are_refused(
 
 
 def test_how_the_work_is_shared_stays_out_of_the_digest() -> None:
-    one, other = build(), build(batch_size=7, num_actors=1, num_gpus=0.5, channels_last=True)
+    one, other = build(), build(batch_size=7, num_workers=1, num_gpus=0.5, channels_last=True)
     assert one.digest == other.digest
     assert one.digest != build(num_steps=20).digest

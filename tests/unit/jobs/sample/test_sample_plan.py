@@ -1,45 +1,53 @@
-"""Which picture gets which class, seed and name."""
+"""Which picture gets which class, seed and id."""
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 
+from darkroom.config import build_config
 from darkroom.errors import ConfigError
-from darkroom.jobs.sample.plan import batches, plan_images, resolve_classes, slug
+from darkroom.jobs.sample.config import SampleConfig
+from darkroom.jobs.sample.job import requests_of
+from darkroom.jobs.sample.plan import plan_images, resolve_classes, slug
 
 CLASSES = ["zero", "one", "2", "7"]
 
 
 def test_classes_are_taken_in_turn() -> None:
-    plan = plan_images(0, 5, [3, 1], CLASSES)
-    assert [image.class_name for image in plan] == ["7", "one", "7", "one", "7"]
-    assert [image.index for image in plan] == [0, 1, 2, 3, 4]
+    plan = plan_images(5, [3, 1], CLASSES)
+    assert plan["class_name"].to_pylist() == ["7", "one", "7", "one", "7"]
+    assert plan["index"].to_pylist() == [0, 1, 2, 3, 4]
 
 
 def test_a_seed_depends_on_the_run_and_the_index_alone() -> None:
-    short, long = plan_images(5, 3, [0], CLASSES), plan_images(5, 9, [2, 1], CLASSES)
-    assert [image.seed for image in short] == [image.seed for image in long[:3]]
-    assert len({image.seed for image in long}) == 9
-    other = {image.seed for image in plan_images(6, 9, [0], CLASSES)}
-    assert not other & {image.seed for image in long}
+    def seeds(seed: int, plan: pa.Table) -> list[int]:
+        config = build_config(SampleConfig, {"input": "i", "output": "o", "seed": seed})
+        return [request.seed for request in requests_of(config, plan)]
+
+    short, long = plan_images(3, [0], CLASSES), plan_images(9, [2, 1], CLASSES)
+    assert seeds(5, short) == seeds(5, long)[:3]
+    assert seeds(5, long)[4:] == seeds(5, long.slice(4))
+    assert len(set(seeds(5, long))) == 9
+    assert not set(seeds(6, long)) & set(seeds(5, long))
 
 
-def test_file_names_sort_by_index_and_name_the_class() -> None:
-    names = [image.file_name for image in plan_images(0, 11, [0, 2], CLASSES)]
-    assert names[0] == "images/000000-zero.png"
-    assert names == sorted(names)
+def test_ids_sort_by_index_and_name_the_class() -> None:
+    ids = plan_images(11, [0, 2], CLASSES)["id"].to_pylist()
+    assert ids[0] == "000000-zero"
+    assert ids == sorted(ids)
 
 
 def test_a_model_without_classes_has_no_labels() -> None:
-    (image,) = plan_images(0, 1, [], [])
-    assert image.label is None
-    assert image.file_name == "images/000000.png"
+    (row,) = plan_images(1, [], []).to_pylist()
+    assert row["label"] is None
+    assert row["id"] == "000000"
 
 
 def test_the_strip_keeps_one_picture_of_each_class() -> None:
-    plan = plan_images(0, 7, [1, 1, 3], CLASSES, strip=True)
-    assert [image.index for image in plan if image.keep_frames] == [0, 2]
-    assert not any(image.keep_frames for image in plan_images(0, 7, [1, 3], CLASSES))
+    plan = plan_images(7, [1, 1, 3], CLASSES, strip=True)
+    assert plan.filter(plan["in_strip"])["index"].to_pylist() == [0, 2]
+    assert not any(plan_images(7, [1, 3], CLASSES)["in_strip"].to_pylist())
 
 
 @pytest.mark.parametrize(
@@ -96,13 +104,6 @@ ODD = (
 )
 def test_a_name_is_a_text_and_wins_over_an_index(text: str, names: list[str]) -> None:
     assert [ODD[label] for label in resolve_classes([text], ODD)] == names
-
-
-def test_batches_cover_the_plan_once_in_order() -> None:
-    plan = plan_images(0, 10, [0], CLASSES)
-    parts = list(batches(plan, 4))
-    assert [len(part) for part in parts] == [4, 4, 2]
-    assert [image for part in parts for image in part] == plan
 
 
 @pytest.mark.parametrize(
