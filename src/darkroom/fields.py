@@ -1,7 +1,7 @@
 """What the fields of a config take, read off its JSON Schema.
 
-The schema knows every union, alias and constraint that pydantic does, so nothing here has to. What
-a value is worth is pydantic's business.
+The schema knows every union, alias and constraint that pydantic does, so nothing here has to.
+Pydantic validates the values.
 """
 
 from __future__ import annotations

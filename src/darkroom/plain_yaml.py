@@ -3,7 +3,7 @@
 YAML 1.2 by its core schema: `1e-4` is a number, `yes` is a text, `007` is 7. Keys are texts, and
 so is what the caller says is one. What could surprise is refused with its line: duplicate keys,
 anchors and aliases (they can expand without bound), tags, keys that are no scalars, several
-documents, other encodings than UTF-8, tabs. What the data means is the caller's business.
+documents, other encodings than UTF-8, tabs. The caller knows what the data means.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ _EXCEPTION = re.compile(
 )
 
 
-class Source(Protocol):
+class FollowedCluster(Protocol):
     """What following needs of a cluster."""
 
     namespace: str
@@ -94,7 +94,7 @@ class Follower:
 
     def __init__(
         self,
-        cluster: Source,
+        cluster: FollowedCluster,
         name: str,
         say: Callable[[str], None],
         *,
@@ -201,7 +201,9 @@ class Follower:
 class LogFollower:
     """Streams the newest submitter pod's log in a thread, through lost connections."""
 
-    def __init__(self, cluster: Source, say: Callable[[str], None], lines: list[str]) -> None:
+    def __init__(
+        self, cluster: FollowedCluster, say: Callable[[str], None], lines: list[str]
+    ) -> None:
         self._cluster, self._say, self._lines = cluster, say, lines
         self._pod: str | None = None
         self._thread: threading.Thread | None = None

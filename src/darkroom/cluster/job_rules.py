@@ -1,7 +1,7 @@
 """The operator's rules about a RayJob: where it runs, how it is submitted, retried and cleaned up.
 
-Follows ValidateRayJobSpec of KubeRay 1.6.1 and the CRD's CEL rules on deletion. The cluster inside
-is cluster_rules' business, and a queue queue_rules'.
+Follows ValidateRayJobSpec of KubeRay 1.6.1 and the CRD's CEL rules on deletion. Rules of
+the cluster inside stand in `cluster_rules.py`, of a queue in `queue_rules.py`.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Store(Protocol):
     def put(self, key: str, data: bytes) -> object: ...
 
 
-class Source(Protocol):
+class LoggedCluster(Protocol):
     """What collecting needs of a cluster."""
 
     def events(self) -> list[Object]: ...
@@ -65,7 +65,7 @@ def prefix(job: Object) -> str:
     return f"logs/{metadata['name']}-{str(metadata.get('uid', ''))[:8]}"
 
 
-def keep(cluster: Source, store: Store, record: Record, verdict: Verdict) -> str:
+def keep(cluster: LoggedCluster, store: Store, record: Record, verdict: Verdict) -> str:
     """Write everything; the folder's key, relative to the store's root."""
     folder = prefix(record.job)
     missing: list[str] = []
@@ -75,7 +75,9 @@ def keep(cluster: Source, store: Store, record: Record, verdict: Verdict) -> str
     return folder
 
 
-def _collect(cluster: Source, record: Record, missing: list[str]) -> Iterator[tuple[str, str]]:
+def _collect(
+    cluster: LoggedCluster, record: Record, missing: list[str]
+) -> Iterator[tuple[str, str]]:
     yield "driver.log", "\n".join(record.log) + "\n"
     yield "job.yaml", _yaml(record.job)
     try:
@@ -93,7 +95,7 @@ def _collect(cluster: Source, record: Record, missing: list[str]) -> Iterator[tu
                 missing.append(f"pod {name}, container {container}: {error}")
 
 
-def _container_logs(cluster: Source, pod: str, container: str) -> Iterator[tuple[str, str]]:
+def _container_logs(cluster: LoggedCluster, pod: str, container: str) -> Iterator[tuple[str, str]]:
     for previous, suffix in ((False, ""), (True, ".previous")):
         if text := cluster.log(pod, container, previous=previous):
             yield f"pods/{pod}/{container}{suffix}.log", text

@@ -2,7 +2,7 @@
 
 Follows the webhooks of Kueue 0.19.2 and the Workload that its controller makes: one pod set for the
 head, one for each worker group and one for a job's submitter. tests/charts holds these rules to
-that source. An object without the label is none of Kueue's business.
+that source. Kueue leaves an object without the label alone.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def workers_python() -> Iterator[None]:
 
 
 def job_config() -> Any:
-    """For a driver whose current folder is none of the workers' business."""
+    """For a driver whose current folder the workers do not share."""
     from ray.job_config import JobConfig
 
     class OwnFolderOnly(JobConfig):

@@ -2,7 +2,7 @@
 
 Assumes that nothing else in this process manages Ray; a Ray that is already initialised is used
 as it is and left running. On a cluster the image brings darkroom; locally the workers get this
-package's directory. What runs on Ray, and how long it may take, is the jobs' business.
+package's directory. The jobs decide what runs on Ray, and for how long.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from darkroom.storage import (
 )
 from darkroom.storage.artifact import digest_of
 from darkroom.storage.fetch import is_unfinished
+from darkroom.storage.manifest import digest_of_files
 from darkroom.storage.names import make_files
 from darkroom.storage.store import for_each
 
@@ -49,7 +50,7 @@ class FoundModel:
     uri: Uri | None
     """Of its folder, artifact or file; None for a model of the hub."""
     digest: str
-    """sha256 of a file, `contents_digest` of a folder, the manifest's digest of what Darkroom
+    """sha256 of a file, `digest_of_files` of a folder, the manifest's digest of what Darkroom
     published, the commit of a hub."""
     kind: str
     """An artifact's kind, "folder", "file" or "hub"."""
@@ -94,7 +95,7 @@ class FoundModel:
         with ExitStack() as stack:
             if self.uri.scheme == "file":
                 folder = store.root.path
-                self._verify(_digests(store, self.files))
+                self._verify(_sha256s(store, self.files))
             else:
                 folder = stack.enter_context(node_copy(self.digest, fetch))
             if self.kind != _FILE:
@@ -102,7 +103,7 @@ class FoundModel:
             yield folder
 
     def _verify(self, sha256s: Sequence[str]) -> None:
-        found = sha256s[0] if self.kind == _FILE else contents_digest(self.files, sha256s)
+        found = sha256s[0] if self.kind == _FILE else _digest(self.files, sha256s)
         if found != self.digest:
             raise IntegrityError(f"{self.uri} has changed since the job began; run it again")
 
@@ -129,9 +130,7 @@ def find_model(
         store = open_store(uri)
         found = loaded(listed := _listed(store, name, field))
         _check(store, listed, found, name, field)
-        return FoundModel(
-            name, uri, contents_digest(found, _digests(store, found)), "folder", found
-        )
+        return FoundModel(name, uri, _digest(found, _sha256s(store, found)), "folder", found)
     entries = artifact.entries(ARTIFACT_PREFIX)
     files = [(entry.name.removeprefix(ARTIFACT_PREFIX), entry.size) for entry in entries]
     kind = artifact.manifest.kind
@@ -161,15 +160,6 @@ def artifact_copy(artifact: Artifact, prefix: str) -> Iterator[Path]:
 
     with node_copy(json_digest([artifact.digest, prefix]), fetch) as folder:
         yield folder
-
-
-def contents_digest(parts: Iterable[Sized], sha256s: Iterable[str]) -> str:
-    """The one name of a model's contents: of its files, or of its tensors.
-
-    parts: names and sizes in bytes, in order of their names. sha256s: of their bytes.
-    """
-    pairs = zip(parts, sha256s, strict=True)
-    return json_digest([[name, size, sha256] for (name, size), sha256 in pairs])
 
 
 def unloadable(
@@ -221,5 +211,10 @@ def _check(
             )  # fmt: skip
 
 
-def _digests(store: ObjectStore, files: Sequence[Sized]) -> list[str]:
+def _sha256s(store: ObjectStore, files: Sequence[Sized]) -> list[str]:
     return list(for_each(lambda file: digest_of(store, file[0])[1], files))
+
+
+def _digest(files: Sequence[Sized], sha256s: Sequence[str]) -> str:
+    pairs = zip(files, sha256s, strict=True)
+    return digest_of_files((*file, sha256) for file, sha256 in pairs)

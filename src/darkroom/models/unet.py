@@ -1,7 +1,6 @@
 """Loads a trained model from its artifact: what it is, and its network with the EMA weights.
 
-Assumes the layout that `darkroom train` publishes (a diffusers folder under `model/`). Which
-schedule and sampler go with it is the caller's business: only the plain values are handed on.
+Assumes the layout that `darkroom train` publishes (a diffusers folder under `model/`).
 """
 
 from __future__ import annotations

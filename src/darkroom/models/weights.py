@@ -18,8 +18,9 @@ from torch import nn
 
 from darkroom.errors import ConfigError, IntegrityError
 from darkroom.models.classifier import Classifier
-from darkroom.models.find import FoundModel, contents_digest, find_file
+from darkroom.models.find import FoundModel, find_file
 from darkroom.models.state import FIELD, fit_state, read_state
+from darkroom.storage.manifest import digest_of_files
 
 RANDOM = "random"
 HUB = "hub"
@@ -75,10 +76,11 @@ def load_classifier(classifier: Classifier, weights: Weights) -> nn.Module:
 
 
 def state_digest(state: Mapping[str, torch.Tensor]) -> str:
-    """`contents_digest` of tensors: their names, types, shapes and bytes."""
-    tensors = sorted(state.items())
-    parts = [(f"{name} {t.dtype} {list(t.shape)}", t.nbytes) for name, t in tensors]
-    return contents_digest(parts, (_sha256(tensor) for _, tensor in tensors))
+    """`digest_of_files` of tensors: their names, types, shapes and bytes."""
+    return digest_of_files(
+        (f"{name} {tensor.dtype} {list(tensor.shape)}", tensor.nbytes, _sha256(tensor))
+        for name, tensor in state.items()
+    )
 
 
 def _sha256(tensor: torch.Tensor) -> str:

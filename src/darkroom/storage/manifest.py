@@ -102,8 +102,8 @@ class Manifest:
     @property
     def content_digest(self) -> str:
         """sha256 (hex) of the content files' names, sizes and sha256: equal bytes, equal name."""
-        files = sorted([file.name, file.size, file.sha256] for file in self.files if file.content)
-        return digest_of_json({"files": files})
+        content = (file for file in self.files if file.content)
+        return digest_of_files((file.name, file.size, file.sha256) for file in content)
 
 
 def parse_manifest(data: bytes, *, uri: str) -> Manifest:
@@ -184,6 +184,11 @@ def digest_of_json(values: Mapping[str, Any]) -> str:
     from darkroom.config import json_digest  # pydantic, which reading a URI does not need
 
     return json_digest(values)
+
+
+def digest_of_files(files: Iterable[tuple[str, int, str]]) -> str:
+    """sha256 (hex) that names files by their names, sizes and sha256, in whatever order."""
+    return digest_of_json({"files": sorted(map(list, files))})
 
 
 def sealed_json(values: Mapping[str, Any]) -> bytes:
