@@ -1,13 +1,11 @@
-"""Loads a trained model from its artifact: what it is, and its network with the EMA weights.
+"""Loads the network of a trained model from its artifact, with the EMA weights.
 
-Assumes the layout that `darkroom train` publishes (a diffusers folder under `model/`).
+Assumes the layout that `darkroom train` publishes: a diffusers folder under `model/`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from darkroom.errors import DataError
 from darkroom.models.find import artifact_copy
@@ -18,59 +16,6 @@ if TYPE_CHECKING:
     from diffusers import UNet2DModel
 
 UNET_FOLDER = "model/unet/"
-
-PredictionType = Literal["epsilon", "v_prediction", "sample"]
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What the artifact says of a model, without its weights."""
-
-    uri: str
-    digest: str
-    """sha256 of the manifest: names these very weights."""
-    classes: tuple[str, ...]
-    image_size: tuple[int, int]
-    """Height and width in pixels."""
-    channels: int
-    class_conditional: bool
-    """Whether the network takes labels."""
-    null_class: int | None
-    """Label that stands for "no class"; None when the model cannot be guided."""
-    prediction_type: PredictionType
-    schedule: Mapping[str, Any]
-    """Values of a diffusion ScheduleConfig."""
-    step: int
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-        return (self.channels, *self.image_size)
-
-
-def read_model_info(artifact: Artifact) -> ModelInfo:
-    """What `artifact` says of its model. Errors: DataError when a needed value is missing."""
-    metadata = artifact.manifest.metadata
-    num_class_embeds = _num_class_embeds(artifact)
-    try:
-        height, width = metadata["image_size"]
-        return ModelInfo(
-            uri=str(artifact.uri),
-            digest=artifact.digest,
-            classes=tuple(metadata["classes"]),
-            image_size=(int(height), int(width)),
-            channels=int(metadata["channels"]),
-            class_conditional=num_class_embeds is not None,
-            null_class=metadata["null_class"],
-            prediction_type=metadata["prediction_type"],
-            schedule=metadata["schedule"],
-            step=int(metadata.get("step", 0)),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            "input", str(artifact.uri), f"is a model whose manifest lacks what drawing needs "
-            f"({error!r})", "publish it with `darkroom train`",
-        ) from None  # fmt: skip
 
 
 def load_unet(artifact: Artifact, device: torch.device | str = "cpu") -> UNet2DModel:
@@ -102,14 +47,3 @@ def load_unet(artifact: Artifact, device: torch.device | str = "cpu") -> UNet2DM
 
 def _unfit(artifact: Artifact, problem: str) -> DataError:
     return DataError("input", str(artifact.uri), problem, "publish it again with `darkroom train`")
-
-
-def _num_class_embeds(artifact: Artifact) -> int | None:
-    try:
-        values = artifact.read_json(f"{UNET_FOLDER}config.json")
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise _unfit(artifact, f"has no JSON object in {UNET_FOLDER}config.json")
-    number: int | None = values.get("num_class_embeds")
-    return number

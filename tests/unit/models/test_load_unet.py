@@ -8,10 +8,9 @@ import pytest
 import torch
 from tests.helpers.tiny_artifacts import publish_model, tiny_unet
 
-from darkroom.config import JobConfig
 from darkroom.errors import DataError, IntegrityError
-from darkroom.models.unet import load_unet, read_model_info
-from darkroom.storage import open_output
+from darkroom.jobs.artifacts.model import ModelInfo
+from darkroom.models.unet import load_unet
 
 
 def test_the_weights_are_the_published_ones_ready_to_draw(tmp_path: Path) -> None:
@@ -24,16 +23,14 @@ def test_the_weights_are_the_published_ones_ready_to_draw(tmp_path: Path) -> Non
 
 
 def test_what_a_model_is_comes_from_its_manifest(tmp_path: Path) -> None:
-    artifact = publish_model(tmp_path / "a", classes=["cat", "dog"])
-    info = read_model_info(artifact)
-    assert info.digest == artifact.digest
+    info = ModelInfo.of(publish_model(tmp_path / "a", classes=["cat", "dog"]))
     assert (info.classes, info.null_class, info.class_conditional) == (("cat", "dog"), 2, True)
-    assert info.image_shape == (1, 8, 8)
-    plain = read_model_info(
+    assert info.shape.chw == (1, 8, 8)
+    plain = ModelInfo.of(
         publish_model(tmp_path / "b", tiny_unet(num_classes=None, channels=3), classes=())
     )
     assert (plain.null_class, plain.class_conditional) == (None, False)
-    assert plain.image_shape == (3, 8, 8)
+    assert plain.shape.chw == (3, 8, 8)
 
 
 def test_a_changed_weight_file_is_not_loaded(tmp_path: Path) -> None:
@@ -55,13 +52,3 @@ def test_weights_under_other_names_are_not_replaced_by_random_ones(
     artifact = publish_model(tmp_path, unet)
     with pytest.raises(DataError, match=r"lacks \d+ of its weights, first "):
         load_unet(artifact)
-
-
-def test_a_model_that_says_too_little_is_named(tmp_path: Path) -> None:
-    config = JobConfig(output=str(tmp_path))
-    with open_output(str(tmp_path), kind="model", config=config) as output:
-        entry = output.writer.write_bytes("model/unet/config.json", b"{}")
-        artifact = output.publish([entry], metadata={"classes": []})
-    with pytest.raises(DataError, match="image_size") as caught:
-        read_model_info(artifact)
-    assert "darkroom train" in caught.value.remedy

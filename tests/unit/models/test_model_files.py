@@ -18,7 +18,7 @@ from darkroom.jobs.drawing.load import load_drawer
 from darkroom.jobs.generate.config import EnhanceConfig, TextToImageConfig
 from darkroom.jobs.generate.language_model import load_language_model
 from darkroom.models.find import find_model
-from darkroom.models.unet import read_model_info
+from darkroom.models.unet import load_unet
 from darkroom.storage import open_output, open_store
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
@@ -192,5 +192,6 @@ def test_a_published_model_without_a_config_is_named(tmp_path: Path, config: byt
     with open_output(job.output, kind="model", config=job) as output:
         entry = output.writer.write_bytes("model/unet/config.json", config)
         artifact = output.publish([entry], metadata=original.metadata)
-    with pytest.raises(DataError, match=r"no JSON object in model/unet/config\.json"):
-        read_model_info(artifact)
+    with pytest.raises(DataError, match="does not load as safetensors of its U-Net") as caught:
+        load_unet(artifact)
+    assert "\n" not in str(caught.value)

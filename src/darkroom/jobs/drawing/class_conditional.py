@@ -10,22 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darkroom.config import build_config
-from darkroom.diffusion.config import ScheduleConfig
 from darkroom.diffusion.guidance import conditional, guided
 from darkroom.diffusion.noise import ImageNoise
 from darkroom.diffusion.objective import Denoiser
 from darkroom.diffusion.sampler import SAMPLERS
 from darkroom.diffusion.schedule import NoiseSchedule, build_schedule
 from darkroom.errors import ConfigError, DarkroomError
-from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.model import ModelInfo
 from darkroom.jobs.drawing.config import ClassDrawingConfig
 from darkroom.jobs.drawing.device import DTYPES, prepare_device, tune
 from darkroom.jobs.drawing.drawer import Drawn, Pixels, Request, not_finite, refused
 from darkroom.jobs.pictures.layout import nfc
 from darkroom.jobs.rejects import Reject
 from darkroom.models.find import FoundModel
-from darkroom.models.unet import ModelInfo, load_unet, read_model_info
+from darkroom.models.unet import load_unet
 from darkroom.report.sheet import as_picture, grey_levels
 from darkroom.storage import open_artifact
 
@@ -36,10 +34,10 @@ class ClassConditionalDrawer:
     def __init__(self, config: ClassDrawingConfig, model: FoundModel, *, prefix: str = "") -> None:
         self._config = config
         self._device = prepare_device(config, model.weights_bytes, prefix=prefix)
-        artifact = open_artifact(str(model.uri), kind=Kind.MODEL)
+        artifact = open_artifact(str(model.uri))
         if artifact.digest != model.digest:
             raise DarkroomError(f"{model.uri} was published anew while the job ran; run it again")
-        self._info = read_model_info(artifact)
+        self._info = ModelInfo.of(artifact, field=f"{prefix}model")
         self._schedule = check_settings(config, self._info, prefix=prefix)
         self._unet: Any = load_unet(artifact, self._device).to(DTYPES[config.precision])
         tune(self._unet, config)
@@ -62,7 +60,7 @@ class ClassConditionalDrawer:
     def draw(self, requests: Sequence[Request]) -> list[Drawn | Reject]:
         config = self._config
         seeds = [request.seed for request in requests]
-        noise = ImageNoise(seeds, self._info.image_shape, device=self._device)
+        noise = ImageNoise(seeds, self._info.shape.chw, device=self._device)
         frames: list[list[Pixels]] = [[] for _ in requests]
 
         def keep(steps_done: int, x_BCHW: Tensor) -> None:
@@ -112,7 +110,7 @@ def check_settings(
             "the model has no null class to guide from",
             "use 1, or train with label dropout above 0",
         )  # fmt: skip
-    schedule = build_schedule(build_config(ScheduleConfig, info.schedule))
+    schedule = build_schedule(info.schedule)
     if config.num_steps > schedule.num_timesteps:
         raise ConfigError(
             f"{prefix}num_steps", config.num_steps,

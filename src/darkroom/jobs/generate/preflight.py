@@ -14,12 +14,12 @@ import psutil
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.model import ModelInfo
 from darkroom.jobs.drawing.class_conditional import check_settings
 from darkroom.jobs.drawing.config import WorkerConfig
 from darkroom.jobs.drawing.device import MIB, loaded_bytes
 from darkroom.jobs.generate.config import ClassConditionalConfig, EnhanceConfig, GenerateConfig
 from darkroom.models.find import FoundModel
-from darkroom.models.unet import read_model_info
 from darkroom.storage import open_artifact
 
 Loaded = Iterable[tuple[str, WorkerConfig, int]]
@@ -42,7 +42,7 @@ def resolve_backend(config: EnhanceConfig) -> str:
 def check_model(config: GenerateConfig, model: FoundModel) -> None:
     """The drawing model can do what the config says. Errors: DataError, ConfigError."""
     if isinstance(config.draw, ClassConditionalConfig):
-        info = read_model_info(open_artifact(config.draw.model, kind=Kind.MODEL))
+        info = ModelInfo.of(open_artifact(config.draw.model), field="draw.model")
         if not info.class_conditional:
             raise ConfigError(
                 "draw.model", config.draw.model, "knows no classes", "use `darkroom sample`"

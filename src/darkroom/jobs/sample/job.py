@@ -21,6 +21,7 @@ from darkroom.diffusion.sampler import timesteps
 from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.info import names_of, plain_values
+from darkroom.jobs.artifacts.model import ModelInfo, TrainedModel
 from darkroom.jobs.artifacts.samples import GRID_FILE, ModelName, SamplesInfo
 from darkroom.jobs.batch.job import Batch, open_batch
 from darkroom.jobs.batch.stage import Stage
@@ -32,7 +33,6 @@ from darkroom.jobs.sample.album import Album
 from darkroom.jobs.sample.config import SampleConfig
 from darkroom.jobs.sample.plan import plan_images, resolve_classes
 from darkroom.models.find import FoundModel, find_model
-from darkroom.models.unet import ModelInfo, read_model_info
 from darkroom.storage import Artifact, open_artifact
 
 SCHEMA = pa.schema(
@@ -55,13 +55,12 @@ SCHEMA = pa.schema(
 
 def run(config: SampleConfig) -> dict[str, Any]:
     """Draw and publish. Errors: those of storage, ConfigError for what the model cannot do."""
-    artifact = open_artifact(config.input, kind=Kind.MODEL)
-    info = read_model_info(artifact)
-    levels = _levels(config, info)
-    plan = _plan(config, info)
+    trained = TrainedModel.of(open_artifact(config.input))
+    levels = _levels(config, trained.info)
+    plan = _plan(config, trained.info)
     model = find_model(config.input, field="input")
     with open_batch(
-        config, kind=Kind.SAMPLES, rows=plan, parents=[artifact.as_parent("model")]
+        config, kind=Kind.SAMPLES, rows=plan, parents=[model.as_parent("model")]
     ) as batch:
         if batch.completed is not None:
             return _result(batch.completed)
@@ -73,7 +72,7 @@ def run(config: SampleConfig) -> dict[str, Any]:
             description="sample",
             unit="pictures",
         )
-        return _result(_publish(config, info, plan, album, batch))
+        return _result(_publish(config, trained, plan, album, batch))
 
 
 def _levels(config: SampleConfig, info: ModelInfo) -> list[int | None]:
@@ -126,7 +125,7 @@ def requests_of(config: SampleConfig, plan: pa.Table) -> list[Request]:
 
 
 def _publish(
-    config: SampleConfig, info: ModelInfo, plan: pa.Table, album: Album, batch: Batch
+    config: SampleConfig, trained: TrainedModel, plan: pa.Table, album: Album, batch: Batch
 ) -> Artifact:
     sheets = [batch.writer.write_bytes(GRID_FILE, album.grid(plan, batch.read))]
     if config.strip:
@@ -135,16 +134,18 @@ def _publish(
     names = zip(plan["id"].to_pylist(), plan["class_name"].to_pylist(), strict=True)
     about = partial(
         SamplesInfo,
-        classes=info.classes,
+        classes=trained.info.classes,
         num_per_class=Counter(name for i, name in names if name is not None and i not in rejected),
-        image_size=info.image_size,
-        channels=info.channels,
+        image_size=trained.info.image_size,
+        channels=trained.info.channels,
         sampler=config.sampler,
         num_steps=config.num_steps,
         guidance_scale=config.guidance_scale,
         eta=config.eta,
         seed=config.seed,
-        model=ModelName(uri=info.uri, digest=info.digest, step=info.step),
+        model=ModelName(
+            uri=str(trained.artifact.uri), digest=trained.artifact.digest, step=trained.info.step
+        ),
         strip_timesteps=tuple(album.levels),
     )
     return batch.publish(sheets, info=about)
