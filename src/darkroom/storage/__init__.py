@@ -4,18 +4,18 @@ The only package that imports boto3, and no importer of torch or ray. `docs/stor
 describes the protocol; `open_output` and `open_artifact` are where jobs enter.
 """
 
-from darkroom.storage.access import CheckReport, Probe, check
+from darkroom.storage.access import CheckReport, check
 from darkroom.storage.ancestry import Ancestor, Lineage, lineage
 from darkroom.storage.artifact import Artifact, open_artifact
 from darkroom.storage.fetch import get
-from darkroom.storage.garbage import Garbage, GcReport, gc
+from darkroom.storage.garbage import GcReport, gc
 from darkroom.storage.listing import Listed, Listing, ls
 from darkroom.storage.manifest import FileEntry, Manifest, Parent
-from darkroom.storage.pointer import RunPointer, SkippedCheckpoint, ValidCheckpoint
-from darkroom.storage.pointer_state import BestCheckpoint, KeptCheckpoint, PointerState
+from darkroom.storage.pointer import RunPointer
+from darkroom.storage.pointer_state import BestCheckpoint, PointerState
 from darkroom.storage.publish import Output, open_output
 from darkroom.storage.server import EmbeddedServer
-from darkroom.storage.source import SourceFiles, Unreadable, list_source
+from darkroom.storage.source import SourceFiles, list_source
 from darkroom.storage.store import ObjectInfo, ObjectStore, open_store
 from darkroom.storage.uri import Uri, parse_uri
 from darkroom.storage.writer import PartWriter
@@ -27,9 +27,7 @@ __all__ = [
     "CheckReport",
     "EmbeddedServer",
     "FileEntry",
-    "Garbage",
     "GcReport",
-    "KeptCheckpoint",
     "Lineage",
     "Listed",
     "Listing",
@@ -40,13 +38,9 @@ __all__ = [
     "Parent",
     "PartWriter",
     "PointerState",
-    "Probe",
     "RunPointer",
-    "SkippedCheckpoint",
     "SourceFiles",
-    "Unreadable",
     "Uri",
-    "ValidCheckpoint",
     "check",
     "gc",
     "get",

@@ -2,7 +2,7 @@
 
 S3 has no rename, so the manifest's appearance is the commit. It is written with
 `If-None-Match: *`, or with `If-Match` where an older one is replaced on purpose; of several
-writers exactly one wins. What an overwrite or a crash leaves behind is `garbage.py`'s business.
+writers exactly one wins. `garbage.py` removes what an overwrite or a crash leaves behind.
 """
 
 from __future__ import annotations

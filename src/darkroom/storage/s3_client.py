@@ -16,6 +16,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import boto3
+import botocore.session
+from botocore import UNSIGNED
+from botocore import exceptions as boto
+from botocore.config import Config as BotoConfig
+from botocore.handlers import add_expect_header
+from botocore.httpsession import get_cert_path
+from botocore.utils import parse_timestamp
+
 from darkroom.loopback import is_loopback
 from darkroom.storage.aws_settings import (
     VettedCredentials,
@@ -25,13 +34,12 @@ from darkroom.storage.aws_settings import (
 )
 from darkroom.storage.aws_variables import in_force
 from darkroom.storage.endpoint import check_endpoint, custom_endpoint, is_proxied
+from darkroom.storage.s3_direct import DirectClient
 from darkroom.storage.store import NUM_THREADS
 
 if TYPE_CHECKING:
-    from botocore.config import Config as BotoConfig
     from mypy_boto3_s3.client import S3Client
 
-    from darkroom.storage.s3_direct import DirectClient
 
 AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn")
 DEFAULT_REGION = "us-east-1"
@@ -98,8 +106,6 @@ def _time(value: Any) -> datetime:
     try:
         return datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        from botocore.utils import parse_timestamp
-
         parsed: datetime = parse_timestamp(value)
         return parsed
 
@@ -108,9 +114,6 @@ class _ClientFactory:
     """Builds clients that differ in their patience only. Errors: StorageAccessError."""
 
     def __init__(self, *, anonymous: bool) -> None:
-        import boto3
-        import botocore.session
-
         check_environment()
         self._anonymous = anonymous
         self._endpoint = custom_endpoint()
@@ -127,8 +130,6 @@ class _ClientFactory:
         self._credentials = None if found is None else VettedCredentials(found)
 
     def client(self, tries: int) -> S3Client:
-        from botocore.handlers import add_expect_header
-
         options: Any = {"region_name": self._region, "endpoint_url": self._endpoint}
         with connecting():
             client: S3Client = self._session.client("s3", config=self._config(tries), **options)
@@ -148,10 +149,6 @@ class _ClientFactory:
 
     def direct(self, client: S3Client) -> DirectClient | None:
         """None where boto3 would do more than sign and send: a proxy, or no credentials."""
-        from botocore.httpsession import get_cert_path
-
-        from darkroom.storage.s3_direct import DirectClient
-
         endpoint = client.meta.endpoint_url
         if is_proxied(endpoint) or (self._credentials is None and not self._anonymous):
             return None
@@ -172,9 +169,6 @@ class _ClientFactory:
             self._credentials.get_frozen_credentials()
 
     def _config(self, tries: int) -> BotoConfig:
-        from botocore import UNSIGNED
-        from botocore.config import Config as BotoConfig
-
         patient = tries == PATIENT_TRIES
         is_here = self._endpoint is not None and is_loopback(urlsplit(self._endpoint).hostname)
         return BotoConfig(
@@ -217,8 +211,6 @@ def _sit_out_an_outage(
     Its own waits are drawn at random, and all threads share one quota of retries, so it may give
     up within seconds.
     """
-    from botocore import exceptions as boto
-
     now = time.monotonic()
     since = request_dict["context"].setdefault("darkroom_first_attempt", now)
     unreachable = (

@@ -1,6 +1,6 @@
 """SeaweedFS as a program: where its binary is, which ports it needs, and that it dies with us.
 
-What is done with the running server is `server.py`'s business.
+`server.py` starts it and uses it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Assumes nothing about the store: parsing opens no connection and reads no file. Characters
 are literal (no percent-decoding), so a URI prints exactly as it was given and two spellings
 of one place do not exist. S3's rules for names are for S3; a local name may be any that prints.
-What the store then refuses is `s3_errors.py`'s business.
+`s3_errors.py` explains what the store then refuses.
 """
 
 from __future__ import annotations
