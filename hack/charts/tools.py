@@ -60,7 +60,7 @@ StrictLoader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
 
 
 class RenderError(Exception):
-    """Helm refused; the message is its standard error."""
+    """Helm or kustomize refused; the message is its standard error."""
 
 
 @cache
@@ -126,6 +126,15 @@ def _run_helm(command: tuple[str, ...], values: str) -> str:
         lines = [line for line in done.stderr.splitlines() if not _is_noise(line)]
         raise RenderError("\n".join(lines))
     return done.stdout
+
+
+def kustomize(folder: Path) -> list[dict[str, Any]]:
+    """Every object that the kustomize of the kubectl on PATH makes. Errors: RenderError."""
+    command = ["kubectl", "kustomize", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RenderError(done.stderr)
+    return [item for item in yaml.load_all(done.stdout, Loader=StrictLoader) if item]
 
 
 def _is_noise(line: str) -> bool:

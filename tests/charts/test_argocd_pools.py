@@ -15,7 +15,7 @@ import pytest
 import yaml
 from schemas import ROOT, download
 from testcluster.settings import versions
-from tools import answer, render
+from tools import answer, kustomize, render
 
 ENVIRONMENTS = ("dev", "staging", "production")
 OPTION = "RespectIgnoreDifferences=true"
@@ -31,8 +31,12 @@ POLICY = next(
 
 
 def application(environment: str) -> dict[str, Any]:
-    path = ROOT / "manifests/clusters" / environment / "argocd/darkroom.yaml"
-    item: dict[str, Any] = yaml.safe_load(path.read_text())
+    entry = kustomize(ROOT / "manifests/clusters" / environment / "argocd")
+    (item,) = (
+        item
+        for item in entry
+        if item["kind"] == "Application" and item["metadata"]["name"] == "darkroom"
+    )
     return item
 
 

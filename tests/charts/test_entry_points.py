@@ -21,7 +21,7 @@ import yaml
 from schemas import ROOT
 from testcluster.settings import versions
 from tests.helpers.installing import CHARTS, RESTRICTED, Cluster, runs_pods
-from tools import RenderError, render
+from tools import RenderError, kustomize, render
 
 ENVIRONMENTS = ("dev", "staging", "production")
 IMAGE = "registry.example.com/darkroom@sha256:" + "0123456789abcdef" * 4
@@ -39,14 +39,7 @@ class Repository:
     root: Path
 
     def kustomize(self, path: str) -> Objects:
-        done = subprocess.run(
-            ["kubectl", "kustomize", str(self.root / path)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return [item for item in yaml.safe_load_all(done.stdout) if item]
+        return kustomize(self.root / path)
 
     def pin(self, image: str) -> None:
         component = self.root / "manifests/overlays/production/pinned-image/kustomization.yaml"

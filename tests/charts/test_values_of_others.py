@@ -7,7 +7,6 @@ kubeconform, the operator and Darkroom's rules. What is right of each stands in 
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from schemas import ROOT
 from tools import (
     RenderError,
     StrictLoader,
+    kustomize,
     operator_verdicts,
     render,
     render_text,
@@ -112,19 +112,17 @@ def test_file(name: str, chart: str, tmp_path: Path) -> None:
     findings = [finding for item in objects for finding in check_manifest(item)]
     assert [finding for finding in findings if finding.rule not in THEIRS] == []
     assert [verdict["error"] for verdict in operator_verdicts(objects) if verdict["error"]] == []
-    kustomize(text, tmp_path)
+    kustomized(text, tmp_path)
     assert render_text(chart, GROUND[chart], files=[file], helm="helm3") == text
 
 
-def kustomize(text: str, folder: Path) -> None:
+def kustomized(text: str, folder: Path) -> None:
     """It refuses keys that stand twice, and objects of one name."""
     if not shutil.which("kubectl"):
         pytest.skip("kubectl is not built: make charts-tools")
     (folder / "all.yaml").write_text(text)
     (folder / "kustomization.yaml").write_text("resources: [all.yaml]\n")
-    command = ["kubectl", "kustomize", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    kustomize(folder)
 
 
 class Rendered:
