@@ -45,6 +45,8 @@ class Commit:
     files: tuple[FileEntry, ...]
     """The Parquet file first (none when every row was rejected), then the piece's other files."""
     rejects: tuple[Reject, ...]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What the verb wants to know of the piece when it publishes: plain JSON."""
 
     def to_json(self) -> bytes:
         """The bytes of the record."""

@@ -39,21 +39,22 @@ class Committer:
     log: CommitLog
     schema: pa.Schema
     files: FilesOf | None = None
-    describe: Callable[[pa.Table], Mapping[str, Any]] | None = None
-    """What to note in the metadata of the piece's Parquet file."""
+    note: Callable[[pa.Table], Mapping[str, Any]] | None = None
+    """What to note of a piece's table in its commit."""
 
     def commit(self, piece: Piece) -> Commit:
         """Errors: DarkroomError when the table is not of the schema; those of storage."""
         files: list[PieceFile] = []
+        notes: Mapping[str, Any] = {}
         num_rows = len(piece.table)
         if num_rows:
             table = in_schema(piece.table, self.schema)
-            metadata = {} if self.describe is None else self.describe(table)
-            data = parquet_bytes(table)
-            files.append(PieceFile(part_name("data", piece.index), data, num_rows, metadata))
+            notes = self.note(table) if self.note is not None else {}
+            name = part_name("data", piece.index)
+            files.append(PieceFile(name, parquet_bytes(table), num_rows))
             files += self.files(piece.table) if self.files is not None else ()
         return self.log.commit(
-            Commit(piece.index, piece.ids_digest, piece.num_rows, (), tuple(piece.rejects)),
+            Commit(piece.index, piece.ids_digest, piece.num_rows, (), tuple(piece.rejects), notes),
             files,
         )
 

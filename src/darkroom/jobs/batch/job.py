@@ -105,13 +105,13 @@ class Batch:
         description: str,
         unit: str,
         files: FilesOf | None = None,
-        describe: Callable[[pa.Table], Mapping[str, Any]] | None = None,
+        note: Callable[[pa.Table], Mapping[str, Any]] | None = None,
     ) -> BatchFigures:
         """Do what is not committed.
 
         schema: of the published Parquet; the last stage's table has these columns at least.
         files: further files of a piece, committed with it; they may take more columns.
-        describe: metadata of a piece's Parquet file.
+        note: what to note of a piece in its commit.
         Errors: ConfigError (does not fit the cluster), FencedError (a newer driver), DataError
         (too many rows are bad; what was committed is kept), DarkroomError (a stage failed).
         """
@@ -128,7 +128,7 @@ class Batch:
             with ray_session(num_cpus=local_num_cpus(needed)):
                 work.run(
                     stages,
-                    Committer(work.log, schema, files, describe),
+                    Committer(work.log, schema, files, note),
                     writing=writing,
                     max_restarts=self._config.max_restarts,
                     description=description,

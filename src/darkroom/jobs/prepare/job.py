@@ -79,7 +79,7 @@ def run(config: PrepareConfig) -> dict[str, Any]:
                 schema=DATASET_SCHEMA,
                 description="prepare",
                 unit="pictures",
-                describe=_sizes,
+                note=_sizes,
             )
             batch.merge(
                 Layout(config.file_size_mb, config.row_group_rows, config.row_group_mb),
@@ -111,9 +111,8 @@ def _publish(
     num_rows: Counter[str] = Counter(dict.fromkeys(SPLITS, 0))
     sizes: set[tuple[int, int]] = set()
     for commit in batch.commits:
-        for entry in commit.files:
-            num_rows[pieces[commit.piece].split] += entry.rows or 0
-            sizes |= {(height, width) for height, width in entry.metadata["sizes"]}
+        num_rows[pieces[commit.piece].split] += sum(entry.rows or 0 for entry in commit.files)
+        sizes |= {(height, width) for height, width in commit.notes.get("sizes", ())}
     is_split = any(item.split is not None for item in listing.items)
     for split, needed_for in _NEEDED_FOR.items():
         if not num_rows[split] and (is_split or getattr(config.split, split)):
