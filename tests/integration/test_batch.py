@@ -25,7 +25,7 @@ from darkroom.errors import (
     PreconditionFailedError,
 )
 from darkroom.jobs.batch.commits import PieceFile
-from darkroom.jobs.batch.job import Batch, open_batch
+from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.batch.stage import Stage
 from darkroom.storage import Artifact, FileEntry, gc, open_artifact, open_store
 
@@ -44,7 +44,7 @@ def config(output: str, **changes: object) -> SumConfig:
     )
 
 
-def run(batch: Batch, given: list[Stage] | None = None) -> None:
+def run(batch: BatchRun, given: list[Stage] | None = None) -> None:
     batch.run(given or stages(), schema=SCHEMA, description="sum", unit="rows")
 
 

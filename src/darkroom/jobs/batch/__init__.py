@@ -1,1 +1,1 @@
-"""Batch inference, exactly once: what `classify` and `generate` share (docs/batch.md)."""
+"""Rows in pieces, each committed once: what batch verbs share (docs/batch.md)."""

@@ -53,7 +53,7 @@ T = TypeVar("T")
 _log = logging.getLogger("darkroom.batch")
 
 
-class Batch:
+class BatchRun:
     """A run on an output: what is committed, what is missing, and its publication."""
 
     def __init__(
@@ -273,7 +273,7 @@ def open_batch(
     parents: Sequence[Parent],
     rejected: Sequence[Reject] = (),
     lengths: Sequence[int] | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[BatchRun]:
     """Begin or go on with the run of `config` on `rows`, after every check that needs no Ray.
 
     rows: in their order for ever, each with an `id`. rejected: rows that are known to be bad.
@@ -292,7 +292,7 @@ def open_batch(
         parents=parents,
         attempt=lambda replaced: json_digest([run_digest, replaced])[:32],
     ) as output:
-        batch = Batch(
+        batch = BatchRun(
             output,
             config=config,
             pieces=cut(rows, lengths or even_lengths(len(rows), config.piece_rows)),

@@ -19,7 +19,7 @@ from darkroom.jobs.apart import check_apart
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.info import names_of, plain_values
 from darkroom.jobs.artifacts.predictions import Accuracy, ClassifierName, PredictionsInfo
-from darkroom.jobs.batch.job import Batch, open_batch
+from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.model import OUTPUT_SCHEMA, modelling
@@ -108,7 +108,7 @@ def _model_uri(config: ClassifyConfig) -> str:
 
 
 def _publish(
-    batch: Batch,
+    batch: BatchRun,
     config: ClassifyConfig,
     *,
     classifier: Classifier,
@@ -167,7 +167,7 @@ def _publish(
 
 
 def _page(
-    batch: Batch,
+    batch: BatchRun,
     config: ClassifyConfig,
     *,
     pictures: Pictures,

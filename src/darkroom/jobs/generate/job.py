@@ -16,7 +16,7 @@ from typing import Any
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.info import names_of, plain_values
 from darkroom.jobs.artifacts.pictures import PicturesInfo
-from darkroom.jobs.batch.job import Batch, open_batch
+from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.batch.stage import Stage
 from darkroom.jobs.drawing.config import WorkerConfig
 from darkroom.jobs.drawing.drawer import STAGE
@@ -119,7 +119,7 @@ def _parents(prompts: Prompts, llm: FoundModel | None, model: FoundModel | None)
     ]
 
 
-def _publish(config: GenerateConfig, batch: Batch) -> Artifact:
+def _publish(config: GenerateConfig, batch: BatchRun) -> Artifact:
     parts = [entry for entry in batch.parts if entry.name.startswith("data/")]
     num_rows = sum(entry.rows or 0 for entry in parts)
     num_cut = _count_cut(config, parts) if config.draw is not None else 0

@@ -22,7 +22,7 @@ from darkroom.jobs.apart import check_apart
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.dataset import DatasetInfo
 from darkroom.jobs.artifacts.info import names_of, plain_values
-from darkroom.jobs.batch.job import Batch, open_batch
+from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.batch.merge import Folder, Layout
 from darkroom.jobs.pictures.config import SPLITS, Split
 from darkroom.jobs.pictures.listing import PictureListing
@@ -106,7 +106,7 @@ def _sizes(rows: pa.Table) -> Mapping[str, Any]:
 
 
 def _publish(
-    batch: Batch, pieces: Sequence[PlannedPiece], listing: PictureListing, config: PrepareConfig
+    batch: BatchRun, pieces: Sequence[PlannedPiece], listing: PictureListing, config: PrepareConfig
 ) -> Artifact:
     num_rows: Counter[str] = Counter(dict.fromkeys(SPLITS, 0))
     sizes: set[tuple[int, int]] = set()

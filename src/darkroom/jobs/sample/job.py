@@ -23,7 +23,7 @@ from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.info import names_of, plain_values
 from darkroom.jobs.artifacts.model import ModelInfo, TrainedModel
 from darkroom.jobs.artifacts.samples import GRID_FILE, ModelName, SamplesInfo
-from darkroom.jobs.batch.job import Batch, open_batch
+from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.batch.stage import Stage
 from darkroom.jobs.drawing.class_conditional import ClassConditionalDrawer, check_settings
 from darkroom.jobs.drawing.drawer import STAGE, Request
@@ -125,7 +125,7 @@ def requests_of(config: SampleConfig, plan: pa.Table) -> list[Request]:
 
 
 def _publish(
-    config: SampleConfig, trained: TrainedModel, plan: pa.Table, album: Album, batch: Batch
+    config: SampleConfig, trained: TrainedModel, plan: pa.Table, album: Album, batch: BatchRun
 ) -> Artifact:
     sheets = [batch.writer.write_bytes(GRID_FILE, album.grid(plan, batch.read))]
     if config.strip:
