@@ -72,6 +72,11 @@ def test_help_imports_no_heavy_library(arguments: list[str]) -> None:
     assert not loaded & (HEAVY | {"pydantic", "ruamel", "rich", "kubernetes"})
 
 
+def test_the_python_functions_are_there_before_any_library() -> None:
+    loaded = modules_after("import darkroom; darkroom.train, darkroom.open")
+    assert not loaded & (HEAVY | {"pydantic", "ruamel", "typer"})
+
+
 @each_verb
 def test_show_config_imports_neither_ray_nor_torch(verb: Verb) -> None:
     arguments = [verb.name, "--output", "b", "--show-config"]

@@ -46,9 +46,11 @@ def test_no_lock_names_a_host(lock: str) -> None:
 
 
 def test_what_runs_is_what_is_tested() -> None:
-    dev = entries("dev")
+    # A tool may need a package in more surroundings than a job does: its marker is then wider.
+    dev = {line.partition(" ; ")[0]: hashes for line, hashes in entries("dev").items()}
     for lock in ("runtime", "prepare", "uv"):
-        assert {line: dev.get(line) for line in entries(lock)} == entries(lock)
+        pins = {line.partition(" ; ")[0]: hashes for line, hashes in entries(lock).items()}
+        assert {pin: dev.get(pin) for pin in pins} == pins
 
 
 def test_every_verb_is_tested_without_polars() -> None:

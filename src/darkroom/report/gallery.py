@@ -41,15 +41,7 @@ class Card:
     @property
     def data_uri(self) -> str:
         """The picture itself, small enough for a page of hundreds."""
-        data = self.image or b""
-        picture = _open(data)
-        if picture.format == "PNG" and len(data) <= _SMALL_BYTES:
-            return _uri("png", data)
-        picture = picture.convert("RGB")
-        picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        picture.save(buffer, format="JPEG", quality=85)
-        return _uri("jpeg", buffer.getvalue())
+        return picture_uri(self.image or b"")
 
 
 @dataclass(frozen=True)
@@ -67,6 +59,21 @@ class Gallery:
 def render_gallery(gallery: Gallery) -> str:
     """The page as HTML text."""
     return environment().get_template("gallery.html.j2").render(gallery=gallery)
+
+
+def picture_uri(data: bytes, *, max_pixels: int = THUMBNAIL_PIXELS) -> str:
+    """An encoded picture as a URI: a small PNG as it is, any other as a thumbnail.
+
+    Errors: OSError for what is no picture.
+    """
+    picture = _open(data)
+    if picture.format == "PNG" and len(data) <= _SMALL_BYTES:
+        return _uri("png", data)
+    picture = picture.convert("RGB")
+    picture.thumbnail((max_pixels, max_pixels), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=85)
+    return _uri("jpeg", buffer.getvalue())
 
 
 def _open(data: bytes) -> Image.Image:

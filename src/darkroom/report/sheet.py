@@ -7,7 +7,7 @@ enlarged by whole factors without smoothing, so that a pixel stays a pixel.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import distribution
@@ -107,6 +107,30 @@ def contact_sheet(
             x = left + column * step + (step - _GAP - tile_width) // 2
             sheet.paste(enlarge(image), (x, y))
     return sheet
+
+
+def picture_sheet(
+    rows: Mapping[str, Any], *, columns: Sequence[str] = (), title: str = ""
+) -> Image.Image:
+    """A contact sheet of named rows: each uint8 or, in [-1, 1], floating N x C x H x W.
+
+    Takes arrays and CPU tensors alike.
+    """
+    named = {label: np.asarray(images) for label, images in rows.items()}
+    return contact_sheet(
+        [
+            SheetRow(
+                label,
+                [
+                    as_picture(image if image.dtype == np.uint8 else grey_levels(image))
+                    for image in images
+                ],
+            )
+            for label, images in named.items()
+        ],
+        title=title,
+        column_labels=columns,
+    )
 
 
 def png_bytes(image: Image.Image | Pixels) -> bytes:

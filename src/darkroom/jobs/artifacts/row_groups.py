@@ -37,14 +37,20 @@ class RowGroupReader:
         self._artifact = artifact
         self._files: dict[str, pq.ParquetFile] = {}
 
-    def read(self, group: RowGroup, columns: Sequence[str]) -> pa.Table:
+    def read(self, group: RowGroup, columns: Sequence[str] | None = None) -> pa.Table:
         """The group's rows. Errors: as `read_whole`."""
         return self.read_whole(group.file, group.index, columns).slice(0, group.num_rows)
 
-    def read_whole(self, file: str, index: int, columns: Sequence[str]) -> pa.Table:
-        """A file's row group. Errors: IntegrityError, DataError for a column that is not there."""
+    def read_whole(self, file: str, index: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """A file's row group, by default all of its columns, with the pictures.
+
+        Errors: IntegrityError, DataError for a column that is not there.
+        """
         parquet = self._file(file)
-        if IMAGE not in columns or IMAGE in parquet.schema_arrow.names:
+        present = parquet.schema_arrow.names
+        if columns is None:
+            columns = list(dict.fromkeys([*present, IMAGE])) if FILE_NAME in present else present
+        if IMAGE not in columns or IMAGE in present:
             return parquet.read_row_group(index, columns=list(columns))
         stored = [*(name for name in columns if name not in (IMAGE, FILE_NAME)), FILE_NAME]
         table = parquet.read_row_group(index, columns=stored)
@@ -59,7 +65,7 @@ class RowGroupReader:
             for index in range(footer.num_row_groups)
         ]
 
-    def tables(self, file: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def tables(self, file: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """A whole file, one row group at a time."""
         for group in self.groups(file):
             yield self.read(group, columns)

@@ -57,7 +57,7 @@ def run(config: SampleConfig) -> dict[str, Any]:
     """Draw and publish. Errors: those of storage, ConfigError for what the model cannot do."""
     trained = TrainedModel.of(open_artifact(config.input))
     levels = _levels(config, trained.info)
-    plan = _plan(config, trained.info)
+    plan = plan_of(config, trained.info)
     model = find_model(config.input, field="input")
     with open_batch(
         config, kind=Kind.SAMPLES, rows=plan, parents=[model.as_parent("model")]
@@ -85,7 +85,8 @@ def _levels(config: SampleConfig, info: ModelInfo) -> list[int | None]:
     return [visited[step] for step in config.frames_after]
 
 
-def _plan(config: SampleConfig, info: ModelInfo) -> pa.Table:
+def plan_of(config: SampleConfig, info: ModelInfo) -> pa.Table:
+    """A row for each picture. Errors: ConfigError for classes that the model does not have."""
     if not info.class_conditional and config.classes is not None:
         raise ConfigError(
             "classes", list(config.classes), "the model was trained without classes", "leave it out"

@@ -1,0 +1,12 @@
+from darkroom.api import (
+    classify,
+    evaluate,
+    generate,
+    open,  # noqa: A004 - darkroom.open
+    prepare,
+    sample,
+    train,
+)
+
+__all__ = ["classify", "evaluate", "generate", "open", "prepare", "sample", "train"]
+__version__: str

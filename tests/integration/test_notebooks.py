@@ -1,0 +1,71 @@
+"""The notebooks of examples/ run as they stand, with few steps; and their stop button is clean."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from jupyter_client.manager import start_new_kernel
+from tests.helpers.imagenet import lite0_weights
+from tests.helpers.notebooks import EXAMPLES, run_notebook
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where both run: whichever is first makes the data and the model for the other."""
+    return tmp_path_factory.mktemp("notebooks")
+
+
+def test_the_theory_runs(folder: Path) -> None:
+    outputs = run_notebook("diffusion.ipynb", folder, recipe="digits_smoke", root="out")
+    assert sum("image/png" in output for output in outputs) == 10
+    text = "".join(output.get("text/plain", "") for output in outputs)
+    assert "middle" in text, "the shapes in the U-Net"
+
+
+def test_batch_inference_runs(folder: Path) -> None:
+    weights = str(lite0_weights(folder))
+    outputs = run_notebook(
+        "batch_inference.ipynb", folder, weights=weights, recipe="digits_smoke", root="out"
+    )
+    pages = "".join(output.get("text/html", "") for output in outputs)
+    assert "daisy" in pages, "what the flower is"
+    assert "broken.jpg" in pages, "a dead letter of classify"
+    assert "eleven" in pages, "a dead letter of generate"
+    assert pages.count("<img") >= 8, "rows show their pictures"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
+    cells = json.loads(path.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert len({cell["id"] for cell in cells}) == len(cells)
+
+
+def test_the_stop_button_publishes_a_checkpoint_and_stops_ray(tmp_path: Path) -> None:
+    manager, client = start_new_kernel(cwd=str(tmp_path))
+    try:
+        cell = client.execute(
+            "import os, pathlib, darkroom\n"
+            "pathlib.Path('pid').write_text(str(os.getpid()))\n"
+            "data = darkroom.prepare(recipe='digits_smoke', output='data')\n"
+            "darkroom.train(recipe='digits_smoke', input=data, output='model', max_steps=10**6)\n"
+        )
+        while not (tmp_path / "model/latest.json").exists():
+            time.sleep(0.1)
+        manager.interrupt_kernel()
+        while (message := client.get_shell_msg(timeout=600))["parent_header"]["msg_id"] != cell:
+            pass  # the kernel's answers to whether it was up
+        reply = message["content"]
+        assert reply["ename"] == "InterruptedBySignal"
+        assert "a checkpoint is published, run the same command to go on" in reply["evalue"]
+        kernel = psutil.Process(int((tmp_path / "pid").read_text()))
+        _, alive = psutil.wait_procs(kernel.children(recursive=True), timeout=120)
+        assert not alive, "a Ray that nobody needs"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
