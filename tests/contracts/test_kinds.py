@@ -52,8 +52,8 @@ INFOS: list[Info] = [
         strip_timesteps=(99, None),
     ),
     EvaluationInfo(
-        num_images=2, reference="0" * 64, dead_letters={}, skipped={},
-        figures={"frechet_pixels": {"value": 1.5, "interval": [1.0, 2.0], "biased": True}},
+        **_ROWS, num_images=2, reference="0" * 64, classifier=None, skipped={},
+        metrics={"frechet_pixels": {"value": 1.5, "interval": [1.0, 2.0], "biased": True}},
     ),
     ReportInfo(title="digits"),
     PicturesInfo(**_ROWS, stages=("draw",), num_prompts_cut=0),

@@ -11,6 +11,7 @@ from testcluster.client import Kubectl, rayjob_succeeds
 from testcluster.settings import LOGS, PROJECT
 from tests.helpers.release import CHART, NAME, Release
 
+from darkroom.jobs.artifacts.evaluation import Evaluation
 from darkroom.storage import open_artifact
 
 OVERLAY = PROJECT / "manifests" / "overlays" / "dev"
@@ -59,7 +60,7 @@ def test_every_verb_succeeds_and_publishes(dev: Release) -> None:
         for output, artifact in published.items():
             assert artifact.manifest.files, f"{output} is empty"
             artifact.verify()
-    accuracy = published["evaluation"].manifest.metadata["class_accuracy"]["value"]
+    accuracy = Evaluation.of(published["evaluation"]).metrics["class_accuracy"].value
     _record(figures | {"class accuracy": accuracy})
     assert accuracy >= LEAST_ACCURACY
 

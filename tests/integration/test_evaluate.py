@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.helpers.measured import planned, seen
 from tests.helpers.tiny_artifacts import (
     DIGITS,
     png,
@@ -23,17 +24,16 @@ from tests.helpers.tiny_artifacts import (
 )
 
 from darkroom.config import build_config
-from darkroom.errors import DarkroomError
+from darkroom.errors import DarkroomError, DataError
 from darkroom.jobs.evaluate.config import EvaluateConfig
 from darkroom.jobs.evaluate.job import run
-from darkroom.jobs.evaluate.pictures import read_generated, read_reference
 from darkroom.storage import Artifact, open_artifact, open_store
 
 PIXELS_ONLY = {"metrics": ["frechet_pixels", "memorisation"]}
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def data(ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return publish_digits(tmp_path_factory.mktemp("data"))
 
 
@@ -50,7 +50,7 @@ def evaluate(data: Artifact, source: str | Path, output: str | Path, **values: A
     return artifact.read_json("metrics.json")
 
 
-def test_a_perfect_model_scores_like_real_pictures(bucket_uri: str) -> None:
+def test_a_perfect_model_scores_like_real_pictures(ray_local: None, bucket_uri: str) -> None:
     data = publish_digits(f"{bucket_uri}/data")
     samples = publish_samples(f"{bucket_uri}/samples", *split_digits("validation"))
     values = evaluate(data, f"{bucket_uri}/samples", f"{bucket_uri}/evaluation")
@@ -71,8 +71,9 @@ def test_a_perfect_model_scores_like_real_pictures(bucket_uri: str) -> None:
     for name in ("kernel_pixels", "kernel_classifier"):
         kernel = metrics[name]
         assert kernel["floor"]["n"] == 180
-        assert kernel["subsets"]["size"] == 180
-        assert abs(kernel["value"]) < 5 * kernel["standard_error"], "real pictures are near 0"
+        assert kernel["details"]["subsets"]["size"] == 180
+        error = kernel["details"]["standard_error"]
+        assert abs(kernel["value"]) < 5 * error, "real pictures are near 0"
         assert "biased" not in kernel
     assert 0.7 < metrics["frechet_pixels"]["ratio"] < 1.4
     assert values["classifier"]["test_accuracy"] >= 0.98
@@ -90,6 +91,11 @@ def test_a_perfect_model_scores_like_real_pictures(bucket_uri: str) -> None:
     table = published.read_bytes("metrics.md").decode()
     assert "biased: N = 180 is small" in table
     assert published.read_bytes("confusion.svg").startswith(b"<svg")
+    names = {entry.name for entry in published.manifest.files}
+    assert names == {"classifier.safetensors", "confusion.svg", "metrics.json", "metrics.md"}
+    assert values["classifier"]["digest"] == published.entry("classifier.safetensors").sha256
+    keys = [info.key for info in open_store(f"{bucket_uri}/evaluation").list("attempts/")]
+    assert len(keys) == len(names) + 1, "the features are gone; beside the files is run.json"
 
 
 def test_a_label_shuffled_model_is_shown_up(data: Artifact, tmp_path: Path) -> None:
@@ -120,7 +126,7 @@ def test_a_model_that_returns_training_pictures_is_flagged(
     memory = values["metrics"]["memorisation"]
     assert memory["memorising"]
     assert memory["upper"] < 0.3
-    assert memory["copies_share"] == (1 if noise == 0 else 0)
+    assert memory["details"]["copies_share"] == (1 if noise == 0 else 0)
     assert values["metrics"]["frechet_pixels"]["ratio"] < 1.2, "which the distance does not see"
 
 
@@ -133,16 +139,15 @@ def test_a_folder_is_read_like_samples_its_subfolders_naming_the_classes(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(image))
     publish_samples(tmp_path / "samples", images, labels)
-    reference = read_reference(str(data.uri))
-    folder = read_generated(str(tmp_path / "folder"), reference)
-    table = read_generated(str(tmp_path / "samples"), reference)
+    folder = seen(tmp_path / "folder", data.uri)
+    table = seen(tmp_path / "samples", data.uri)
     by_class = np.argsort(labels, kind="stable")
-    assert np.array_equal(folder.pictures.images, table.pictures.images[by_class])
-    assert folder.pictures.labels is not None
-    assert np.array_equal(folder.pictures.labels, labels[by_class])
-    assert (folder.parent.role, folder.parent.kind) == ("samples", "folder")
+    assert np.array_equal(folder.images, table.images[by_class])
+    assert folder.labels == labels[by_class].tolist()
+    parent = planned(tmp_path / "folder", data.uri).parents[0]
+    assert (parent.role, parent.kind) == ("samples", "image_folder")
     (tmp_path / "folder" / "7" / "new.png").write_bytes(png(images[0]))
-    assert read_generated(str(tmp_path / "folder"), reference).parent.digest != folder.parent.digest
+    assert planned(tmp_path / "folder", data.uri).parents[0].digest != parent.digest
 
 
 def test_pictures_without_classes_get_the_other_metrics(data: Artifact, tmp_path: Path) -> None:
@@ -156,16 +161,16 @@ def test_pictures_without_classes_get_the_other_metrics(data: Artifact, tmp_path
     assert set(values["metrics"]) == {"memorisation"}
     assert values["num_images"] == 25
     assert "which class was asked for" in values["skipped"]["class_accuracy"]
-    assert values["classifier"] is None
+    assert "classifier" not in values
 
 
 def test_the_same_evaluation_gives_the_same_figures(data: Artifact, tmp_path: Path) -> None:
     publish_samples(tmp_path / "samples", *split_digits("validation", 50))
-    first, again, other_batch = (
+    first, again, other_pieces = (
         evaluate(data, tmp_path / "samples", tmp_path / name, **PIXELS_ONLY, **values)
-        for name, values in (("a", {}), ("b", {}), ("c", {"batch_size": 7}))
+        for name, values in (("a", {}), ("b", {}), ("c", {"piece_rows": 7}))
     )
-    assert first == again == other_batch
+    assert first == again == other_pieces
 
 
 def test_a_finished_evaluation_is_kept_on_resume(data: Artifact, tmp_path: Path) -> None:
@@ -212,7 +217,7 @@ def _broken(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (_wrong_size, "16x16.*differs from the reference's 8x8"),
+        (_wrong_size, "16x16.*is not the 8x8 of the others"),
         (_unknown_class, "'cat', is a class that the reference does not have"),
         (_a_model, "is a published model, not samples"),
         (_empty, "neither published samples nor a folder of pictures"),
@@ -228,3 +233,20 @@ def test_input_that_cannot_be_compared_is_named_and_nothing_is_written(
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
     assert list(open_store(str(tmp_path / "out")).list()) == []
+
+
+def test_files_that_cannot_be_used_are_counted_and_named(data: Artifact, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for index, image in enumerate(split_digits("validation", 30)[0]):
+        (folder / f"{index:02d}.png").write_bytes(png(image))
+    (folder / "torn.png").write_bytes(png(_small(8)[0])[:40])
+    values = evaluate(data, folder, tmp_path / "out", metrics=["memorisation"])
+    assert values["num_images"] == 30
+    assert values["dead_letters"] == {"truncated": 1}
+    letters = open_artifact(tmp_path / "out").read_table("dead_letters/part-00000.parquet")
+    assert letters["id"].to_pylist() == ["torn.png"]
+    for index in range(4):
+        (folder / f"torn-{index}.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"5 of 35 rows .14.3%. cannot be used"):
+        evaluate(data, folder, tmp_path / "again", metrics=["memorisation"], max_bad_share=0.1)

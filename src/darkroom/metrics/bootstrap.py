@@ -12,13 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from darkroom.errors import DataError
-from darkroom.metrics.frechet import (
-    Array,
-    feature_rows,
-    frechet_distance_of_rows,
-    gaussian_distance,
-    rows_root,
-)
+from darkroom.metrics.features import Array, Rows, feature_rows
+from darkroom.metrics.frechet import frechet_distance_of_rows, gaussian_distance, rows_root
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,12 @@ def proportion_interval(
 
 
 def frechet_interval(
-    a: ArrayLike, b: ArrayLike, *, num_resamples: int = 200, level: float = 0.95, seed: int = 0
+    a: ArrayLike | Rows,
+    b: ArrayLike | Rows,
+    *,
+    num_resamples: int = 200,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> Interval:
     """The interval of the Frechet distance between feature rows a (N, D) and b (M, D).
 

@@ -2,32 +2,36 @@
 
 It judges whether a generated image shows the class that was asked for, and its penultimate layer
 is a feature space in which a Frechet distance means something for small images, where
-Inception's does not. It is trained afresh from the reference's training split, in seconds, and
-its digest says which weights a figure stands on.
+Inception's does not. It is trained afresh from the reference's training split, in seconds to a
+minute.
 
 Assumes uint8 images (B, C, H, W) of at least 8x8 with 1 or 3 channels; those above 32 pixels are
 averaged down. Training is a pure function of its arguments on one kind of machine: own seed, one
-thread, the caller's random state untouched. Leaves splitting the data to the caller.
+thread, the caller's random state untouched. Leaves splitting the data and keeping the weights to
+the caller.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from darkroom.errors import DataError
+from darkroom.metrics.features import MIN_CLASSIFIER_SIDE
 
 FEATURE_DIM = 64
-MIN_SIDE, MAX_SIDE = 8, 32
+MAX_SIDE = 32
 BATCH_SIZE = 64
+NUM_STEPS = 400
+MAX_IMAGES = NUM_STEPS * BATCH_SIZE
+"""More than training ever looks at need not be given."""
 LEARNING_RATE = 4e-3
 WEIGHT_DECAY = 1e-2
 LABEL_SMOOTHING = 0.05
@@ -35,7 +39,6 @@ MAX_ROTATION_DEGREES = 10.0
 MAX_SCALING = 0.1
 MAX_SHIFT = 0.08
 """Largest translation, as a share of the image's side."""
-INFERENCE_BATCH = 1024
 
 
 class _Network(nn.Module):
@@ -65,85 +68,82 @@ def _block(inputs: int, outputs: int) -> list[nn.Module]:
 
 @dataclass(frozen=True, eq=False)
 class ReferenceClassifier:
-    """A trained classifier; picklable, on the CPU unless moved."""
+    """A trained classifier, on the CPU in float32 unless moved."""
 
     network: nn.Module
     num_classes: int
-    digest: str
-    """sha256 of the weights."""
 
-    def to(self, device: torch.device | str) -> ReferenceClassifier:
+    def to(self, device: torch.device, dtype: torch.dtype) -> ReferenceClassifier:
         """The same classifier on `device` (the network itself moves)."""
-        return ReferenceClassifier(self.network.to(device), self.num_classes, self.digest)
-
-    def logits(self, images: Tensor) -> Tensor:
-        """(N, num_classes) float32, from uint8 images (N, C, H, W)."""
-        return self._run(images, self.network)
-
-    def features(self, images: Tensor) -> NDArray[np.float64]:
-        """The penultimate layer: (N, FEATURE_DIM)."""
-        body = self.network.get_submodule("body")
-        features: NDArray[np.float64] = self._run(images, body).double().numpy()
-        return features
-
-    def predict(self, images: Tensor) -> Tensor:
-        """The most likely class of each image: (N,) int64."""
-        return self.logits(images).argmax(dim=1)
+        return ReferenceClassifier(self.network.to(device, dtype), self.num_classes)
 
     @torch.inference_mode()
-    def _run(self, images: Tensor, module: nn.Module) -> Tensor:
-        device = next(self.network.parameters()).device
-        batches = torch.split(images, INFERENCE_BATCH)
-        outputs = [module(_prepare(batch.to(device))).cpu() for batch in batches]
-        return torch.cat(outputs)
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, FEATURE_DIM) and logits (N, num_classes), float32, of uint8 (N, C, H, W)."""
+        weight = next(self.network.parameters())
+        x = network_input(images.to(weight.device)).to(weight.dtype)
+        features: Tensor = self.network.get_submodule("body")(x)
+        logits: Tensor = self.network.get_submodule("head")(features)
+        return features.float().cpu(), logits.float().cpu()
+
+    def to_bytes(self) -> bytes:
+        """The weights as safetensors: equal bytes for equal weights."""
+        return safetensors.torch.save(self.network.state_dict())
 
 
-def confusion_matrix(labels: Tensor, predicted: Tensor, num_classes: int) -> NDArray[np.int64]:
-    """(num_classes, num_classes) counts: row the label (N,), column the predicted class (N,)."""
-    cells = labels.cpu() * num_classes + predicted
-    counts = torch.bincount(cells, minlength=num_classes**2)
-    matrix: NDArray[np.int64] = counts.reshape(num_classes, -1).numpy()
-    return matrix
-
-
-def per_class_accuracy(confusion: NDArray[np.int64]) -> list[float | None]:
-    """The share of each class that was predicted right; None for a class without images."""
-    totals = confusion.sum(axis=1)
-    return [
-        float(right / total) if total else None
-        for right, total in zip(np.diag(confusion), totals, strict=True)
-    ]
+def load_reference_classifier(data: bytes) -> ReferenceClassifier:
+    """From what `to_bytes` gave."""
+    weights = safetensors.torch.load(data)
+    channels, num_classes = weights["body.0.weight"].shape[1], len(weights["head.bias"])
+    network = _Network(channels, num_classes)
+    network.load_state_dict(weights)
+    return ReferenceClassifier(network.eval(), num_classes)
 
 
 def train_reference_classifier(
-    images: Tensor, labels: Tensor, num_classes: int, seed: int = 0, *, num_steps: int = 400
+    pixels: Tensor, labels: Tensor, num_classes: int, seed: int = 0, *, num_steps: int = NUM_STEPS
 ) -> ReferenceClassifier:
-    """Train on uint8 images (N, C, H, W) and labels (N,) int64 in 0 .. num_classes-1.
+    """Train on what `network_input` gave and labels (N,) int64 in 0 .. num_classes-1.
 
-    Errors: DataError for images or labels that cannot be learnt from.
+    Errors: DataError for labels that cannot be learnt from.
     """
-    _check(images, labels, num_classes)
+    present = torch.unique(labels).tolist()
+    if len(present) < 2:
+        raise DataError(
+            "labels", present, "the reference classifier needs at least 2 classes",
+            "leave the class metrics out",
+        )  # fmt: skip
+    if present[0] < 0 or present[-1] >= num_classes:
+        raise DataError("labels", present[-1], f"must lie in 0 .. {num_classes - 1}")
     with _reproducible(seed):
-        network = _Network(images.shape[1], num_classes)
-        _fit(network, images.cpu(), labels.cpu(), num_steps)
-    return ReferenceClassifier(network.eval(), num_classes, weights_digest(network))
+        network = _Network(pixels.shape[1], num_classes)
+        _fit(network, pixels, labels, num_steps)
+    return ReferenceClassifier(network.eval(), num_classes)
 
 
-def weights_digest(network: nn.Module) -> str:
-    """sha256 over the names, shapes and values of all weights and statistics."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def network_input(images: Tensor) -> Tensor:
+    """uint8 (B, C, H, W) to float32 in [-1, 1], no side above MAX_SIDE.
+
+    Errors: DataError for images below MIN_CLASSIFIER_SIDE.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"images: want uint8 (N, 1 or 3, H, W), got {images.dtype} {images.shape}")
+    if min(images.shape[-2:]) < MIN_CLASSIFIER_SIDE:
+        size = f"{images.shape[-2]}x{images.shape[-1]}"
+        least = f"{MIN_CLASSIFIER_SIDE}x{MIN_CLASSIFIER_SIDE}"
+        raise DataError("image size", size, f"the reference classifier needs {least}")
+    x = images.float() / 127.5 - 1.0
+    height, width = (min(side, MAX_SIDE) for side in x.shape[-2:])
+    return (
+        functional.adaptive_avg_pool2d(x, (height, width)) if x.shape[-2:] != (height, width) else x
+    )
 
 
-def _fit(network: _Network, images: Tensor, labels: Tensor, num_steps: int) -> None:
+def _fit(network: _Network, pixels: Tensor, labels: Tensor, num_steps: int) -> None:
     """AdamW under a one-cycle learning rate, over freshly distorted batches."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, num_steps)
-    pixels = _prepare(images)
-    batches = _batches(len(images), num_steps)
+    batches = _batches(len(pixels), num_steps)
     network.train()
     for rows in batches:
         logits = network(_distort(pixels[rows]))
@@ -178,33 +178,6 @@ def _distort(x: Tensor) -> Tensor:
     )
     grid = functional.affine_grid(matrix, list(x.shape), align_corners=False)
     return functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
-
-
-def _prepare(images: Tensor) -> Tensor:
-    """uint8 (B, C, H, W) to float32 in [-1, 1], no side above MAX_SIDE."""
-    x = images.float() / 127.5 - 1.0
-    height, width = (min(side, MAX_SIDE) for side in x.shape[-2:])
-    return (
-        functional.adaptive_avg_pool2d(x, (height, width)) if x.shape[-2:] != (height, width) else x
-    )
-
-
-def _check(images: Tensor, labels: Tensor, num_classes: int) -> None:
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise ValueError(f"images: want uint8 (N, 1 or 3, H, W), got {images.dtype} {images.shape}")
-    if labels.shape != images.shape[:1]:
-        raise ValueError(f"labels: want ({len(images)},), got {tuple(labels.shape)}")
-    if min(images.shape[-2:]) < MIN_SIDE:
-        size = f"{images.shape[-2]}x{images.shape[-1]}"
-        raise DataError("image size", size, f"the reference classifier needs {MIN_SIDE}x{MIN_SIDE}")
-    present = torch.unique(labels).tolist()
-    if len(present) < 2:
-        raise DataError(
-            "labels", present, "the reference classifier needs at least 2 classes",
-            "leave the class metrics out",
-        )  # fmt: skip
-    if present[0] < 0 or present[-1] >= num_classes:
-        raise DataError("labels", present[-1], f"must lie in 0 .. {num_classes - 1}")
 
 
 @contextmanager

@@ -1,86 +1,76 @@
-"""What a Frechet distance compares images by: their pixels, or a classifier's features.
+"""Feature rows as metrics take them: (N, D), in any type and from any place, read by blocks.
 
-A feature extractor has a name, a digest (what a figure stands on), and maps uint8 images
-(N, C, H, W) to float64 rows (N, D). Figures of different extractors, digests or image sizes
-must not be compared.
-
-Assumes decoded images of one size; leaves batching to the caller.
+What features are is decided where pictures are measured. Here they are rows of numbers: an array,
+or `ScaledRows` over one that stays as it is stored (uint8, float32, mapped from a file). Rows
+of different extractors, digests or image sizes must not be compared.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
+from numpy.typing import ArrayLike, NDArray
 
 from darkroom.errors import DataError
-from darkroom.metrics.classifier import ReferenceClassifier
+
+Array = NDArray[np.float64]
 
 MAX_PIXEL_DIM = 4096
 """64x64 grey, 36x36 colour: beyond, covariances of raw pixels cost minutes and mean little."""
+MIN_CLASSIFIER_SIDE = 8
+"""Least side of images that the reference classifier takes."""
+BLOCK_ROWS = 1024
+"""Rows that are float64 at once; a block of kernels between two such is at most 8 MiB."""
 
 
-class FeatureExtractor(Protocol):
-    """Maps uint8 images (N, C, H, W) to float64 rows (N, D)."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def digest(self) -> str: ...
-
-    def __call__(self, images: Tensor) -> NDArray[np.float64]: ...
-
-
-class PixelFeatures:
-    """Raw pixels, flattened, in [0, 1]."""
-
-    name = "pixels"
-    digest = "pixels-0-1"
-
-    def __call__(self, images: Tensor) -> NDArray[np.float64]:
-        """(N, C*H*W) in [0, 1]. Errors: DataError above MAX_PIXEL_DIM."""
-        return pixel_features(images)
-
-
-class ClassifierFeatures:
-    """The penultimate layer of a reference classifier."""
-
-    name = "classifier"
-
-    def __init__(self, classifier: ReferenceClassifier) -> None:
-        self._classifier = classifier
+class Rows(Protocol):
+    """(N, D) numbers of which slices and selections can be taken: an array, or as one."""
 
     @property
-    def digest(self) -> str:
-        """The classifier's."""
-        return self._classifier.digest
+    def shape(self) -> tuple[Any, ...]: ...
 
-    def __call__(self, images: Tensor) -> NDArray[np.float64]:
-        """(N, FEATURE_DIM)."""
-        return self._classifier.features(images)
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> NDArray[Any]: ...
 
 
-def pixel_features(images: Tensor) -> NDArray[np.float64]:
-    """uint8 images (N, C, H, W) flattened to (N, C*H*W) in [0, 1].
+@dataclass(frozen=True, eq=False)
+class ScaledRows:
+    """Rows that are stored as other numbers, `divisor` times as large."""
 
-    Errors: DataError for images of more than MAX_PIXEL_DIM values.
-    """
-    rows = flat_pixels(images)
-    if rows.shape[1] > MAX_PIXEL_DIM:
-        raise DataError(
-            "image size", tuple(images.shape[1:]),
-            f"has over {MAX_PIXEL_DIM} values, too many for a Frechet distance on pixels",
-            "use the classifier's features",
-        )  # fmt: skip
-    return rows / 255.0
+    stored: NDArray[Any]
+    """(N, D), in memory or mapped."""
+    divisor: float = 1.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)"""
+        return self.stored.shape
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def __getitem__(self, index: Any, /) -> Array:
+        return np.asarray(self.stored[index], dtype=np.float64) / self.divisor
 
 
-def flat_pixels(images: Tensor) -> NDArray[np.float64]:
-    """uint8 images (N, C, H, W) as rows of grey levels (N, C*H*W) in float64."""
-    if str(images.dtype) != "torch.uint8" or images.ndim != 4:
-        raise ValueError(f"images: want uint8 (N, C, H, W), got {images.dtype} {images.shape}")
-    rows: NDArray[np.float64] = images.flatten(1).double().cpu().numpy()
+def blocks(rows: Rows, index: NDArray[np.int64] | None = None) -> Iterator[Array]:
+    """The rows, or those at `index`, in order and a block at a time, as float64."""
+    count = len(rows) if index is None else len(index)
+    for start in range(0, count, BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        yield np.asarray(rows[block if index is None else index[block]], np.float64)
+
+
+def feature_rows(features: ArrayLike | Rows) -> Array:
+    """Feature vectors as float64 (N, D). Errors: DataError where one is not finite."""
+    taken = features[:] if isinstance(features, ScaledRows) else features
+    rows = np.asarray(taken, dtype=np.float64)
+    if rows.ndim != 2:
+        raise ValueError(f"features: want (N, D), got {rows.shape}")
+    if not np.isfinite(rows).all():
+        raise DataError("features", None, "contain NaN or infinity", "check the images")
     return rows

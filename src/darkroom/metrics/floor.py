@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from darkroom.metrics.frechet import feature_rows, frechet_distance_of_rows
+from darkroom.metrics.features import Rows
+from darkroom.metrics.frechet import frechet_distance, moments_of
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,18 @@ class Floor:
     num_draws: int
 
 
-def frechet_floor(
-    train: ArrayLike, test: ArrayLike, n: int, *, num_draws: int = 10, seed: int = 0
-) -> Floor:
+def frechet_floor(train: Rows, test: Rows, n: int, *, num_draws: int = 10, seed: int = 0) -> Floor:
     """The distance of n training rows (drawn without repetition) to all test rows, averaged.
 
     train: (N, D), test: (M, D). Where n reaches N, all rows are taken, once; the floor then
     stands on fewer images than the figure and is a little too high.
     """
-    rows, held_out = feature_rows(train), feature_rows(test)
+    held_out = moments_of(test)
     random = np.random.default_rng(seed)
-    size = min(n, len(rows))
-    draws = 1 if size == len(rows) else num_draws
+    size = min(n, len(train))
+    draws = 1 if size == len(train) else num_draws
     values = [
-        frechet_distance_of_rows(rows[random.permutation(len(rows))[:size]], held_out)
+        frechet_distance(moments_of(train, random.permutation(len(train))[:size]), held_out)
         for _ in range(draws)
     ]
     return Floor(float(np.mean(values)), float(np.std(values)), size, draws)

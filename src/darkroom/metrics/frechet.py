@@ -7,7 +7,7 @@ the last trace is the sum of the singular values of A_1 A_2': no matrix square r
 numbers, and exact for the singular covariances of fewer samples than dimensions.
 
 Assumes finite features. The estimate from n samples is too high by about 1/n times a constant
-(`floor.py`); what features mean is `features.py`'s business.
+(`floor.py`).
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from darkroom.errors import DataError
+from darkroom.metrics.features import Array, Rows, blocks, feature_rows
 
-Array = NDArray[np.float64]
+UNBIASED_IMAGES = 10_000
+IMAGES_PER_DIMENSION = 10
 
 
 @dataclass(eq=False)
-class FrechetAccumulator:
-    """Count, mean and scatter of feature rows, gathered batch by batch and mergeable.
+class Moments:
+    """Count, mean and scatter of feature rows, gathered block by block in float64.
 
-    Batches enter through their own centred moments (Chan et al. 1983), so neither the order of
-    updates and merges nor a large common offset costs digits.
+    Blocks enter through their own centred moments (Chan et al. 1983), so a large common offset
+    costs no digits. The same blocks in the same order give the same bits.
     """
 
     dim: int
@@ -46,24 +48,15 @@ class FrechetAccumulator:
         rows = feature_rows(features)
         if rows.shape[1] != self.dim:
             raise ValueError(f"features: want (B, {self.dim}), got {rows.shape}")
-        if len(rows) > 0:
-            mean = rows.mean(axis=0)
-            centred = rows - mean
-            self._add(len(rows), mean, centred.T @ centred)
-
-    def merge(self, other: FrechetAccumulator) -> None:
-        """Add everything that `other` has seen."""
-        if other.dim != self.dim:
-            raise ValueError(f"cannot merge {other.dim} dimensions into {self.dim}")
-        if other.count > 0:
-            self._add(other.count, other.mean, other.scatter)
-
-    def _add(self, count: int, mean: Array, scatter: Array) -> None:
-        total = self.count + count
+        if not len(rows):
+            return
+        mean = rows.mean(axis=0)
+        centred = rows - mean
+        total = self.count + len(rows)
         delta = mean - self.mean
-        self.scatter = self.scatter + scatter
-        self.scatter += np.outer(delta, delta) * (self.count * count / total)
-        self.mean = self.mean + delta * (count / total)
+        self.scatter += centred.T @ centred
+        self.scatter += np.outer(delta, delta) * (self.count * len(rows) / total)
+        self.mean += delta * (len(rows) / total)
         self.count = total
 
     @property
@@ -74,17 +67,15 @@ class FrechetAccumulator:
         return self.scatter / (self.count - 1)
 
 
-def feature_rows(features: ArrayLike) -> Array:
-    """Feature vectors as float64 (N, D). Errors: DataError where one is not finite."""
-    rows = np.asarray(features, dtype=np.float64)
-    if rows.ndim != 2:
-        raise ValueError(f"features: want (N, D), got {rows.shape}")
-    if not np.isfinite(rows).all():
-        raise DataError("features", None, "contain NaN or infinity", "check the images")
-    return rows
+def moments_of(rows: Rows, index: NDArray[np.int64] | None = None) -> Moments:
+    """The moments of rows (N, D), or of those at `index`."""
+    moments = Moments(rows.shape[1])
+    for block in blocks(rows, index):
+        moments.update(block)
+    return moments
 
 
-def frechet_distance(a: FrechetAccumulator, b: FrechetAccumulator) -> float:
+def frechet_distance(a: Moments, b: Moments) -> float:
     """The (squared) Frechet distance between the Gaussians of a and b, as FID reports it.
 
     Never negative. Errors: DataError for fewer than two rows on a side.
@@ -92,6 +83,14 @@ def frechet_distance(a: FrechetAccumulator, b: FrechetAccumulator) -> float:
     return gaussian_distance(
         a.mean, covariance_root(a.covariance), b.mean, covariance_root(b.covariance)
     )
+
+
+def is_biased(n: int, dim: int) -> bool:
+    """Whether a Frechet distance of n images in dim dimensions is mostly sampling bias.
+
+    True below 10,000 images, the customary least for FID, or below ten images per dimension.
+    """
+    return n < UNBIASED_IMAGES or n < IMAGES_PER_DIMENSION * dim
 
 
 def frechet_distance_of_rows(a: ArrayLike, b: ArrayLike) -> float:

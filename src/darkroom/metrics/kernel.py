@@ -11,7 +11,7 @@ The standard error is the two-sample jackknife (Arvesen 1969): leaving a row out
 subtraction once the rows' kernel sums are known. Kernels are computed a block of rows at a
 time, so memory grows with the number of rows and not with its square; time is O(N^2 D).
 
-Assumes finite features; what they mean is `features.py`'s business.
+Blocks are converted to float64 as they are taken.
 """
 
 from __future__ import annotations
@@ -20,15 +20,12 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from darkroom.errors import DataError
 from darkroom.metrics.bootstrap import Interval
+from darkroom.metrics.features import BLOCK_ROWS, Array, Rows, blocks, feature_rows
 from darkroom.metrics.floor import Floor
-from darkroom.metrics.frechet import Array, feature_rows
 
-BLOCK_ROWS = 1024
-"""A block of kernels is at most 8 MiB."""
 SUBSET_ROWS = 1000
 """Rows of each side in a subset, as in the paper; fewer where there are fewer."""
 NUM_SUBSETS = 100
@@ -60,17 +57,17 @@ class SubsetDistances:
     """Rows of each side in a subset."""
 
 
-def kernel_distance(a: ArrayLike, b: ArrayLike, *, block_rows: int = BLOCK_ROWS) -> KernelDistance:
+def kernel_distance(a: Rows, b: Rows, *, block_rows: int = BLOCK_ROWS) -> KernelDistance:
     """The distance of feature rows a (N, D) and b (M, D), from all pairs.
 
     Errors: DataError for fewer than three rows on a side.
     """
-    rows_a, rows_b = _checked(a, b)
-    n, m = len(rows_a), len(rows_b)
-    within_a = _row_sums(rows_a, rows_a, block_rows) - _self_kernels(rows_a)
-    within_b = _row_sums(rows_b, rows_b, block_rows) - _self_kernels(rows_b)
-    across_a = _row_sums(rows_a, rows_b, block_rows)
-    across_b = _row_sums(rows_b, rows_a, block_rows)
+    _check(a, b)
+    n, m = len(a), len(b)
+    within_a = _row_sums(a, a, block_rows) - _self_kernels(a)
+    within_b = _row_sums(b, b, block_rows) - _self_kernels(b)
+    across_a = _row_sums(a, b, block_rows)
+    across_b = _row_sums(b, a, block_rows)
     total_a, total_b, total_across = within_a.sum(), within_b.sum(), across_a.sum()
     mean_a, mean_b = total_a / (n * (n - 1)), total_b / (m * (m - 1))
     value = mean_a + mean_b - 2 * total_across / (n * m)
@@ -90,7 +87,7 @@ def kernel_distance(a: ArrayLike, b: ArrayLike, *, block_rows: int = BLOCK_ROWS)
 
 
 def subset_distances(
-    a: ArrayLike, b: ArrayLike, *, num_subsets: int = NUM_SUBSETS, size: int = SUBSET_ROWS,
+    a: Rows, b: Rows, *, num_subsets: int = NUM_SUBSETS, size: int = SUBSET_ROWS,
     seed: int = 0,
 ) -> SubsetDistances:  # fmt: skip
     """Mean and standard deviation over subsets drawn without repetition from either side.
@@ -98,62 +95,60 @@ def subset_distances(
     Where a side has no more rows than a subset, that side is the same in all of them, and the
     deviation says nothing of it: read the standard error of `kernel_distance` instead.
     """
-    rows_a, rows_b = _checked(a, b)
-    size = min(size, len(rows_a), len(rows_b))
+    _check(a, b)
+    size = min(size, len(a), len(b))
     random = np.random.default_rng(seed)
     values = [
         kernel_distance(
-            rows_a[random.choice(len(rows_a), size, replace=False)],
-            rows_b[random.choice(len(rows_b), size, replace=False)],
+            a[random.choice(len(a), size, replace=False)],
+            b[random.choice(len(b), size, replace=False)],
         ).value
         for _ in range(num_subsets)
     ]
     return SubsetDistances(float(np.mean(values)), float(np.std(values)), num_subsets, size)
 
 
-def kernel_floor(
-    train: ArrayLike, test: ArrayLike, n: int, *, num_draws: int = 10, seed: int = 0
-) -> Floor:
+def kernel_floor(train: Rows, test: Rows, n: int, *, num_draws: int = 10, seed: int = 0) -> Floor:
     """What n real training rows score against all test rows, averaged over draws: near 0.
 
     Where n reaches the number of training rows all are taken, once, and the spread is the
     standard error of that one figure.
     """
-    rows, held_out = _checked(train, test)
-    size = min(n, len(rows))
-    if size == len(rows):
-        whole = kernel_distance(rows, held_out)
+    size = min(n, len(train))
+    if size == len(train):
+        whole = kernel_distance(train, test)
         return Floor(whole.value, whole.standard_error, size, 1)
     random = np.random.default_rng(seed)
     values = [
-        kernel_distance(rows[random.permutation(len(rows))[:size]], held_out).value
+        kernel_distance(train[random.permutation(len(train))[:size]], test).value
         for _ in range(num_draws)
     ]
     return Floor(float(np.mean(values)), float(np.std(values)), size, num_draws)
 
 
-def _checked(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
-    rows_a, rows_b = feature_rows(a), feature_rows(b)
-    fewest = min(len(rows_a), len(rows_b))
+def _check(a: Rows, b: Rows) -> None:
+    fewest = min(len(a), len(b))
     if fewest < MIN_ROWS:
         raise DataError("images", fewest, f"a kernel distance needs at least {MIN_ROWS}")
-    if rows_a.shape[1] != rows_b.shape[1]:
-        raise ValueError(f"features: {rows_a.shape[1]} and {rows_b.shape[1]} dimensions")
-    return rows_a, rows_b
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"features: {a.shape[1]} and {b.shape[1]} dimensions")
 
 
-def _row_sums(a: Array, b: Array, block_rows: int) -> Array:
+def _row_sums(a: Rows, b: Rows, block_rows: int) -> Array:
     """Sums over b of k(a_i, b): (N,)."""
     sums = np.zeros(len(a))
     for first in range(0, len(a), block_rows):
         block = slice(first, first + block_rows)
+        rows = np.asarray(a[block], np.float64)
         for other in range(0, len(b), block_rows):
-            sums[block] += _kernel(a[block] @ b[other : other + block_rows].T, a.shape[1]).sum(1)
+            others = np.asarray(b[other : other + block_rows], np.float64)
+            sums[block] += _kernel(rows @ others.T, rows.shape[1]).sum(1)
     return sums
 
 
-def _self_kernels(rows: Array) -> Array:
-    return _kernel(np.square(rows).sum(axis=1), rows.shape[1])
+def _self_kernels(rows: Rows) -> Array:
+    norms = [np.square(feature_rows(block)).sum(axis=1) for block in blocks(rows)]
+    return _kernel(np.concatenate(norms), rows.shape[1])
 
 
 def _kernel(products: Array, dim: int) -> Array:

@@ -6,8 +6,9 @@ Traps: a training set augmented after the comparison set was taken hides copies;
 between the real splits makes copying look normal; and pixel distance does not see a copy that
 is shifted, flipped or recoloured.
 
-Assumes uint8 images of one size. Distances are Euclidean on pixels scaled to [0, 1], exact
-(integers below 2^53), so an exact copy is at distance 0 and nothing else is.
+Assumes images of one size as rows of grey levels (whole numbers, 0 to 255). Distances are Euclidean
+on pixels scaled to [0, 1], exact (integers below 2^53), so an exact copy is at distance 0 and
+nothing else is.
 """
 
 from __future__ import annotations
@@ -17,18 +18,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from darkroom.errors import DataError
-from darkroom.metrics.features import flat_pixels
+from darkroom.metrics.features import Rows, blocks
 
 NEAR_PERCENTILE = 1.0
 MAX_NEAR_SHARE = 0.05
 MAX_EXCESS_COPIES = 0.01
 MIN_MEDIAN_RATIO = 0.5
 MIN_IMAGES = 20
-_CHUNK_VALUES = 2**24
-"""Distances held at once: 128 MiB of float64."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,16 @@ class NeighbourFigures:
         return self.median_generated / self.median_test
 
 
-def nearest_neighbour_distances(queries: Tensor, references: Tensor) -> NDArray[np.float64]:
-    """For each query (N, C, H, W) its distance to the nearest reference (M, C, H, W): (N,)."""
-    return np.sqrt(_smallest_squares(queries, references)) / 255.0
+def nearest_neighbour_distances(queries: Rows, references: Rows) -> NDArray[np.float64]:
+    """For each query (N, D) its distance to the nearest reference (M, D): (N,).
+
+    Both are taken by blocks, so memory does not grow with their product.
+    """
+    if len(references) < 1 or queries.shape[1:] != references.shape[1:]:
+        shapes = f"{tuple(queries.shape)} and {tuple(references.shape)}"
+        raise DataError("images", shapes, "want two sets of one image size, neither empty")
+    smallest = [_smallest_squares(block, references) for block in blocks(queries)]
+    return np.asarray(np.sqrt(np.concatenate([np.empty(0), *smallest])) / 255.0)
 
 
 def memorisation(
@@ -130,18 +135,12 @@ def _faults(figures: NeighbourFigures) -> list[str]:
     return faults
 
 
-def _smallest_squares(queries: Tensor, references: Tensor) -> NDArray[np.float64]:
+def _smallest_squares(queries: NDArray[np.float64], references: Rows) -> NDArray[np.float64]:
     """Squared distance to the nearest reference, in grey levels."""
-    if len(references) < 1 or queries.shape[1:] != references.shape[1:]:
-        shapes = f"{tuple(queries.shape)} and {tuple(references.shape)}"
-        raise DataError("images", shapes, "want two sets of one image size, neither empty")
-    rows, others = flat_pixels(queries), flat_pixels(references)
-    norms = np.square(others).sum(axis=1)
-    smallest = np.empty(len(rows))
-    step = max(1, _CHUNK_VALUES // len(others))
-    for start in range(0, len(rows), step):
-        chunk = rows[start : start + step]
+    norms = np.square(queries).sum(axis=1)
+    smallest = np.full(len(queries), np.inf)
+    for block in blocks(references):
         # Whole numbers below 2^53 throughout: a copy comes out at exactly 0.
-        squares = np.square(chunk).sum(axis=1)[:, None] + norms - 2.0 * (chunk @ others.T)
-        smallest[start : start + step] = squares.min(axis=1)
+        squares = norms[:, None] + np.square(block).sum(axis=1) - 2.0 * (queries @ block.T)
+        np.minimum(smallest, squares.min(axis=1), out=smallest)
     return smallest

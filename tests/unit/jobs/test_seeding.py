@@ -7,22 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
+from tests.helpers.measured import one_picture_reference, seen
 from tests.helpers.pictures import encoded
 from tests.helpers.tiny_artifacts import publish_samples
 
 from darkroom.config import build_config
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import find_pictures, ids_on_page
-from darkroom.jobs.evaluate.pictures import Reference, read_generated, read_reference
-from darkroom.jobs.parquet import parquet_bytes
 from darkroom.jobs.pictures.listing import Item
+from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.plan import plan_pieces
 from darkroom.jobs.seeding import sample
-from darkroom.storage import open_output
 
 NAMES = [f"{group}/{number:03d}" for group in "ab" for number in range(40)]
 GROUPS = [name[0] for name in NAMES]
@@ -70,33 +68,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    uri = str(tmp_path_factory.mktemp("reference"))
-    config = build_config(PrepareConfig, {"source": {"kind": "digits"}, "output": uri})
-    rows = parquet_bytes(pa.table({"image": [PICTURE], "label": [0]}))
-    with open_output(uri, kind="dataset", config=config) as output:
-        files = [
-            output.writer.write_bytes(
-                f"data/{split}/0.parquet", rows, rows=1, metadata={"split": split}
-            )
-            for split in ("train", "test")
-        ]
-        output.publish(files, metadata={"image_size": [8, 8], "channels": 1, "classes": ["a", "b"]})
-    return read_reference(uri)
+def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
+    uri = tmp_path_factory.mktemp("reference")
+    return one_picture_reference(uri, PICTURE, ImageShape(8, 8, 1), classes=["a", "b"])
 
 
-def test_evaluate_looks_at_all_classes_of_a_folder(folder: Path, reference: Reference) -> None:
-    labels = read_generated(str(folder), reference, limit=20).pictures.labels
-    assert labels is not None
-    assert Counter(labels.tolist()) == {0: 10, 1: 10}
+def test_evaluate_looks_at_all_classes_of_a_folder(folder: Path, reference: str) -> None:
+    assert Counter(seen(folder, reference, limit=20).labels) == {0: 10, 1: 10}
 
 
-def test_evaluate_looks_at_all_classes_of_samples(tmp_path: Path, reference: Reference) -> None:
-    drawn = [GROUPS.index(group) // 40 for group in GROUPS]
-    publish_samples(tmp_path, np.zeros((80, 1, 8, 8), np.uint8), drawn, classes=["a", "b"])
-    labels = read_generated(str(tmp_path), reference, limit=20).pictures.labels
-    assert labels is not None
-    assert labels.tolist() == [0] * 10 + [1] * 10
+def test_evaluate_looks_at_all_classes_of_samples(tmp_path: Path, reference: str) -> None:
+    labels = [GROUPS.index(group) // 40 for group in GROUPS]
+    publish_samples(tmp_path, np.zeros((80, 1, 8, 8), np.uint8), labels, classes=["a", "b"])
+    assert seen(tmp_path, reference, limit=20).labels == [0] * 10 + [1] * 10
 
 
 def test_classify_looks_at_all_classes(folder: Path) -> None:

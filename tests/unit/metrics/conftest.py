@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from darkroom.metrics.classifier import ReferenceClassifier, train_reference_classifier
+from darkroom.metrics.classifier import (
+    ReferenceClassifier,
+    network_input,
+    train_reference_classifier,
+)
 
 # A slow machine is no fault of the property.
 settings.register_profile("no deadline", deadline=None)
@@ -25,6 +30,16 @@ class Split:
     images: Tensor
     """uint8 (N, 1, 8, 8)"""
     labels: Tensor
+
+    @property
+    def grey(self) -> NDArray[np.uint8]:
+        """Grey levels as rows (N, 64)."""
+        return self.images.flatten(1).numpy()
+
+    @property
+    def pixels(self) -> NDArray[np.float64]:
+        """The same in [0, 1]."""
+        return self.grey / 255.0
 
 
 @dataclass(frozen=True)
@@ -69,4 +84,4 @@ def digits(split_digits: Callable[[int], Digits]) -> Digits:
 
 @pytest.fixture(scope="package")
 def classifier(digits: Digits) -> ReferenceClassifier:
-    return train_reference_classifier(digits.train.images, digits.train.labels, 10)
+    return train_reference_classifier(network_input(digits.train.images), digits.train.labels, 10)

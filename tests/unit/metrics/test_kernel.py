@@ -10,7 +10,6 @@ import pytest
 from numpy.typing import NDArray
 
 from darkroom.errors import DataError
-from darkroom.metrics.features import pixel_features
 from darkroom.metrics.kernel import (
     KernelDistance,
     kernel_distance,
@@ -102,8 +101,8 @@ def test_subsets_scatter_around_the_distance_of_all_pairs() -> None:
 
 
 def test_the_floor_of_real_digits_is_near_nothing_and_damage_is_far_above(digits: Any) -> None:
-    train = pixel_features(digits.train.images)
-    test = pixel_features(digits.test.images)
+    train = digits.train.pixels
+    test = digits.test.pixels
     floor = kernel_floor(train, test, 300, num_draws=10)
     assert (floor.n, floor.num_draws) == (300, 10)
     assert abs(floor.value) < 5 * floor.spread

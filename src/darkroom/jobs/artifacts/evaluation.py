@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from darkroom.jobs.artifacts.info import Info, plain_values, read_values
+from darkroom.jobs.artifacts.batch import BatchInfo
+from darkroom.jobs.artifacts.info import plain_values, read_values
 from darkroom.jobs.artifacts.kind import Kind
 from darkroom.storage import Artifact
 
@@ -137,19 +138,21 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationInfo(Info):
-    """What an evaluation's manifest says of it."""
+class EvaluationInfo(BatchInfo):
+    """What an evaluation's manifest says of it; its rows are the pictures of both sides."""
 
     kind: ClassVar[Kind] = Kind.EVALUATION
     verb: ClassVar[str] = "evaluate"
 
     num_images: int
+    """Generated pictures that were measured."""
     reference: str
     """Content digest of the real pictures."""
-    dead_letters: Mapping[str, int]
-    figures: Mapping[str, Mapping[str, Any]]
+    metrics: Mapping[str, Mapping[str, Any]]
     """Metric -> its rounded value, interval, what real pictures score, and verdicts."""
+    classifier: ClassifierFacts | None
     skipped: Mapping[str, str]
+    """Metrics that were left out, and why."""
 
 
 def _without_none(value: Any) -> Any:

@@ -64,6 +64,7 @@ class BatchRun:
         pieces: Sequence[Piece],
         parents: Sequence[Parent],
         rejected: Sequence[Reject],
+        num_sure: int,
     ) -> None:
         self.completed = output.completed
         """The artifact when a resumed job finds its work done; then there is nothing to do."""
@@ -75,6 +76,7 @@ class BatchRun:
         self._round = Round(CommitLog(output.writer), pieces)
         self._merging: Round | None = None
         self._early = list(rejected)
+        self._num_sure = num_sure
 
     @property
     def num_rows(self) -> int:
@@ -186,10 +188,15 @@ class BatchRun:
         return for_each(content, names)
 
     def publish(
-        self, files: Iterable[FileEntry] = (), *, info: Callable[..., BatchInfo] = BatchInfo
+        self,
+        files: Iterable[FileEntry] = (),
+        *,
+        info: Callable[..., BatchInfo] = BatchInfo,
+        keeps_parts: bool = True,
     ) -> Artifact:
         """Make every committed piece, the dead letters and `files` the output, in one step.
 
+        keeps_parts: False for rows that were a means: what was made of them is in `files`.
         info: makes the kind's own value from `BatchInfo`'s fields.
         Errors: FencedError, PreconditionFailedError (another job published first).
         """
@@ -198,12 +205,13 @@ class BatchRun:
             raise DarkroomError(f"{missing} pieces are not committed: call run() first")
         self._ownership.check(now=True)
         rejected = self.rejected
-        entries = [*self.parts, *files, *write_dead_letters(rejected, self.writer)]
+        parts = self.parts if keeps_parts else []
+        entries = [*parts, *files, *write_dead_letters(rejected, self.writer)]
         num_rows = sum(commit.files[0].rows or 0 for commit in self.commits if commit.files)
         try:
             artifact = self._output.publish(
                 entries,
-                rows=num_rows,
+                rows=num_rows if keeps_parts else None,
                 metadata=info(
                     num_rows=num_rows,
                     num_rejected=len(rejected),
@@ -223,7 +231,8 @@ class BatchRun:
 
     def check_rejects(self) -> None:
         """Stop as soon as the share of bad rows is over the limit. Errors: DataError."""
-        count, num_rows = len(self._early) + self._round.num_rejected, self.num_rows
+        count = len(self._early) + self._round.num_rejected
+        num_rows = self.num_rows - self._num_sure
         limit = self._config.max_bad_share
         if count < num_rows and count <= limit * num_rows:
             return
@@ -273,10 +282,12 @@ def open_batch(
     parents: Sequence[Parent],
     rejected: Sequence[Reject] = (),
     lengths: Sequence[int] | None = None,
+    num_sure: int = 0,
 ) -> Iterator[BatchRun]:
     """Begin or go on with the run of `config` on `rows`, after every check that needs no Ray.
 
     rows: in their order for ever, each with an `id`. rejected: rows that are known to be bad.
+    num_sure: rows that no stage rejects, of which `max_bad_share` is no share.
     lengths: rows of each piece, a function of the input alone; by default `piece_rows` each.
     Errors: DataError (ids, too many bad rows), and those of `open_output`; with on_existing
     "resume" also OutputExistsError when another command was begun on this output.
@@ -298,6 +309,7 @@ def open_batch(
             pieces=cut(rows, lengths or even_lengths(len(rows), config.piece_rows)),
             parents=parents,
             rejected=rejected,
+            num_sure=num_sure,
         )
         if output.completed is None:
             if config.on_existing == "resume":

@@ -6,10 +6,10 @@ one process: there is nothing here that a cluster would speed up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.evaluation import METRICS_FILE, Evaluation
 from darkroom.jobs.artifacts.info import names_of
 from darkroom.jobs.artifacts.model import TrainedModel
 from darkroom.jobs.artifacts.report import REPORT_FILE, ReportInfo
@@ -42,20 +42,18 @@ def run(config: ReportConfig) -> dict[str, Any]:
     ) as output:  # fmt: skip
         if output.completed is not None:
             return _result(output.completed)
-        evaluation = _read_evaluation(sources)
+        evaluation = None if sources.evaluation is None else Evaluation.of(sources.evaluation)
         html = render_page(build_page(config, sources, evaluation)).encode()
         # It names URIs and times: a page about one run.
         files = [output.writer.write_bytes(REPORT_FILE, html, content=False)]
         if sources.evaluation is not None:
-            metrics = sources.evaluation.read_bytes("metrics.json")
-            files.append(output.writer.write_bytes("metrics.json", metrics))
+            metrics = sources.evaluation.read_bytes(METRICS_FILE)
+            files.append(output.writer.write_bytes(METRICS_FILE, metrics))
         info = ReportInfo(title=_title(config))
         return _result(output.publish(files, metadata=info.to_metadata()))
 
 
-def build_page(
-    config: ReportConfig, sources: Sources, evaluation: Mapping[str, Any] | None
-) -> Page:
+def build_page(config: ReportConfig, sources: Sources, evaluation: Evaluation | None) -> Page:
     """Everything on the page, from what was published."""
     real = {} if sources.data is None else real_pictures(sources.data, config.num_pictures)
     generated = (
@@ -103,13 +101,6 @@ def _training_figure(sources: Sources) -> KeyFigure:
     if drawing is not None:
         note += f"; {drawing['rows_per_second']:.0f} pictures/s drawn"
     return KeyFigure("Training", duration(info.seconds), note)
-
-
-def _read_evaluation(sources: Sources) -> Mapping[str, Any] | None:
-    if sources.evaluation is None:
-        return None
-    values: Mapping[str, Any] = sources.evaluation.read_json("metrics.json")
-    return values
 
 
 def _result(artifact: Artifact) -> dict[str, Any]:

@@ -7,13 +7,13 @@ only; how anything looks is `darkroom.report`'s business.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from darkroom.diffusion.config import ScheduleConfig, ScheduleKind
 from darkroom.diffusion.schedule import NoiseSchedule, build_schedule
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.evaluation import Evaluation
 from darkroom.jobs.artifacts.model import TrainedModel
 from darkroom.jobs.artifacts.samples import Samples
 from darkroom.jobs.report.measures import measure_plots, measures_table
@@ -84,22 +84,21 @@ def training_section(model: TrainedModel) -> Section:
     )  # fmt: skip
 
 
-def measures_section(evaluation: Mapping[str, Any] | None) -> Section | None:
+def measures_section(evaluation: Evaluation | None) -> Section | None:
     """The evaluation's figures."""
     if evaluation is None:
         return None
-    reference = evaluation["reference"]
-    classifier = evaluation.get("classifier")
+    reference, classifier = evaluation.reference, evaluation.classifier
     lead = (
-        f"{evaluation['num_images']} generated pictures against {reference['num_test']} real test "
-        f"pictures; floors are {reference['num_train']} real training pictures measured alike."
+        f"{evaluation.num_images} generated pictures against {reference.num_test} real test "
+        f"pictures; floors are {reference.num_train} real training pictures measured alike."
     )
-    if dead := evaluation.get("num_dead_letters"):
+    if dead := evaluation.num_dead_letters:
         lead += f" {dead} more files could not be used."
     if classifier:
         lead += (
-            f" The reference classifier ({classifier['digest'][:12]}) was trained on the training "
-            f"split alone; it recognises {classifier['test_accuracy']:.1%} of real test pictures."
+            f" The reference classifier ({classifier.digest[:12]}) was trained on the training "
+            f"split alone; it recognises {classifier.test_accuracy:.1%} of real test pictures."
         )
     return Section(
         "measures", "Measures", [measures_table(evaluation), *measure_plots(evaluation)], lead

@@ -24,8 +24,7 @@ from darkroom.config import build_config
 from darkroom.errors import InputError
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import find_pictures
-from darkroom.jobs.evaluate.pictures import Decoder, PictureShape, Reference, read_generated
-from darkroom.jobs.pictures.config import EncodingConfig, LimitsConfig
+from darkroom.jobs.measuring.source import find_generated
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.sources import open_source
 import darkroom.jobs.prepare.folder_source
@@ -42,10 +41,8 @@ def classify(uri):
     return len(found.rows), [reject.reason for reject in found.rejected]
 
 def evaluate(uri):
-    decoder = Decoder(PictureShape(8, 8, 1), 255, "reject", LimitsConfig(), EncodingConfig())
-    reference = Reference(None, ("cats", "dogs"), decoder, None, None)
-    found = read_generated(uri, reference)
-    return len(found.pictures), [letter.reason for letter in found.rejects]
+    found = find_generated(uri, ("cats", "dogs"), limit=None, seed=0)
+    return len(found.rows), [reject.reason for reject in found.rejected]
 
 def generate(uri):
     return len(read_table(uri, {}, name="input").rows), []

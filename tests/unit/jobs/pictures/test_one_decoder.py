@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tests.helpers import pictures as files
 from tests.helpers import tiny_artifacts
+from tests.helpers.measured import one_picture_reference, seen
 from tests.helpers.tiny_artifacts import publish_samples
 
 from darkroom.config import build_config
@@ -20,15 +21,13 @@ from darkroom.errors import DataError
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.stages import Decode
-from darkroom.jobs.evaluate.pictures import Reference, read_generated, read_reference
-from darkroom.jobs.parquet import parquet_bytes
 from darkroom.jobs.pictures.decode import Picture, published_pixels
 from darkroom.jobs.pictures.listing import Item
+from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.rows import decode_item, item_rows
 from darkroom.jobs.rejects import Rejects
 from darkroom.models.classifier import Preprocess
-from darkroom.storage import open_output
 
 WIDTH, HEIGHT = 64, 48
 Pixels = NDArray[np.uint8]
@@ -108,26 +107,14 @@ def prepared(data: bytes, channels: int, background: int, encoding: str = "png")
     return files.decoded(row["image"])
 
 
-def reference(folder: Path, channels: int, background: int, encoding: str = "keep") -> Reference:
+def reference(folder: Path, channels: int, background: int, encoding: str = "keep") -> str:
     """Of one black picture; what counts is what it says of how it was made."""
     mode = "L" if channels == 1 else "RGB"
-    image = files.encoded(Image.new(mode, (WIDTH, HEIGHT)), "PNG")
-    config = build_config(
-        PrepareConfig, {**_settings(channels, background, encoding), "output": str(folder)}
-    )
-    with open_output(str(folder), kind="dataset", config=config) as output:
-        entries = [
-            output.writer.write_bytes(
-                f"data/{split}/part-00000.parquet",
-                parquet_bytes(pa.table({"image": [image], "label": [0]})),
-                rows=1,
-                metadata={"split": split},
-            )
-            for split in ("train", "test")
-        ]
-        shape = {"image_size": [HEIGHT, WIDTH], "channels": channels, "classes": ["cats"]}
-        output.publish(entries, rows=2, metadata=shape)
-    return read_reference(str(folder))
+    return one_picture_reference(
+        folder, files.encoded(Image.new(mode, (WIDTH, HEIGHT)), "PNG"),
+        ImageShape(HEIGHT, WIDTH, channels), classes=["cats"], channels=channels,
+        background=background, encoding={"format": encoding},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -142,9 +129,9 @@ def test_evaluate_sees_what_prepare_stores(
     folder.mkdir(parents=True)
     for name, make in ODD.items():
         (folder / name).write_bytes(make())
-    seen = read_generated(str(tmp_path / "in"), real)
-    assert not seen.rejects
-    for name, image in zip(sorted(ODD), seen.pictures.images, strict=True):
+    found = seen(tmp_path / "in", real)
+    assert not found.rejects
+    for name, image in zip(sorted(ODD), found.images, strict=True):
         wanted = prepared(ODD[name](), channels, background, encoding)
         pixels = image[0] if channels == 1 else image.transpose(1, 2, 0)
         assert np.array_equal(pixels, wanted), name
@@ -189,14 +176,14 @@ def test_what_evaluate_cannot_use_has_the_reasons_of_prepare(tmp_path: Path) -> 
     for broken in files.broken_files():
         (folder / broken.name).write_bytes(broken.data)
     (folder / "gone.png").symlink_to("nowhere.png")
-    seen = read_generated(str(tmp_path / "in"), real)
-    assert len(seen.pictures) == 1
+    found = seen(tmp_path / "in", real)
+    assert len(found.images) == 1
     wanted = {f"cats/{broken.name}": broken.reason for broken in files.broken_files()}
     wanted["cats/gone.png"] = "unreadable"
-    assert {letter.id: letter.reason for letter in seen.rejects} == wanted
+    assert {reject.id: reject.reason for reject in found.rejects} == wanted
     (folder / "good.png").unlink()
     with pytest.raises(DataError, match=r"cats/.* and 22 others cannot be read \("):
-        read_generated(str(tmp_path / "in"), real)
+        seen(tmp_path / "in", real)
 
 
 @pytest.mark.parametrize("name", ["bomb.png", "claims-much.jpg", "truncated.webp"])
@@ -207,7 +194,7 @@ def test_samples_that_cannot_be_decoded_are_one_line(tmp_path: Path, name: str) 
         patch.setattr(tiny_artifacts, "png", lambda _: bad.data)
         publish_samples(samples, np.zeros((1, 3, HEIGHT, WIDTH), np.uint8), [0], classes=["cats"])
     with pytest.raises(DataError, match=f"a picture that cannot be read .{bad.reason}: "):
-        read_generated(str(samples), reference(tmp_path / "data", 3, 255))
+        seen(samples, reference(tmp_path / "data", 3, 255))
 
 
 def test_a_stored_picture_that_is_damaged_is_named() -> None:
@@ -224,5 +211,4 @@ def test_evaluate_measures_the_real_thing_of_animations_too(tmp_path: Path) -> N
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.webp").write_bytes(moving)
     (tmp_path / "in/b.png").write_bytes(ODD["plain.png"]())
-    seen = read_generated(str(tmp_path / "in"), real)
-    assert [letter.reason for letter in seen.rejects] == ["animated"]
+    assert [reject.reason for reject in seen(tmp_path / "in", real).rejects] == ["animated"]

@@ -1,0 +1,121 @@
+"""The features of three sets of pictures: what is compared, from what the batch run committed.
+
+Rows are gathered in the order of the input into files of the temporary folder and mapped from
+there in the type that they were made in, so the driver's memory does not grow with their number;
+metrics take them by blocks of float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from darkroom.metrics.features import ScaledRows
+from darkroom.temporary import temporary_folder
+
+GENERATED = "generated"
+SETS = (GENERATED, "train", "test")
+SET, LABEL = "set", "label"
+"""Columns of the committed parts, beside the rows' ids and one column per kind of features."""
+PIXELS = "pixels"
+"""Grey levels, as decoded: uint8, where all that networks make is float32."""
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """One set of pictures by its features."""
+
+    features: Mapping[str, ScaledRows]
+    """(N, D) by column; pixels lie in [0, 1] and are stored as grey levels."""
+    labels: NDArray[np.int64] | None
+    """(N,) indices into the classes; None when any picture has none."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.features.values())))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Drawn pictures beside real ones."""
+
+    generated: PictureSet
+    train: PictureSet
+    test: PictureSet
+    classes: tuple[str, ...]
+    digests: Mapping[str, str]
+    """Of what made the features, by column: figures under two of them cannot be compared."""
+
+    def rows(self, column: str) -> tuple[ScaledRows, ScaledRows, ScaledRows]:
+        """The features of the generated, training and test pictures."""
+        return (
+            self.generated.features[column],
+            self.train.features[column],
+            self.test.features[column],
+        )
+
+
+@contextmanager
+def collected(
+    tables: Iterable[pa.Table],
+    columns: Sequence[str],
+    *,
+    classes: tuple[str, ...],
+    digests: Mapping[str, str],
+) -> Iterator[Comparison]:
+    """Committed parts, in order, as a comparison that can be read until the end of the block."""
+    with temporary_folder("darkroom-features-") as folder:
+        labels: dict[str, list[int | None]] = {name: [] for name in SETS}
+        for table in tables:
+            for name in SETS:
+                rows = table.filter(pc.equal(table[SET], name))
+                labels[name] += rows[LABEL].to_pylist()
+                for column in columns:
+                    _append(folder / f"{name}.{column}", rows[column])
+        sets = {
+            name: PictureSet(
+                {column: _mapped(folder / f"{name}.{column}", column, len(of_set))
+                 for column in columns},
+                None if None in of_set else np.array(of_set, np.int64),
+            )
+            for name, of_set in labels.items()
+        }  # fmt: skip
+        yield Comparison(**sets, classes=classes, digests=digests)
+
+
+def feature_column(rows: NDArray[Any]) -> pa.Array:
+    """Features (N, D) as a column of bytes, a row each, without a copy."""
+    count, width = len(rows), rows[:1].nbytes
+    offsets = np.arange(count + 1, dtype=np.int64) * width
+    content = pa.py_buffer(np.ascontiguousarray(rows))
+    return pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), count, [None, pa.py_buffer(offsets), content]
+    )
+
+
+def column_bytes(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+    """All bytes of such a column, row after row."""
+    parts = []
+    for chunk in column.chunks:
+        offsets = np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset :][: len(chunk) + 1]
+        parts.append(np.frombuffer(chunk.buffers()[2], np.uint8)[offsets[0] : offsets[-1]])
+    return np.concatenate(parts) if parts else np.empty(0, np.uint8)
+
+
+def _append(path: Path, column: pa.ChunkedArray) -> None:
+    with path.open("ab") as file:
+        column_bytes(column).tofile(file)
+
+
+def _mapped(path: Path, column: str, count: int) -> ScaledRows:
+    dtype, divisor = (np.uint8, 255.0) if column == PIXELS else (np.float32, 1.0)
+    if not path.exists() or not path.stat().st_size:
+        return ScaledRows(np.empty((0, 0), dtype), divisor)
+    return ScaledRows(np.memmap(path, dtype, "r").reshape(count, -1), divisor)

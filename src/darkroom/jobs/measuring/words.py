@@ -1,0 +1,80 @@
+"""The figures of an evaluation in words: `metrics.md`, and how a figure is written anywhere."""
+
+from __future__ import annotations
+
+from darkroom.jobs.artifacts.evaluation import Evaluation, Measured, Metric
+from darkroom.jobs.measuring.entries import title_of
+
+
+def markdown_table(evaluation: Evaluation) -> str:
+    """One row per metric, and below it what was left out and what judged the pictures."""
+    percent = f"{evaluation.confidence:.0%}"
+    lines = [
+        f"# {evaluation.num_images} pictures, measured",
+        "",
+        f"| measure | value | {percent} interval | N | real pictures, same N | notes |",
+        "|---|--:|---|--:|---|---|",
+    ]
+    for name, metric in evaluation.metrics.items():
+        cells = (
+            title_of(name),
+            shown(name, metric.value),
+            interval(name, metric),
+            str(metric.n),
+            floor(name, metric),
+            "; ".join(notes(metric)),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *_remarks(evaluation)]
+    return "\n".join(lines) + "\n"
+
+
+def shown(name: str, value: float) -> str:
+    """A share as per cent, anything else with three digits."""
+    return f"{value:.1%}" if name == "class_accuracy" else f"{value:#.3g}".rstrip(".")
+
+
+def interval(name: str, measured: Measured) -> str:
+    """From lower to upper; empty without an interval."""
+    if measured.lower is None or measured.upper is None:
+        return ""
+    return f"{shown(name, measured.lower)} to {shown(name, measured.upper)}"
+
+
+def floor(name: str, metric: Metric) -> str:
+    """What real pictures score, with its interval, and its N where that is another."""
+    real = metric.floor
+    ends = interval(name, real)
+    count = "" if real.n == metric.n else f", N = {real.n}"
+    return shown(name, real.value) + (f" ({ends})" if ends else "") + count
+
+
+def notes(metric: Metric) -> list[str]:
+    """What must be said with the figure."""
+    said = []
+    if metric.ratio is not None:
+        said.append(f"{metric.ratio:.2f} times its floor")
+    if metric.biased:
+        said.append(f"biased: N = {metric.n} is small")
+    if metric.near_chance:
+        said.append(f"NEAR CHANCE ({metric.chance:.1%}): the asked class is ignored")
+    if metric.memorising:
+        said.append("MEMORISING")
+    if metric.note:
+        said.append(metric.note)
+    return said
+
+
+def _remarks(evaluation: Evaluation) -> list[str]:
+    remarks = [f"{title_of(name)}: left out, {why}." for name, why in evaluation.skipped.items()]
+    remarks += [
+        f"{count} files of the input cannot be used: `{reason}`."
+        for reason, count in evaluation.dead_letters.items()
+    ]
+    if classifier := evaluation.classifier:
+        remarks.append(
+            f"Reference classifier {classifier.digest[:12]}, trained on the "
+            f"{classifier.num_train} real training pictures, recognises "
+            f"{classifier.test_accuracy:.1%} of {classifier.num_test} real test pictures."
+        )
+    return remarks

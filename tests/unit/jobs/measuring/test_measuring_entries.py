@@ -1,0 +1,61 @@
+"""What can be measured of which pictures, and why the rest is left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+
+from darkroom.errors import DataError
+from darkroom.jobs.measuring.config import MetricName
+from darkroom.jobs.measuring.entries import ENTRIES, Facts, choose, columns_of
+from darkroom.jobs.measuring.extractors import ClassifierExtractor
+from darkroom.jobs.pictures.shape import ImageShape
+
+ALL: tuple[MetricName, ...] = get_args(MetricName)
+DIGITS = Facts(
+    ImageShape(8, 8, 1), num_classes=10, reference_is_labelled=True, classes_are_asked=True
+)
+
+
+def test_every_metric_of_the_config_is_an_entry_and_its_features_are_made() -> None:
+    assert tuple(ENTRIES) == ALL
+    assert set(columns_of(ALL)) == {"pixels", *ClassifierExtractor.columns}
+
+
+def test_of_digits_everything_can_be_measured() -> None:
+    assert choose(ALL, DIGITS) == (ALL, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "left_out", "reason"),
+    [
+        ({"shape": ImageShape(65, 64, 1)}, {"frechet_pixels", "kernel_pixels"}, "over 4096"),
+        (
+            {"num_classes": 1},
+            {"frechet_classifier", "kernel_classifier", "class_accuracy"},
+            "no classes to train",
+        ),
+        (
+            {"reference_is_labelled": False},
+            {"frechet_classifier", "kernel_classifier", "class_accuracy"},
+            "no classes to train",
+        ),
+        (
+            {"shape": ImageShape(8, 7, 1)},
+            {"frechet_classifier", "kernel_classifier", "class_accuracy"},
+            "needs pictures of 8x8",
+        ),
+        ({"classes_are_asked": False}, {"class_accuracy"}, "which class was asked for"),
+    ],
+)
+def test_what_is_missing_is_said(changes: dict[str, Any], left_out: set[str], reason: str) -> None:
+    wanted, skipped = choose(ALL, replace(DIGITS, **changes))
+    assert set(skipped) == left_out == set(ALL) - set(wanted)
+    assert all(reason in why for why in skipped.values())
+
+
+def test_when_nothing_can_be_measured_the_command_ends() -> None:
+    with pytest.raises(DataError, match="none can be computed"):
+        choose(("class_accuracy",), replace(DIGITS, classes_are_asked=False))
