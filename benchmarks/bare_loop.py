@@ -32,10 +32,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from darkroom.config import build_config
 from darkroom.diffusion import build_schedule
+from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.unet import build_unet
 from darkroom.jobs.training.lr import scale_at
-from darkroom.jobs.training.stream import ImageShape
 from darkroom.storage import Artifact, open_artifact
 
 

@@ -26,16 +26,19 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from darkroom.config import JobConfig
+from darkroom.jobs.artifacts.dataset import DatasetInfo
 from darkroom.jobs.session import ray_session
-from darkroom.jobs.training.config import WorkersConfig
-from darkroom.jobs.training.ledger import Stopwatch
+from darkroom.jobs.train.config import TrainConfig
+from darkroom.jobs.training.dataset import TrainingData
+from darkroom.jobs.training.goodput import Stopwatch
 from darkroom.jobs.training.plan import Batching, DataPlan
 from darkroom.jobs.training.ray_data_stream import RayDataStream, decoded_dataset
-from darkroom.jobs.training.stream import BatchStream, ImageRows, ImageShape, row_groups
+from darkroom.jobs.training.stream import BatchStream, DataRows
 from darkroom.jobs.training.training_stream import Batch
 from darkroom.storage import Artifact, open_output
 
 BATCH = 32
+COLUMNS = ("image", "label")
 ROW_GROUP = 64
 NUM_IMAGES = {32: 4096, 128: 1536, 256: 768}
 QUICK_SHARE = 4
@@ -62,7 +65,12 @@ def publish_photographs(uri: Path, size: int, count: int) -> Artifact:
             "data/train/part-00000.parquet", table.getvalue(), rows=count,
             metadata={"split": "train", "row_groups": groups},
         )  # fmt: skip
-        return output.publish([entry], rows=count, metadata={"image_size": [size, size]})
+        info = DatasetInfo(
+            num_rows=count, num_rejected=0, rejected={}, piece_rows=ROW_GROUP, figures=None,
+            classes=(), split_rows={"train": count}, image_size=(size, size), channels=3,
+            num_skipped={}, source={},
+        )  # fmt: skip
+        return output.publish([entry], rows=count, metadata=info.to_metadata())
 
 
 def cpu_seconds() -> float:
@@ -85,19 +93,19 @@ def per_image(batches: Iterable[Batch]) -> float:
     return (cpu_seconds() - before) / count
 
 
-def exact_epochs(dataset: Artifact, shape: ImageShape, count: int) -> Callable[[], BatchStream]:
+def exact_epochs(data: TrainingData, count: int) -> Callable[[], BatchStream]:
     """Epochs of the exact stream, decoded anew each time."""
-    groups = row_groups(dataset, "train")
+    groups = data.dataset.row_groups("train")
     plan = DataPlan(groups, seed=0, shuffle_window=16, batching=Batching(BATCH))
-    rows = ImageRows(dataset, plan, shape, cache_bytes=0)
+    rows = DataRows(data, plan, COLUMNS, cache_bytes=0)
     return lambda: BatchStream(rows, plan, num_micro_steps=count // BATCH)
 
 
 def ray_data_epochs(
-    dataset: Artifact, shape: ImageShape, count: int
+    data: TrainingData, config: TrainConfig, count: int
 ) -> Callable[[], RayDataStream]:
     """Epochs through Ray Data, decoded anew each time."""
-    decoded = decoded_dataset(dataset, shape, limit=None, workers=WorkersConfig())
+    decoded = decoded_dataset(data, config, COLUMNS)
     (shard,) = decoded.streaming_split(1, equal=True)
     return lambda: RayDataStream(
         shard, seed=0, batch_size=BATCH, batches_per_epoch=count // BATCH,
@@ -108,9 +116,10 @@ def ray_data_epochs(
 def compare(size: int, count: int, folder: Path, report: Report, *, num_rounds: int) -> None:
     """Both ingests at one image size, into the report."""
     dataset = publish_photographs(folder / str(size), size, count)
-    shape = ImageShape(size, size, 3)
-    exact = exact_epochs(dataset, shape, count)
-    ray_data = ray_data_epochs(dataset, shape, count)
+    config = TrainConfig(input=str(dataset.uri), output="unused")
+    data = TrainingData.of(dataset, config)
+    exact = exact_epochs(data, count)
+    ray_data = ray_data_epochs(data, config, count)
     timings = measure(
         {"exact": lambda: per_image(exact()), "ray_data": lambda: per_image(ray_data())},
         num_rounds=num_rounds,

@@ -23,9 +23,9 @@ from benchmarks.bare_loop import Loop, load_rows
 from benchmarks.profiles import summary
 
 from darkroom.config import build_config
-from darkroom.jobs.train import worker as train_worker_module
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.job import run
+from darkroom.jobs.training import worker as train_worker_module
 from darkroom.jobs.training.callback import RunCallback
 from darkroom.storage import open_artifact
 
@@ -34,10 +34,10 @@ FIRST_STEP = 40
 _train_worker = train_worker_module.train_worker
 
 
-def profiled_worker(file: str, last_step: int) -> Callable[[Any], dict[str, Any]]:
+def profiled_worker(file: str, last_step: int) -> Callable[[Any], Any]:
     """Our worker with a profiler in its main thread, between two steps."""
 
-    def worker(settings: Any) -> dict[str, Any]:
+    def worker(settings: Any) -> Any:
         profile, after_step = cProfile.Profile(), RunCallback.on_train_batch_end
 
         def switching(callback: RunCallback, trainer: Any, *others: Any) -> None:

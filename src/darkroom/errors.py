@@ -6,7 +6,8 @@
     |   |-- UriError                    an s3:// URI or a path
     |   |-- DataError                   the contents of an input
     |   |-- OutputExistsError           the output is already published
-    |   `-- StorageAccessError          bucket, permission, region, credentials, endpoint
+    |   `-- StorageAccessError          bucket, permission, region, credentials, endpoint, disk
+    |       `-- UnreachableError        nothing answers there, or not at this moment
     |-- StorageError                    the store failed while we worked
     |   |-- ObjectNotFoundError (FileNotFoundError)
     |   |-- IntegrityError              bytes do not match the manifest's digest
@@ -76,6 +77,10 @@ class OutputExistsError(InputError):
 
 class StorageAccessError(InputError):
     """The store refuses this identity, bucket, region or endpoint."""
+
+
+class UnreachableError(StorageAccessError):
+    """No server answers at the endpoint: a mistake in its name, or an outage."""
 
 
 class StorageError(DarkroomError):

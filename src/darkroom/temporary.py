@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from darkroom.errors import ConfigError, StorageError
+from darkroom.errors import ConfigError
 
 _TORCH_COULD_NOT_WRITE = "PytorchStreamWriter failed writing"
 
@@ -41,16 +41,18 @@ def temporary_folder(prefix: str = "darkroom-") -> Iterator[Path]:
 
 @contextmanager
 def full_disk_named() -> Iterator[None]:
-    """Errors: StorageError that names the temporary folder and the remedy when its disk is full."""
+    """Errors: ConfigError that names the temporary folder and the remedy when its disk is full."""
     temporary = temporary_place()
     try:
         yield
     except (OSError, RuntimeError) as error:
         if not _is_of_a_full_disk(error, temporary):
             raise
-        raise StorageError(
-            f"{temporary}: no space is left for temporary files; free some there, or set TMPDIR to"
-            " a larger folder"
+        raise ConfigError(
+            "TMPDIR",
+            str(temporary),
+            "no space is left for temporary files",
+            "free some there, or set TMPDIR to a larger folder",
         ) from error
 
 

@@ -57,12 +57,16 @@ class Fault:
     every: int = 1
     method: str | None = None
     suffix: str = ""
+    signed_with: str = ""
+    """Only requests signed with this access key."""
     num_seen: int = field(default=0, init=False)
     num_struck: int = field(default=0, init=False)
 
-    def strikes(self, method: str, path: str) -> bool:
+    def strikes(self, method: str, path: str, signature: str) -> bool:
         """Count one call, and say whether it is hit."""
         if self.method not in (None, method) or not path.endswith(self.suffix):
+            return False
+        if self.signed_with and f"Credential={self.signed_with}/" not in signature:
             return False
         self.num_seen += 1
         due = self.num_seen >= self.first and (self.num_seen - self.first) % self.every == 0
@@ -140,7 +144,10 @@ class FaultProxy:
             if self._down:
                 return "reset"
             path = urlsplit(request.path).path
-            struck = [fault for fault in self._faults if fault.strikes(request.command, path)]
+            signature = request.headers.get("authorization", "")
+            struck = [
+                fault for fault in self._faults if fault.strikes(request.command, path, signature)
+            ]
             return struck[0].kind if struck else None
 
     def _handle(self, request: BaseHTTPRequestHandler) -> None:

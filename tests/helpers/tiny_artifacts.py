@@ -26,7 +26,6 @@ from PIL import Image
 from darkroom.config import JobConfig
 from darkroom.diffusion import ScheduleConfig, build_schedule
 from darkroom.jobs.artifacts.dataset import DatasetInfo
-from darkroom.jobs.artifacts.info import typed_values
 from darkroom.jobs.artifacts.model import Goodput, ModelInfo
 from darkroom.jobs.artifacts.samples import ModelName, SamplesInfo, StripFrame
 from darkroom.storage import Artifact, FileEntry, Parent, open_output
@@ -64,9 +63,9 @@ def publish_model(
     parents: Sequence[Parent] = (),
     log: Sequence[dict[str, Any]] = ({"step": 1, "loss": 1.0},),
     seconds: float = 1.0,
-    ledger: dict[str, Any] | None = None,
+    account: Goodput | None = None,
 ) -> Artifact:
-    """A model as `train` publishes it; without a ledger as versions before it did."""
+    """A model as `train` publishes it; without an account where none is given."""
     unet = tiny_unet(num_classes=len(classes) or None) if unet is None else unet
     schedule = ScheduleConfig(num_timesteps=100) if schedule is None else schedule
     size = unet.config["sample_size"]
@@ -97,7 +96,7 @@ def publish_model(
                 step=log[-1]["step"],
                 seconds=seconds,
                 final={},
-                account=typed_values(Goodput, ledger) if ledger else None,
+                account=account,
             ).to_metadata(),
         )
 
@@ -127,8 +126,10 @@ def split_digits(
     return images[start:stop][:limit], labels[start:stop][:limit]
 
 
-def publish_digits(uri: str | Path, *, parents: Sequence[Parent] = ()) -> Artifact:
-    """The digits as `prepare` publishes them."""
+def publish_digits(
+    uri: str | Path, *, parents: Sequence[Parent] = (), captions: bool = False
+) -> Artifact:
+    """The digits as `prepare` publishes them; with captions ("a 7") if asked."""
     with open_output(
         str(uri), kind="dataset", config=JobConfig(output=str(uri)), parents=parents
     ) as output:
@@ -142,7 +143,7 @@ def publish_digits(uri: str | Path, *, parents: Sequence[Parent] = ()) -> Artifa
                     "id": f"{split}-{index:04d}",
                     "image": png(image),
                     "label": int(label),
-                    "caption": None,
+                    "caption": f"a {label}" if captions else None,
                     "split": split,
                     "width": image.shape[2],
                     "height": image.shape[1],

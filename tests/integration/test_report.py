@@ -20,11 +20,12 @@ from tests.helpers.tiny_artifacts import (
 
 from darkroom.config import build_config
 from darkroom.errors import DarkroomError, DataError
+from darkroom.jobs.artifacts.model import Goodput
 from darkroom.jobs.evaluate import job as evaluate_job
 from darkroom.jobs.evaluate.config import EvaluateConfig
 from darkroom.jobs.report.config import ReportConfig
 from darkroom.jobs.report.job import run
-from darkroom.jobs.training.ledger import PARTS, Attempt, Seconds, summary
+from darkroom.jobs.training.goodput import PARTS, Attempt, Seconds, summary
 from darkroom.storage import Artifact, Parent, open_artifact
 
 SOURCE = Parent("source", "builtin:digits", "5" * 64, "digits")
@@ -41,7 +42,7 @@ LOG = [
 ]
 
 
-def _ledger() -> dict[str, Any]:
+def _account() -> Goodput:
     """A run that was killed 5 steps after its checkpoint of step 10 and went on to step 20."""
 
     def parts(**seconds: float) -> Seconds:
@@ -54,7 +55,7 @@ def _ledger() -> dict[str, Any]:
     return summary([killed, Attempt("b", 30, 70, 1, 10, 20, "completed", rest)])
 
 
-LEDGER = _ledger()
+ACCOUNT = _account()
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     root = tmp_path_factory.mktemp("run")
     data = publish_digits(root / "data", parents=[SOURCE])
     model = publish_model(
-        root / "model", parents=[data.as_parent("data")], log=LOG, seconds=133.0, ledger=LEDGER
+        root / "model", parents=[data.as_parent("data")], log=LOG, seconds=133.0, account=ACCOUNT
     )
     images, labels = split_digits("validation", 100)
     samples = publish_samples(
@@ -185,7 +186,7 @@ def test_data_that_is_gone_or_new_is_not_shown(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "data")
     _, page = report(tmp_path / "gone", model)
     assert "Pictures" not in headings(page)
-    assert "Goodput" not in headings(page), "this model has no ledger"
+    assert "Goodput" not in headings(page), "this model has no account"
     publish_digits(tmp_path / "data", parents=[SOURCE])
     _, page = report(tmp_path / "new", model)
     assert "Pictures" not in headings(page)

@@ -14,6 +14,7 @@ from tests.helpers.tiny_artifacts import publish_digits
 from tests.helpers.training import pointer_of, train_config
 
 from darkroom.errors import NonFiniteLossError, OutputExistsError
+from darkroom.jobs.artifacts.model import ModelInfo
 from darkroom.jobs.train.job import run
 from darkroom.storage import open_artifact
 
@@ -120,4 +121,4 @@ def test_early_stopping_ends_the_run_and_publishes_the_best(data: str, bucket_ur
     assert state.best is not None
     assert result["step"] == state.best.step
     # Labels were never dropped, so the null class's embedding is noise.
-    assert open_artifact(bucket_uri).manifest.metadata["null_class"] is None
+    assert ModelInfo.of(open_artifact(bucket_uri)).null_class is None

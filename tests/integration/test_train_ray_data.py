@@ -15,13 +15,12 @@ from tests.helpers.tiny_artifacts import NUM_TRAIN, publish_digits, split_digits
 from tests.helpers.training import pointer_of, started, train_config, wait_for_step
 
 from darkroom.errors import ConfigError
-from darkroom.jobs.training.config import WorkersConfig
-from darkroom.jobs.training.ledger import Stopwatch
+from darkroom.jobs.training.dataset import TrainingData
+from darkroom.jobs.training.goodput import Stopwatch
 from darkroom.jobs.training.ray_data_stream import RayDataStream, decoded_dataset
-from darkroom.jobs.training.stream import ImageShape
 from darkroom.storage import open_artifact
 
-SHAPE = ImageShape(8, 8, 1)
+COLUMNS = ("image", "label")
 STEPS = 120
 """More than a fast machine does in the seconds that a signal takes to the workers."""
 
@@ -50,8 +49,8 @@ def batches_of(stream: RayDataStream) -> list[tuple[int, Counter[tuple[str, int]
 def test_an_epoch_holds_every_row_once_in_another_order_each_time(
     data: str, ray_local: None
 ) -> None:
-    dataset = open_artifact(data)
-    decoded = decoded_dataset(dataset, SHAPE, limit=None, workers=WorkersConfig())
+    config = train_config(data, "unused")
+    decoded = decoded_dataset(TrainingData.of(open_artifact(data), config), config, COLUMNS)
     (shard,) = decoded.streaming_split(1, equal=True)
     per_epoch = NUM_TRAIN // 32
     stream = RayDataStream(
@@ -73,10 +72,9 @@ def test_an_epoch_holds_every_row_once_in_another_order_each_time(
 
 def test_workers_that_leave_no_cpu_are_refused(data: str, ray_local: None) -> None:
     cpus = int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call] # Ray's own
+    config = train_config(data, "unused", batch_size=cpus, workers={"num_workers": cpus})
     with pytest.raises(ConfigError, match="leave none to decode on"):
-        decoded_dataset(
-            open_artifact(data), SHAPE, limit=None, workers=WorkersConfig(num_workers=cpus)
-        )
+        decoded_dataset(TrainingData.of(open_artifact(data), config), config, COLUMNS)
 
 
 @pytest.mark.timeout(1800)

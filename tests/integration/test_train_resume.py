@@ -1,7 +1,7 @@
 """A run that everything happened to ends with the very weights of one that nothing happened to.
 
 Real processes, a real S3 server, real signals, two workers. `make proof` does the same case by
-case for 1, 2 and 4 workers. The same runs show that the ledger accounts for every second, and
+case for 1, 2 and 4 workers. The same runs show that the goodput account has every second, and
 that Prometheus sees a run's figures.
 """
 
@@ -13,7 +13,6 @@ import signal
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -28,7 +27,8 @@ from tests.helpers.training import (
     weights_digest,
 )
 
-from darkroom.jobs.training.ledger import PARTS
+from darkroom.jobs.artifacts.model import Goodput, ModelInfo
+from darkroom.jobs.training.goodput import PARTS
 from darkroom.jobs.training.telemetry import METRICS
 from darkroom.storage import Artifact, open_artifact, open_store
 
@@ -66,20 +66,21 @@ def samples(text: str, name: str) -> list[tuple[dict[str, str], float]]:
     return [(dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)) for labels, value in lines]
 
 
-def balanced_ledger(model: Artifact) -> dict[str, Any]:
-    """The model's ledger, every attempt's parts checked against its own wall time."""
-    ledger: dict[str, Any] = model.manifest.metadata["account"]
-    for attempt in ledger["attempts"]:
-        assert set(attempt["seconds"]) == set(PARTS)
-        assert min(attempt["seconds"].values()) >= 0
-        worker_seconds = attempt["num_workers"] * (attempt["until"] - attempt["began_at"])
-        assert sum(attempt["seconds"].values()) == pytest.approx(worker_seconds, rel=1e-6)
-    return ledger
+def balanced_account(model: Artifact) -> Goodput:
+    """The run's account, every attempt's parts checked against its own wall time."""
+    account = ModelInfo.of(model).account
+    assert account is not None
+    for attempt in account.attempts:
+        assert set(attempt.seconds) == set(PARTS)
+        assert min(attempt.seconds.values()) >= 0
+        worker_seconds = attempt.num_workers * (attempt.until - attempt.began_at)
+        assert sum(attempt.seconds.values()) == pytest.approx(worker_seconds, rel=1e-6)
+    return account
 
 
 def recorded_work(output: str) -> float | None:
     """Useful worker-seconds that the running driver has put on record; None for none."""
-    store = open_store(f"{output}/ledger")
+    store = open_store(f"{output}/goodput")
     attempts = [a for info in store.list() for a in json.loads(store.get(info.key))["attempts"]]
     return sum(attempt["seconds"]["useful"] for attempt in attempts) or None
 
@@ -98,12 +99,10 @@ def test_kills_and_sigterm_leave_no_trace_in_the_weights(bucket_uri: str, tmp_pa
         shown = scraped_until_its_end(run)
         assert run.wait() == 0, run.log.read_text()
     undisturbed = open_artifact(quiet.output, kind="model")
-    ledger = balanced_ledger(undisturbed)
-    assert [attempt["ending"] for attempt in ledger["attempts"]] == ["completed"]
-    assert ledger["worker_seconds"]["lost"] == ledger["worker_seconds"]["redone"] == 0
-    assert ledger["wall_seconds"] == pytest.approx(
-        published_at(undisturbed) - run.began_at, rel=0.1
-    )
+    account = balanced_account(undisturbed)
+    assert [attempt.ending for attempt in account.attempts] == ["completed"]
+    assert account.worker_seconds["lost"] == account.worker_seconds["redone"] == 0
+    assert account.wall_seconds == pytest.approx(published_at(undisturbed) - run.began_at, rel=0.1)
     output = f"{bucket_uri}/model"
     config = train_config(data, output, **two_workers)
 
@@ -126,6 +125,7 @@ def test_kills_and_sigterm_leave_no_trace_in_the_weights(bucket_uri: str, tmp_pa
         wall = time.time() - began_at
     log = run.log.read_text()
     assert f"resuming from step {killed_at}" in log
+    assert re.search(r"rank \d \(pid \d+ on .*\) has died", log)
     # The worker died before the next checkpoint was published, so the steps that are redone are
     # fewer than lie between two checkpoints.
     assert f"resuming from step {worker_killed_at}" in log
@@ -148,24 +148,24 @@ def test_kills_and_sigterm_leave_no_trace_in_the_weights(bucket_uri: str, tmp_pa
         assert sum(same) >= len(same) - 1, column
     assert open_artifact(output).digest == model.digest
 
-    ledger = balanced_ledger(model)
-    attempts = ledger["attempts"]
-    endings = [attempt["ending"] for attempt in attempts]
+    account = balanced_account(model)
+    attempts = account.attempts
+    endings = [attempt.ending for attempt in attempts]
     assert endings == ["killed", "worker_lost", "interrupted", "completed"]
     # The pause after the SIGTERM is nobody's; every other second is somebody's. A busy machine
     # takes seconds to end a process.
-    assert ledger["wall_seconds"] == pytest.approx(wall, rel=0.1)
-    assert ledger["total_worker_seconds"] == pytest.approx(2 * wall, rel=0.1)
-    assert [attempt["first_step"] for attempt in attempts] == [
+    assert account.wall_seconds == pytest.approx(wall, rel=0.1)
+    assert account.total_worker_seconds == pytest.approx(2 * wall, rel=0.1)
+    assert [attempt.first_step for attempt in attempts] == [
         0, killed_at, worker_killed_at, stopped_at
     ]  # fmt: skip
-    assert attempts[-1]["last_step"] == STEPS
+    assert attempts[-1].last_step == STEPS
     for attempt in attempts:
-        assert attempt["seconds"]["useful"] + attempt["seconds"]["redone"] > 0, attempts
-        lost = attempt["ending"] in ("killed", "worker_lost")
-        assert (attempt["seconds"]["lost"] > 0) is lost
-    assert attempts[-1]["seconds"]["redone"] == 0, "a clean stop undoes nothing"
-    assert not list(open_store(output).list("ledger/")), "it stands in the manifest now"
+        assert attempt.seconds["useful"] + attempt.seconds["redone"] > 0, attempts
+        lost = attempt.ending in ("killed", "worker_lost")
+        assert (attempt.seconds["lost"] > 0) is lost
+    assert attempts[-1].seconds["redone"] == 0, "a clean stop undoes nothing"
+    assert not list(open_store(output).list("goodput/")), "it stands in the manifest now"
 
     for name in METRICS:
         assert {labels["run"] for labels, _ in samples(shown, name)} == {quiet.output}, name

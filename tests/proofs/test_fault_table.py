@@ -31,6 +31,7 @@ from tests.helpers.proof import keep
 from tests.helpers.training import WEIGHTS, pointer_of
 
 from darkroom.errors import ObjectNotFoundError
+from darkroom.jobs.artifacts.model import ModelInfo
 from darkroom.storage import EmbeddedServer, open_artifact, open_store
 
 STEPS = 60
@@ -208,12 +209,13 @@ def reference(
 
 def cost(place: Place) -> dict[str, Any]:
     """Steps that were trained twice, and the last attempt's seconds to its first step."""
-    metadata = open_artifact(f"{place.uri}/model").manifest.metadata
-    attempts = metadata["account"]["attempts"]
-    redone = [max(0, a["last_step"] - b["first_step"]) for a, b in pairwise(attempts)]
+    account = ModelInfo.of(open_artifact(f"{place.uri}/model")).account
+    assert account is not None
+    attempts = account.attempts
+    redone = [max(0, a.last_step - b.first_step) for a, b in pairwise(attempts)]
     return {
         "steps_redone": sum(redone),
-        "seconds_to_resume": round(attempts[-1]["seconds"]["startup"], 1) if redone else None,
+        "seconds_to_resume": round(attempts[-1].seconds["startup"], 1) if redone else None,
     }
 
 
@@ -300,7 +302,7 @@ def test_refused_from_the_middle_of_training_on(kind: FaultKind, says: str, tria
         outcome = trial.run(
             lambda _: stack.enter_context(trial.proxy.inject(Fault(kind, count=None)))
         )
-    assert outcome.codes["train"] == 1
+    assert outcome.codes["train"] == 2
     trial.judge(kind, outcome, completes=False, says=says)
 
 
@@ -342,4 +344,5 @@ def test_disk_full(trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             outcome = trial.run()
     finally:
         subprocess.run(["umount", str(small)], check=True)
+    assert outcome.codes["train"] == 2
     trial.judge("disk full", outcome, completes=False, says="TMPDIR")

@@ -28,7 +28,9 @@ from darkroom.storage.aws_variables import (
 from darkroom.storage.names import CONTROL
 
 if TYPE_CHECKING:
-    from botocore.credentials import Credentials, ReadOnlyCredentials
+    from botocore.credentials import ReadOnlyCredentials
+
+    from darkroom.storage.renewal import RenewedCredentials
 
 # botocore takes one that is not there for an empty one.
 _MAY_BE_MISSING = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
@@ -37,7 +39,7 @@ _MAY_BE_MISSING = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 class VettedCredentials:
     """Credentials that were looked at, and told to the filter of messages, before their use."""
 
-    def __init__(self, source: Credentials) -> None:
+    def __init__(self, source: RenewedCredentials) -> None:
         self._source = source
         self._vetted: ReadOnlyCredentials | None = None
 

@@ -8,6 +8,7 @@ system that is not shared between hosts (locks are advisory and local).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -40,6 +41,7 @@ from darkroom.storage.uri import Uri
 CHUNK_BYTES = 1 << 20
 LOCK_NAME = ".darkroom.lock"
 _TEMPORARY_SUFFIX = ".darkroom-tmp"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LocalStore(ObjectStore):
@@ -283,4 +285,8 @@ def _translated(root: Uri, key: str, *, writing: bool = False) -> Iterator[None]
             "path", error.filename or str(root), "permission denied", "check its owner and mode"
         ) from None
     except OSError as error:
+        if error.errno in _FULL:
+            raise StorageAccessError(
+                "path", str(root), f"its disk is full ({error.strerror})", "free some of it"
+            ) from error
         raise StorageError(f"{root}: {error.strerror or error}") from error

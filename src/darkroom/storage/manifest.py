@@ -27,7 +27,7 @@ MANIFEST_KEY = "manifest.json"
 ATTEMPTS_PREFIX = "attempts/"
 CHECKPOINTS_PREFIX = "checkpoints/"
 LIVE_PREFIX = "live/"  # what a running job shows meanwhile; never read back
-LEDGER_PREFIX = "ledger/"  # where a running job's time went, by driver
+GOODPUT_PREFIX = "goodput/"  # where a running job's time went, by driver
 POINTER_KEY = "latest.json"
 
 

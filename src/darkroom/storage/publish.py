@@ -26,7 +26,7 @@ from darkroom.storage.failpoint import failpoint
 from darkroom.storage.manifest import (
     ATTEMPTS_PREFIX,
     CHECKPOINTS_PREFIX,
-    LEDGER_PREFIX,
+    GOODPUT_PREFIX,
     LIVE_PREFIX,
     MANIFEST_KEY,
     POINTER_KEY,
@@ -52,7 +52,7 @@ _OURS = (
     MANIFEST_KEY,
     POINTER_KEY,
     LIVE_PREFIX,
-    LEDGER_PREFIX,
+    GOODPUT_PREFIX,
 )
 
 

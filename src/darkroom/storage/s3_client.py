@@ -34,6 +34,7 @@ from darkroom.storage.aws_settings import (
 )
 from darkroom.storage.aws_variables import in_force
 from darkroom.storage.endpoint import check_endpoint, custom_endpoint, is_proxied
+from darkroom.storage.renewal import RenewedCredentials
 from darkroom.storage.s3_direct import DirectClient
 from darkroom.storage.store import NUM_THREADS
 
@@ -127,7 +128,8 @@ class _ClientFactory:
             found: Any = None if anonymous else self._session.get_credentials()
         self._region = region or DEFAULT_REGION
         check_region(self._region)
-        self._credentials = None if found is None else VettedCredentials(found)
+        self._renewed = None if found is None else RenewedCredentials(found, _look_again)
+        self._credentials = None if self._renewed is None else VettedCredentials(self._renewed)
 
     def client(self, tries: int) -> S3Client:
         options: Any = {"region_name": self._region, "endpoint_url": self._endpoint}
@@ -142,6 +144,9 @@ class _ClientFactory:
         client.meta.events.register("before-sign.s3", self._vet)
         damaged: Any = _send_damaged_again  # its types know no handlers that answer
         client.meta.events.register("needs-retry.s3", damaged)
+        if self._renewed is not None:
+            refused: Any = self._renewed.retry_with_others
+            client.meta.events.register("needs-retry.s3", refused)
         if tries == PATIENT_TRIES:
             unreachable: Any = _sit_out_an_outage
             client.meta.events.register("needs-retry.s3", unreachable)
@@ -163,10 +168,12 @@ class _ClientFactory:
             read_timeout_seconds=READ_TIMEOUT_SECONDS,
         )
 
-    def _vet(self, **_: Any) -> None:
-        """Before botocore signs, which would ask for the same credentials a moment later."""
+    def _vet(self, request: Any, **_: Any) -> None:
+        """Before botocore signs: with our own credentials, which it asks a moment later."""
         if self._credentials is not None:
             self._credentials.get_frozen_credentials()
+            signing = request.context.get("signing", {})
+            request.context["signing"] = {**signing, "request_credentials": self._credentials}
 
     def _config(self, tries: int) -> BotoConfig:
         patient = tries == PATIENT_TRIES
@@ -185,6 +192,11 @@ class _ClientFactory:
             response_checksum_validation="when_required",
             parameter_validation=False,
         )
+
+
+def _look_again() -> Any:
+    """The credentials that the chain gives now."""
+    return botocore.session.Session().get_credentials()
 
 
 def _refuse_redirect(context: dict[str, Any], **_: Any) -> None:

@@ -21,6 +21,7 @@ from darkroom.errors import (
     PreconditionFailedError,
     StorageAccessError,
     StorageError,
+    UnreachableError,
 )
 from darkroom.messages import one_line
 from darkroom.storage.aws_settings import IDENTITY_ERRORS, unusable
@@ -154,10 +155,10 @@ def _known(code: str, error: boto.ClientError, uri: str, verb: str) -> DarkroomE
     return None
 
 
-def _unreachable(error: boto.BotoCoreError) -> StorageAccessError:
+def _unreachable(error: boto.BotoCoreError) -> UnreachableError:
     if isinstance(error, boto.ProxyConnectionError):
         host = str(error.kwargs.get("proxy_url", "")).rpartition("@")[2]  # without its password
-        return StorageAccessError(
+        return UnreachableError(
             "proxy",
             host,
             "the environment's proxy for this server cannot be reached",
@@ -165,7 +166,7 @@ def _unreachable(error: boto.BotoCoreError) -> StorageAccessError:
         )
     parts = urlsplit(str(error.kwargs.get("endpoint_url", "")))
     why = ": its certificate is not trusted" if isinstance(error, boto.SSLError) else ""
-    return StorageAccessError(
+    return UnreachableError(
         "endpoint",
         f"{parts.scheme}://{parts.netloc}",
         f"cannot be reached{why}",

@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 from darkroom.errors import DataError
 from darkroom.storage import Artifact
 
-COLUMNS = {"id": "BYTE_ARRAY", "image": "BYTE_ARRAY", "label": "INT64"}
+COLUMNS = {
+    "id": "BYTE_ARRAY", "image": "BYTE_ARRAY", "label": "INT64", "caption": "BYTE_ARRAY"
+}  # fmt: skip
 """Parquet's physical types. Arrow's own would run the code of any registered extension type."""
 _ARROW_SCHEMA = b"ARROW:schema"
 _EXTENSION = b"ARROW:extension:name"
@@ -27,7 +29,7 @@ def check_columns(
     num_classes: int | None,
     *,
     field: str,
-    columns: Collection[str] = COLUMNS.keys(),
+    columns: Collection[str] = ("id", "image", "label"),
     labelled: bool = True,
 ) -> None:
     """Look at every data file. Errors: DataError naming `field`, the file and the column.

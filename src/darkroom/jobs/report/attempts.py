@@ -1,4 +1,4 @@
-"""The section on the run's ledger: where each attempt's worker-seconds went."""
+"""The section on the run's goodput: where each attempt's worker-seconds went."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = {
     "checkpoint": "checkpoints",
     "lost": "lost to faults",
 }
-"""The ledger's parts as the page calls them, in the order of the bars."""
+"""Its parts as the page calls them, in the order of the bars."""
 
 _ENDINGS = {
     "completed": Chip("completed", "good"),

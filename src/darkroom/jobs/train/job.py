@@ -1,183 +1,119 @@
-"""The `train` verb's driver: claim the run, train on Ray, publish the model.
+"""The `train` verb: pixel-space diffusion with a class-conditional U-Net.
 
-Safe to start again at any moment: a published model is returned as it is, a finished run is
-only exported, an unfinished one goes on from its newest valid checkpoint. SIGTERM and SIGINT
-ask the workers to save and stop; the exit code is then 143.
+Here stands what is this verb's own: which network its data give, and the diffusers folder that it
+is published as.
 """
 
 from __future__ import annotations
 
-import logging
-import math
-import secrets
-import time
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from darkroom.errors import (
-    FencedError,
-    InterruptedBySignal,
-    NonFiniteLossError,
-    StorageError,
-)
-from darkroom.jobs.artifacts import Kind
-from darkroom.jobs.artifacts.columns import check_columns
-from darkroom.jobs.artifacts.info import names_of
+from darkroom.errors import DataError
 from darkroom.jobs.artifacts.model import ModelInfo
-from darkroom.jobs.session import local_num_cpus, ray_session
 from darkroom.jobs.train.config import TrainConfig
-from darkroom.jobs.train.dataset import DatasetFacts
 from darkroom.jobs.train.unet import unet_arguments
-from darkroom.jobs.training.checkpoint import LIVE_PREFIX, RunAddress, checkpoint_to_export
-from darkroom.jobs.training.ledger import Ledger
-from darkroom.jobs.training.ledger_records import LedgerRecords, command_began_at
-from darkroom.storage import Artifact, RunPointer, open_artifact, open_output, open_store
+from darkroom.jobs.training.dataset import TrainingData
+from darkroom.jobs.training.job import run_training
+from darkroom.jobs.training.trainable import OnRow, Trainable, TrainingResult, ignore_row
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from darkroom.jobs.training.module import TrainedModule
+
+_PIPELINE = {
+    "_class_name": "DDPMPipeline",
+    "scheduler": ["diffusers", "DDPMScheduler"],
+    "unet": ["diffusers", "UNet2DModel"],
+}
 
 
-def run(config: TrainConfig) -> dict[str, Any]:
+def run(config: TrainConfig, *, on_row: OnRow = ignore_row) -> dict[str, Any]:
     """Train until the model is published; returns where, and its figures.
 
-    Errors: InputError leaves for bad input, TrainingError, InterruptedBySignal (143), and
-    FencedError when another driver took the run over.
+    Errors: as `run_training`.
     """
-    began_at = command_began_at()
-    dataset = open_artifact(config.input, kind=Kind.DATASET)
-    facts = DatasetFacts.of(dataset, config)
-    unet_arguments(config.unet, facts.shape, facts.num_classes)  # refuses what cannot be built
-    parents = [dataset.as_parent("data")]
-    with open_output(config.output, kind=Kind.MODEL, config=config, parents=parents) as output:
-        if output.completed is not None:
-            return _result(output.completed)
-        for remark in facts.remarks(config):
-            logger.warning("%s", remark)
-        check_columns(dataset, facts.num_classes, field="input")
-        address = RunAddress(config.output, secrets.token_hex(8))
-        pointer = RunPointer.claim(
-            config.output, owner=address.owner, config=config, parents=parents
-        )
-        records = LedgerRecords(pointer)
-        ledger = Ledger(
-            driver=address.owner,
-            num_workers=config.workers.num_workers,
-            began_at=began_at,
-            earlier=records.earlier(),
-        )
-        with _ending_on_record(ledger, records):
-            checkpoint = checkpoint_to_export(pointer, config.export)
-            if checkpoint is None:
-                _train(config, address, dataset, facts, ledger=ledger, records=records)
-                checkpoint = checkpoint_to_export(
-                    RunPointer.attach(config.output, owner=address.owner), config.export
-                )
-            ledger.spend("startup", time.time())
-            if checkpoint is None:
-                raise StorageError(f"{config.output}: training ended but left no valid checkpoint")
-            from darkroom.jobs.train.export import export_model
-
-            model = export_model(output, checkpoint, dataset, facts, config, ledger=ledger)
-        records.delete()
-    _delete_live_view(config.output)
-    return _result(model)
+    return run_training(UNetTraining(config), on_row=on_row)
 
 
-@contextmanager
-def _ending_on_record(ledger: Ledger, records: LedgerRecords) -> Iterator[None]:
-    """Write down how this driver ends, unless it is killed: then the next one does."""
-    try:
-        yield
-    except BaseException as error:
-        stopped = isinstance(error, InterruptedBySignal | KeyboardInterrupt)
-        ledger.end("interrupted" if stopped else "failed", time.time())
-        records.close(ledger)
-        raise
+class UNetTraining(Trainable[TrainConfig]):
+    """diffusers' UNet2DModel, which is published with its scheduler."""
 
+    verb = "train"
+    info = ModelInfo
 
-def _train(
-    config: TrainConfig,
-    address: RunAddress,
-    dataset: Artifact,
-    facts: DatasetFacts,
-    *,
-    ledger: Ledger,
-    records: LedgerRecords,
-) -> None:
-    """Run the workers to the end of training.
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Labels are read where the network takes them."""
+        return ("image", "label") if self.config.objective.class_conditional else ("image",)
 
-    Errors: as `run`; the outcome of rank 0 tells which.
-    """
-    with ray_session(_local_cpus(config)):
-        from darkroom.jobs.train.worker import WorkerSettings, train_worker
-        from darkroom.jobs.training.driver import run_workers, stop_signals
-        from darkroom.jobs.training.ray_data_stream import TRAIN_SHARD, decoded_dataset
+    def num_classes(self, data: TrainingData) -> int | None:
+        """None when the network is not conditioned on classes."""
+        return len(data.classes) if self.config.objective.class_conditional else None
 
-        datasets = None
-        if config.data.ingest == "ray_data":
-            datasets = {
-                TRAIN_SHARD: decoded_dataset(
-                    dataset, facts.shape, limit=config.limit, workers=config.workers
-                )
-            }
-        with stop_signals() as stop:
-            outcome = run_workers(
-                train_worker,
-                lambda monitor: WorkerSettings(config.to_dict(), address, monitor),
-                run_name=f"darkroom-{address.owner}",
-                workers=config.workers,
-                num_steps=config.max_steps,
-                stop=stop,
-                ledger=ledger,
-                records=records,
-                label=config.output,
-                datasets=datasets,
+    def check(self, data: TrainingData) -> None:
+        """Refuse data without classes, and images that cannot be halved once per level."""
+        if self.config.objective.class_conditional and not data.classes:
+            raise DataError(
+                "input", data.uri, "has no classes", "set objective.class_conditional=false"
             )
-    _raise_for(outcome, config, address)
+        unet_arguments(self.config.unet, data.shape, self.num_classes(data))
 
+    def remarks(self, data: TrainingData) -> Iterator[str]:
+        """A network without attention, where some was asked for."""
+        levels = range(len(self.config.unet.block_out_channels))
+        sizes = [data.shape.height >> level for level in levels]
+        wanted = self.config.unet.attention_resolutions
+        if wanted and not set(wanted) & set(sizes):
+            yield (
+                f"unet.attention_resolutions {list(wanted)}: the levels of these pictures are "
+                f"{sizes} pixels high, so the model has no attention"
+            )
 
-def _local_cpus(config: TrainConfig) -> int | None:
-    """CPUs that a Ray of our own claims to have: Ray Data waits for ever where none is spare."""
-    if config.data.ingest == "exact":
-        return None
-    taken = math.ceil(config.workers.all_cpus)
-    return local_num_cpus(taken + 2)
+    def build(self, data: TrainingData) -> TrainedModule:
+        """The U-Net with its loss."""
+        from darkroom.jobs.train.module import DiffusionModule
 
+        return DiffusionModule(self.config, data.shape, self.num_classes(data))
 
-def _raise_for(outcome: dict[str, Any], config: TrainConfig, address: RunAddress) -> None:
-    ending, step = outcome["ending"], outcome["step"]
-    if ending == "interrupted":
-        raise InterruptedBySignal(
-            f"stopped at step {step} of {config.max_steps}; a checkpoint is published, "
-            f"run the same command to go on"
+    def export(self, data: TrainingData, result: TrainingResult, folder: Path) -> ModelInfo:
+        """A folder that diffusers loads, with a model card."""
+        from diffusers import UNet2DModel
+
+        from darkroom.diffusion import build_schedule
+        from darkroom.jobs.train.model_card import model_card
+
+        config, num_classes = self.config, self.num_classes(data)
+        unet = UNet2DModel(**unet_arguments(config.unet, data.shape, num_classes))
+        unet.load_state_dict(
+            {name.removeprefix("network."): weight for name, weight in result.weights.items()}
         )
-    if ending == "fenced":
-        raise FencedError(
-            f"{config.output}: another driver took this run over at step {step}; "
-            f"this one published nothing more"
+        unet.save_pretrained(folder / "unet")
+        scheduler = build_schedule(config.schedule).to_diffusers(config.objective.prediction_type)
+        (folder / "scheduler").mkdir()
+        _write_json(
+            folder / "scheduler" / "scheduler_config.json",
+            {"_class_name": "DDPMScheduler", **scheduler},
         )
-    if ending == "non_finite":
-        good = RunPointer.attach(config.output, owner=address.owner).state.step
-        raise NonFiniteLossError(
-            f"the loss or its gradient became NaN or infinite at step {outcome['first_bad_step']}; "
-            f"last good checkpoint: "
-            f"{f'step {good}' if good else 'none'}; nothing after it was published; "
-            f"lower optimizer.learning_rate or set optimizer.max_grad_norm"
+        _write_json(folder / "model_index.json", _PIPELINE)
+        info = ModelInfo(
+            classes=data.classes,
+            image_size=(data.shape.height, data.shape.width),
+            channels=data.dataset.info.channels,
+            class_conditional=num_classes is not None,
+            # Without label dropout its embedding stays as it was drawn: nothing to guide from.
+            null_class=num_classes if config.objective.label_dropout > 0 else None,
+            schedule=config.schedule,
+            prediction_type=config.objective.prediction_type,
+            step=result.step,
+            seconds=result.seconds,
+            final=result.final,
         )
-    if ending == "stopped_early":
-        logger.info("stopped early at step %d: the validation loss no longer improves", step)
+        card = model_card(info, dataset_content=data.dataset.artifact.content_digest)
+        (folder / "model_card.md").write_text(card)
+        return info
 
 
-def _delete_live_view(output: str) -> None:
-    store = open_store(output)
-    store.delete([item.key for item in store.list(f"{LIVE_PREFIX}/")])
-
-
-def _result(model: Artifact) -> dict[str, Any]:
-    info = ModelInfo.of(model)
-    return {
-        **names_of(model),
-        "step": info.step,
-        "training_seconds": info.seconds,
-        **info.final,
-    }
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")

@@ -1,8 +1,7 @@
 """The LightningModule of `train`: the U-Net and its loss.
 
-A training step seeds torch from its own coordinates first, so noise, timesteps, label dropout,
-flips and dropout of a redone step are those of the first try. The optimizer, the rate and the
-EMA are the base's.
+torch is seeded from the step's coordinates before the loss, so noise, timesteps, label dropout,
+flips and dropout of a redone step are those of the first try.
 
 Legend: B images of the micro-batch, C channels, H height, W width.
 """
@@ -18,16 +17,11 @@ from darkroom.diffusion import (
     diffusion_loss,
     drop_labels,
 )
+from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.unet import build_unet
-from darkroom.jobs.training.module import TrainedModule
-from darkroom.jobs.training.seeding import (
-    INITIAL_WEIGHTS,
-    TRAINING_STEP,
-    VALIDATION,
-    derive_seed,
-)
-from darkroom.jobs.training.stream import ImageShape
+from darkroom.jobs.training.module import ParameterGroup, TrainedModule
+from darkroom.jobs.training.seeding import VALIDATION, derive_seed
 from darkroom.jobs.training.training_stream import Batch
 
 
@@ -43,35 +37,35 @@ class DiffusionModule(TrainedModule):
         super().__init__(config)
         self.config = config
         self.num_classes = num_classes
-        torch.manual_seed(derive_seed(config.seed, INITIAL_WEIGHTS))
         self.network = build_unet(config, shape, num_classes)
         if config.compute.channels_last:
             self.network.to(memory_format=torch.channels_last)
         if config.compute.compile:
             self.network.compile()
         self.schedule: NoiseSchedule = build_schedule(config.schedule)
-        self.build_ema()
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The whole U-Net."""
+        rate = self.config.optimizer.learning_rate
+        return [ParameterGroup("unet", list(self.network.parameters()), rate)]
 
     def on_fit_start(self) -> None:
         """Move what is no module to the device of the parameters."""
         super().on_fit_start()
         self.schedule = self.schedule.to(self.device)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
         """Mean loss of this rank's micro-batch, shape ()."""
-        coordinates = batch["micro_step"], self.global_rank
-        torch.manual_seed(derive_seed(self.config.seed, TRAINING_STEP, *coordinates))
         x0 = to_unit_range(batch["image"])
         if self.config.data.horizontal_flip:
             mirrored = torch.rand(len(x0), device=x0.device) < 0.5
             x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
-        labels = self._labels(batch["label"])
+        labels = batch.get("label")
         if labels is not None and self.num_classes is not None:
             labels = drop_labels(labels, self.num_classes, self.config.objective.label_dropout)
         timesteps = torch.randint(0, self.schedule.num_timesteps, (len(x0),), device=x0.device)
         return self._loss(x0, timesteps, torch.randn_like(x0), labels).mean()
 
-    @torch.no_grad()
     def validation_losses(self, batch: Batch, first_index: int) -> Tensor:
         """Per-image loss (B,) with noise and timesteps fixed by each image's index."""
         x0 = to_unit_range(batch["image"])
@@ -84,11 +78,8 @@ class DiffusionModule(TrainedModule):
             x0,
             torch.stack(timesteps).to(x0.device),
             torch.stack(noises).to(x0.device),
-            self._labels(batch["label"]),
+            batch.get("label"),
         )
-
-    def _labels(self, labels: Tensor) -> Tensor | None:
-        return None if self.num_classes is None else labels
 
     def _loss(self, x0: Tensor, timesteps: Tensor, noise: Tensor, labels: Tensor | None) -> Tensor:
         if self.config.compute.channels_last:

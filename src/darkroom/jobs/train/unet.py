@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from darkroom.errors import ConfigError
+from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.train.config import TrainConfig, UNetConfig
-from darkroom.jobs.training.stream import ImageShape
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel

@@ -1,5 +1,5 @@
-"""What training verbs share: data order, seeds, checkpoints, metrics, the worker loop.
+"""Training, for every verb that trains: one room behind `Trainable`.
 
-The network and the loss are a verb's own (`jobs/train/module.py`); everything here works with
-any LightningModule that follows `loop.TrainableModule`.
+The network, the loss and the published form are a verb's own (`jobs/train/`); data order, seeds,
+the worker loop, checkpoints, resuming, metrics, the driver and how a run ends stand here.
 """

@@ -1,15 +1,15 @@
 """What happens after each optimizer step, in one place and one order.
 
-EMA, metrics, validation, the ranks' agreement, the checkpoint, the end. Every branch that
+EMA, metrics, validation, the ranks' barrier, the checkpoint, the end. Every branch that
 talks to other ranks is taken by all ranks at the same step.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import psutil
@@ -17,26 +17,16 @@ import torch
 import torch.distributed as dist
 
 from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
-from darkroom.jobs.training.agreement import Agreement
+from darkroom.jobs.training.barrier import StepBarrier
 from darkroom.jobs.training.checkpoint import CheckpointPublisher
 from darkroom.jobs.training.config import TrainingConfig
+from darkroom.jobs.training.endings import Ending, Outcome
 from darkroom.jobs.training.lr import ImprovementTracker
 from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.jobs.training.module import TrainedModule
 from darkroom.jobs.training.monitor import Heartbeat
 from darkroom.jobs.training.training_stream import TrainingStream
 from darkroom.jobs.training.validation import Validation
-
-Ending = Literal["completed", "stopped_early", "interrupted", "non_finite", "fenced"]
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How a worker's run ended, and where."""
-
-    ending: Ending = "completed"
-    step: int = 0
-    first_bad_step: int | None = None
 
 
 class RunCallback(pl.Callback):
@@ -79,8 +69,8 @@ class RunCallback(pl.Callback):
         self._accumulation = self._config.optimizer.accumulation_steps
         self._stream.first_micro_step = step * self._accumulation
         device = pl_module.device
-        self._agreement = Agreement(self._heartbeat, device, self._config.checkpoint.every_minutes)
-        self._agreement.start(step)
+        self._barrier = StepBarrier(self._heartbeat, device, self._config.checkpoint.every_minutes)
+        self._barrier.start(step)
         self._first_bad_step = torch.tensor(-1, device=device)
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self._last_step = self._logged_step = self._saved_step = step
@@ -92,7 +82,7 @@ class RunCallback(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Tell the ledger whether this step was done before."""
+        """Tell the goodput account whether this step was done before."""
         done_before = trainer.global_step < self._highest_step
         self._heartbeat.stopwatch.switch("redone" if done_before else "useful")
 
@@ -118,10 +108,10 @@ class RunCallback(pl.Callback):
             self._log_metrics(trainer, module, step)
         if self._validation and (last or step % self._config.validation.every_steps == 0):
             self._validate(trainer, module, self._validation, step)
-        fenced = self._publisher is not None and self._publisher.fenced
-        decision = self._agreement.at(step, fenced=fenced)
-        if decision.fenced:
-            self._end(trainer, "fenced")
+        ended = None if self._publisher is None else self._publisher.ended
+        decision = self._barrier.at(step, ended=ended)
+        if decision.ended:
+            self._end(trainer, decision.ended)
             return
         if decision.stop and not trainer.should_stop:
             self._end(trainer, "interrupted")
@@ -167,7 +157,7 @@ class RunCallback(pl.Callback):
             trainer,
             step,
             loss=_mean_over_ranks(self._loss_sum / num_steps),
-            learning_rate=trainer.optimizers[0].param_groups[0]["lr"],
+            **_learning_rates(trainer),
             grad_norm=float(module.grad_norm),
             param_norm=_norm(module),
             images_per_second=num_steps * self._config.batch_size / interval,
@@ -223,7 +213,14 @@ class RunCallback(pl.Callback):
             # The others would wait for rank 0 in the next step, and call that time useful.
             trainer.strategy.barrier("checkpoint")
         self._saved_step = step
-        self._agreement.checkpoint_taken()
+        self._barrier.checkpoint_taken()
+
+
+def _learning_rates(trainer: pl.Trainer) -> dict[str, float]:
+    """The first group's, and each further one's under the group's name."""
+    first, *others = trainer.optimizers[0].param_groups
+    rates = {f"learning_rate/{group['name']}": group["lr"] for group in others}
+    return {"learning_rate": first["lr"], **rates}
 
 
 def _mean_over_ranks(value: torch.Tensor) -> float:
@@ -235,7 +232,7 @@ def _mean_over_ranks(value: torch.Tensor) -> float:
 
 
 def _norm(module: TrainedModule) -> float:
-    parameters = [parameter.detach() for parameter in module.network.parameters()]
+    parameters = [parameter.detach() for parameter in module.trained.values()]
     return float(torch.nn.utils.get_total_norm(parameters))
 
 

@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from darkroom.config import JobConfig
-from darkroom.errors import FencedError
+from darkroom.errors import FencedError, InputError, UnreachableError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
-from darkroom.jobs.training.metrics_log import METRICS_FILE, MetricsLog
+from darkroom.jobs.artifacts.model import METRICS_FILE
+from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.storage import (
     Artifact,
     BestCheckpoint,
@@ -47,7 +49,8 @@ class RunAddress:
 class CheckpointPublisher:
     """Publishes rank 0's checkpoints in order, each before the pointer names it.
 
-    `fenced` turns true when another driver took the run over; nothing is published after it.
+    `ended` says why nothing is published any more: another driver took the run over, or there is
+    something that the user must mend (`fault`).
     """
 
     def __init__(
@@ -69,7 +72,8 @@ class CheckpointPublisher:
         self._pointer = RunPointer.attach(address.output, owner=address.owner)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
-        self.fenced = False
+        self.ended: Literal["fenced", "fault"] | None = None
+        self.fault: InputError | None = None
 
     def save(
         self, write_state: Callable[[Path], None], log: MetricsLog, info: CheckpointInfo
@@ -79,7 +83,7 @@ class CheckpointPublisher:
         Errors of the upload before this one are raised here.
         """
         self.wait()
-        if self.fenced:
+        if self.ended:
             return
         directory = Path(tempfile.mkdtemp(prefix="darkroom-checkpoint-"))
         try:
@@ -120,7 +124,11 @@ class CheckpointPublisher:
             self._on_published(info.step)
             self._show_live(directory, log)
         except FencedError:
-            self.fenced = True
+            self.ended = "fenced"
+        except InputError as error:
+            if isinstance(error, UnreachableError):
+                raise
+            self.ended, self.fault = "fault", error
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 

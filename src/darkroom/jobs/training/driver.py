@@ -1,8 +1,8 @@
-"""The driver's side of a run: start Ray Train, show progress, pass signals on, end silence.
+"""The driver's side of a run: start Ray Train, show progress, pass signals on, end faults.
 
 `trainer.fit()` runs in a thread, so that the main thread keeps the signals: SIGTERM and SIGINT
-ask the workers to save and stop, a second one ends the driver at once. Which function the
-workers run is the caller's.
+ask the workers to save and stop, a second one ends the driver at once. docs/training.md draws who
+talks to whom.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +23,35 @@ import ray
 import ray.train
 import ray.train.torch
 
-from darkroom.errors import TrainingError, WorkerLostError
+from darkroom.errors import InputError, TrainingError, WorkerLostError
 from darkroom.jobs import demand
+from darkroom.jobs.environment import environment_variable
 from darkroom.jobs.progress import Progress, progress
-from darkroom.jobs.training.config import WorkersConfig
-from darkroom.jobs.training.ledger import Ledger
-from darkroom.jobs.training.ledger_records import LedgerRecords
-from darkroom.jobs.training.monitor import MONITOR_AWAY, Look, RunMonitor
+from darkroom.jobs.training.config import TrainingConfig
+from darkroom.jobs.training.endings import Outcome
+from darkroom.jobs.training.goodput import GoodputAccount
+from darkroom.jobs.training.goodput_records import AccountRecords
+from darkroom.jobs.training.monitor import MONITOR_AWAY, RunMonitor, Snapshot
+from darkroom.jobs.training.restarts import EndOrRestart
+from darkroom.jobs.training.trainable import OnRow
+from darkroom.jobs.training.worker import WorkerSettings, train_worker
 
 logger = logging.getLogger(__name__)
 
 _TICK_SECONDS = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_HANG_VARIABLE = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
 
 
 class StopRequest:
-    """Remembers the signal that asked this run to stop."""
+    """Remembers why this run shall stop."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        self.arrived = threading.Event()
 
     def take(self, number: int) -> None:
         """Note a signal; the next one acts as if there were no handler."""
         self.reason = signal.Signals(number).name
-        self.arrived.set()
         for each in _STOP_SIGNALS:
             signal.signal(each, signal.SIG_DFL)
 
@@ -69,54 +74,64 @@ def stop_signals() -> Iterator[StopRequest]:
 
 
 def run_workers(
-    worker: Callable[[dict[Any, Any]], Any],
-    make_settings: Callable[[Any], Any],
+    settings: WorkerSettings,
     *,
-    run_name: str,
-    workers: WorkersConfig,
-    num_steps: int,
     stop: StopRequest,
-    ledger: Ledger,
-    records: LedgerRecords,
-    label: str,
+    account: GoodputAccount,
+    records: AccountRecords,
+    on_row: OnRow,
     datasets: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Run `worker` on every rank until it ends; returns rank 0's value.
+) -> Outcome:
+    """Run every rank until it ends; returns rank 0's outcome.
 
-    label: the run's name among metrics. datasets: what Ray Data splits over the workers.
-    The ledger is kept up to the workers' last word.
+    datasets: what Ray Data splits over the workers.
+    The account is kept up to the workers' last word.
 
-    Errors: TrainingError with the cause that Ray Train names, once restarts are used up;
-    UnfilledDemandError.
+    Errors: InputError for what the user can mend, TrainingError with the cause that Ray Train
+    names once restarts are used up, UnfilledDemandError.
     """
-    with _place_for_ray_train() as place:
-        monitor: Any = RunMonitor.remote(label, ledger.highest_step)  # type: ignore[attr-defined] # made by ray.remote
-        trainer = ray.train.torch.TorchTrainer(
-            worker,
-            train_loop_config={"settings": make_settings(monitor)},
-            datasets=datasets,
-            torch_config=ray.train.torch.TorchConfig(timeout_s=workers.collective_timeout_seconds),
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=workers.num_workers,
-                use_gpu=workers.use_gpu,
-                resources_per_worker=workers.resources_per_worker,
-            ),
-            run_config=ray.train.RunConfig(
-                name=run_name,
-                storage_path=place,
-                failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
-            ),
-        )
-        fit = _Fit(trainer)
+    config: TrainingConfig = settings.trainable.config
+    monitor: Any = RunMonitor.remote(config.output, account.highest_step)  # type: ignore[attr-defined] # made by ray.remote
+    settings = replace(settings, monitor=monitor)
+    # Ray Train itself ends a worker that does not answer.
+    hang_timeout = environment_variable(_HANG_VARIABLE, str(config.workers.hang_timeout_seconds))
+    with _place_for_ray_train() as place, hang_timeout:
+        fit = _Fit(_trainer(settings, place, datasets))
         fit.start()
-        with progress(num_steps, "train", "step") as bar:
-            attendant = _Attendant(monitor, bar, ledger, records, workers.hang_timeout_seconds)
+        with progress(config.max_steps, settings.trainable.verb, "step") as bar:
+            supervisor = _Supervisor(
+                monitor, bar=bar, account=account, records=records, stop=stop, on_row=on_row
+            )
             while fit.is_alive():
                 fit.join(timeout=_TICK_SECONDS)
                 demand.check()
-                attendant.pass_on(stop)
-                attendant.look()
+                supervisor.pass_on()
+                supervisor.look()
         return fit.outcome()
+
+
+def _trainer(settings: WorkerSettings, place: str, datasets: dict[str, Any] | None) -> Any:
+    workers = settings.trainable.config.workers
+    # Ray's types allow neither a value nor callbacks, which its documentation has.
+    worker: Any = train_worker
+    callbacks: Any = [EndOrRestart(settings.monitor, workers.hang_timeout_seconds)]
+    return ray.train.torch.TorchTrainer(
+        worker,
+        train_loop_config={"settings": settings},
+        datasets=datasets,
+        torch_config=ray.train.torch.TorchConfig(timeout_s=workers.collective_timeout_seconds),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers.num_workers,
+            use_gpu=workers.use_gpu,
+            resources_per_worker=workers.resources_per_worker,
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"darkroom-{settings.address.owner}",
+            storage_path=place,
+            failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
+            callbacks=callbacks,
+        ),
+    )
 
 
 @contextmanager
@@ -148,14 +163,14 @@ class _Fit(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - outcome() raises it in the main thread
             self._error = error
 
-    def outcome(self) -> dict[str, Any]:
+    def outcome(self) -> Outcome:
         if self._error is not None:
             raise _translate(self._error) from self._error
-        outcome: dict[str, Any] = self._result.return_value
+        outcome: Outcome = self._result.return_value
         return outcome
 
 
-class _Attendant:
+class _Supervisor:
     """What the driver does every second while the workers train.
 
     The monitor restarts by itself, and `fit()` says what is really wrong: a call that fails is
@@ -165,49 +180,48 @@ class _Attendant:
     def __init__(
         self,
         monitor: Any,
+        *,
         bar: Progress,
-        ledger: Ledger,
-        records: LedgerRecords,
-        hang_timeout_seconds: float,
+        account: GoodputAccount,
+        records: AccountRecords,
+        stop: StopRequest,
+        on_row: OnRow,
     ) -> None:
         self._monitor = monitor
         self._bar = bar
-        self._ledger = ledger
+        self._account = account
         self._records = records
-        self._hang_timeout_seconds = hang_timeout_seconds
+        self._stop = stop
+        self._on_row = on_row
         self._stop_told = False
         self._shown_step = 0
 
-    def pass_on(self, stop: StopRequest) -> None:
-        """Tell the workers of a signal, once."""
-        if not stop.arrived.is_set() or self._stop_told:
+    def pass_on(self) -> None:
+        """Tell the workers of the wish to stop, once."""
+        if self._stop.reason is None or self._stop_told:
             return
-        logger.warning("%s: saving a checkpoint, then stopping", stop.reason)
+        logger.warning("%s: saving a checkpoint, then stopping", self._stop.reason)
         with suppress(*MONITOR_AWAY):
-            ray.get(self._monitor.request_stop.remote(stop.reason), timeout=30)
+            ray.get(self._monitor.request_stop.remote(self._stop.reason), timeout=30)
             self._stop_told = True
 
     def look(self) -> None:
-        """Bring bar, log, ledger and metrics up to the workers' newest word; end silent ranks."""
+        """Bring bar, log, account, metrics and the caller up to the workers' newest word."""
         try:
-            look: Look = ray.get(self._monitor.look.remote(self._hang_timeout_seconds), timeout=30)
+            snapshot: Snapshot = ray.get(self._monitor.snapshot.remote(), timeout=30)
         except MONITOR_AWAY:
             return
-        for text in look.warnings:
+        for text in snapshot.warnings:
             logger.warning(text)
-        for step in look.starts:
+        for step in snapshot.starts:
             logger.info("resuming from step %d" if step else "started at step %d", step)
-        self._show(look.metrics)
-        self._account(look)
-        for address, step, actor in look.silent:
-            logger.error(
-                "%s has not answered for %.0f s since step %d: ending it, the run resumes "
-                "from the newest checkpoint",
-                address,
-                self._hang_timeout_seconds,
-                step,
-            )
-            ray.kill(actor, no_restart=True)
+        for row in snapshot.rows:
+            self._show(row)
+            self._stop.reason = self._on_row(row) or self._stop.reason
+        self._account.take(snapshot.times)
+        self._account.wait_for_workers(time.time())
+        self._monitor.show_goodput.remote(self._account.summary().worker_seconds)
+        self._records.write(self._account, snapshot.checkpoint_step)
 
     def _show(self, row: dict[str, Any]) -> None:
         """Move the bar to the row's step. It never goes back."""
@@ -219,14 +233,12 @@ class _Attendant:
         self._bar.advance(step - self._shown_step, **figures)
         self._shown_step = step
 
-    def _account(self, look: Look) -> None:
-        self._ledger.take(look.times)
-        self._ledger.wait_for_workers(time.time())
-        self._monitor.show_ledger.remote(self._ledger.summary()["worker_seconds"])
-        self._records.write(self._ledger, look.checkpoint_step)
 
-
-def _translate(error: BaseException) -> TrainingError:
+def _translate(error: BaseException) -> Exception:
+    """Ray Train's error as one of ours; a fault that `EndOrRestart` has raised is one already."""
+    fault = getattr(error, "controller_failure", None)
+    if isinstance(fault, InputError):
+        return fault
     failures = getattr(error, "worker_failures", None)
     if failures:
         rank, cause = min(failures.items())

@@ -13,25 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-METRICS_FILE = "metrics.parquet"
-
-_SCHEMA = pa.schema(
-    [
-        ("step", pa.int64()),
-        ("epoch", pa.int64()),
-        ("seconds", pa.float64()),
-        ("loss", pa.float64()),
-        ("validation_loss", pa.float64()),
-        ("learning_rate", pa.float64()),
-        ("grad_norm", pa.float64()),
-        ("param_norm", pa.float64()),
-        ("images_per_second", pa.float64()),
-        ("data_wait_share", pa.float64()),
-        ("memory_bytes", pa.float64()),
-    ]
+METRIC_COLUMNS = (
+    *("step", "epoch", "seconds", "loss", "validation_loss", "learning_rate", "grad_norm"),
+    *("param_norm", "images_per_second", "data_wait_share", "memory_bytes"),
 )
-METRIC_COLUMNS = frozenset(_SCHEMA.names)
-_NOT_SCALARS = {"step", "epoch"}
+"""What every log has; a verb's own columns stand behind them, by name."""
+_WHOLE = {"step", "epoch"}
 
 Row = dict[str, Any]
 
@@ -50,18 +37,23 @@ class MetricsLog:
     def add(self, step: int, **values: float | None) -> Row:
         """Add values at a step, which never goes backwards; returns the step's row."""
         if not self.rows or self.rows[-1]["step"] != step:
-            self.rows.append(dict.fromkeys(_SCHEMA.names) | {"step": step})
+            self.rows.append(dict.fromkeys(METRIC_COLUMNS) | {"step": step})
         self.rows[-1].update(values)
         return self.rows[-1]
 
     def last(self, name: str) -> float | None:
         """The newest value of a column; None when it has none."""
-        return next((row[name] for row in reversed(self.rows) if row[name] is not None), None)
+        return next((row[name] for row in reversed(self.rows) if row.get(name) is not None), None)
 
     def to_bytes(self) -> bytes:
         """The rows as a Parquet file."""
+        own = sorted({name for row in self.rows for name in row} - set(METRIC_COLUMNS))
+        schema = pa.schema(
+            (name, pa.int64() if name in _WHOLE else pa.float64())
+            for name in (*METRIC_COLUMNS, *own)
+        )
         sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(self.rows, schema=_SCHEMA), sink)
+        pq.write_table(pa.Table.from_pylist(self.rows, schema=schema), sink)
         return sink.getvalue()
 
     def write_tensorboard(self, directory: Path) -> Path:
@@ -71,7 +63,7 @@ class MetricsLog:
         writer = SummaryWriter(str(directory))
         for row in self.rows:
             for name, value in row.items():
-                if name not in _NOT_SCALARS and value is not None:
+                if name not in _WHOLE and value is not None:
                     writer.add_scalar(name, value, row["step"])
         writer.close()
         (written,) = directory.glob("events.out.tfevents.*")

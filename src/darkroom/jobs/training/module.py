@@ -1,11 +1,16 @@
-"""The base of every trained LightningModule: optimizer, learning rate, EMA, gradient norm.
+"""The base of every trained LightningModule: what is trained, its optimizer, its average.
 
-A subclass sets `network` before calling `build_ema`, and brings the loss. When steps happen,
-what is logged and where checkpoints go is `callback.py`'s business.
+A subclass builds its networks and brings the loss; it names what is trained as groups of
+parameters, each with a rate of its own. Everything else is frozen, and is in no checkpoint. When
+steps happen, what is logged and where checkpoints go is `callback.py`'s.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,13 +21,21 @@ from torch import Tensor, nn
 
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.lr import PlateauTracker, scale_at
+from darkroom.jobs.training.seeding import TRAINING_STEP, derive_seed
 from darkroom.jobs.training.training_stream import Batch
 
 
-class TrainedModule(pl.LightningModule):
-    """Trains `network` with AdamW under a config's schedule, and keeps its average."""
+@dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """Parameters that share a peak learning rate; the config's schedule scales it."""
 
-    network: nn.Module
+    name: str
+    parameters: Sequence[nn.Parameter]
+    learning_rate: float
+
+
+class TrainedModule(pl.LightningModule):
+    """Trains some of its parameters with AdamW under a config's schedule, and averages them."""
 
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
@@ -31,23 +44,47 @@ class TrainedModule(pl.LightningModule):
         # Read by the callback; stays on the device so that no step waits for it.
         self.grad_norm = torch.zeros(())
 
-    def build_ema(self) -> None:
-        """Start the average at the network's present weights."""
+    @abstractmethod
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        """What is trained. Called once, when everything is built."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean loss of this rank's micro-batch, shape (). torch is seeded for the step."""
+
+    @abstractmethod
+    def validation_losses(self, batch: Batch, first_index: int) -> Tensor:
+        """Per-row losses (B,) of a batch whose first row has this index in the split.
+
+        What is random is a function of the index.
+        """
+
+    def prepare(self) -> None:
+        """Freeze what no group names, and start the average at the present weights."""
+        self.groups = self.parameter_groups()
+        wanted = {id(parameter) for group in self.groups for parameter in group.parameters}
+        for parameter in self.parameters():
+            parameter.requires_grad_(id(parameter) in wanted)
+        self.trained: Mapping[str, nn.Parameter] = {
+            name: each for name, each in self.named_parameters() if id(each) in wanted
+        }
         self.ema = EMAModel(
-            self.network.parameters(),
+            self.trained.values(),
             decay=self.training_config.ema.decay,
             use_ema_warmup=True,
             power=self.training_config.ema.warmup_power,
             foreach=True,
         )
 
-    def validation_losses(self, batch: Batch, first_index: int) -> Tensor:
-        """Per-image losses (B,) of a batch whose first image has this index in the split."""
-        raise NotImplementedError
-
     def on_fit_start(self) -> None:
         """Move the average, which is no module, to the device of the parameters."""
         self.ema.to(self.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss, drawn as it was when this step was done before."""
+        coordinates = batch["micro_step"], self.global_rank
+        torch.manual_seed(derive_seed(self.training_config.seed, TRAINING_STEP, *coordinates))
+        return self.loss(batch)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with the configured schedule, stepped per optimizer step."""
@@ -55,8 +92,10 @@ class TrainedModule(pl.LightningModule):
         lr_schedule = self.training_config.lr_schedule
         max_steps = self.training_config.max_steps
         optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=config.learning_rate,
+            [
+                {"name": group.name, "params": group.parameters, "lr": group.learning_rate}
+                for group in self.groups
+            ],
             betas=config.betas,
             eps=config.eps,
             weight_decay=config.weight_decay,
@@ -79,19 +118,48 @@ class TrainedModule(pl.LightningModule):
         """Clip by global norm, keeping the norm from before clipping for the metrics."""
         limit = self.training_config.optimizer.max_grad_norm
         self.grad_norm = torch.nn.utils.clip_grad_norm_(
-            self.network.parameters(), float("inf") if limit is None else limit
+            self.trained.values(), float("inf") if limit is None else limit
         )
 
     def update_ema(self) -> None:
         """Take the weights after an optimizer step into the average."""
-        self.ema.step(self.network.parameters())
+        self.ema.step(self.trained.values())
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in place of the trained ones, without dropout."""
+        parameters = list(self.trained.values())
+        modes = [(module, module.training) for module in self.modules()]
+        self.ema.store(parameters)
+        self.ema.copy_to(parameters)
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            self.ema.restore(parameters)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the EMA and the plateau's memory."""
-        checkpoint["ema"] = self.ema.state_dict()
+        """Leave out what is frozen; add the average and the plateau's memory."""
+        for name in self._frozen():
+            del checkpoint["state_dict"][name]
+        checkpoint["ema"] = {"names": list(self.trained), **self.ema.state_dict()}
         checkpoint["plateau"] = vars(self.plateau).copy()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore them; the weights and the optimizer are Lightning's."""
+        """Restore them; the weights and the optimizer are Lightning's, which wants all weights."""
+        built = self.state_dict()
+        checkpoint["state_dict"].update({name: built[name] for name in self._frozen()})
         self.ema.load_state_dict(checkpoint["ema"])
         self.plateau = PlateauTracker(**checkpoint["plateau"])
+
+    def _frozen(self) -> list[str]:
+        named = self.named_parameters(remove_duplicate=False)
+        return [name for name, parameter in named if not parameter.requires_grad]
+
+
+def averaged_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The average in a checkpoint's state, by the module's names."""
+    ema = checkpoint["ema"]
+    return dict(zip(ema["names"], ema["shadow_params"], strict=True))

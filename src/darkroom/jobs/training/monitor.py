@@ -1,10 +1,9 @@
 """The driver's line to its workers: progress one way, the wish to stop the other.
 
 `RunMonitor` is an actor of the driver. A thread in every worker beats once a second with the
-rank's step; the reply says whether to stop. A worker that is alive but stopped (SIGSTOP, a
-hung device call that holds the interpreter) misses its beats, while ranks that merely wait for
-it in a collective go on beating: so the silent rank is named, killed, and Ray Train restarts
-the worker group. What is done about a stop is the callback's business.
+rank's step; the reply says whether to stop, and what is done about it is the callback's. A worker
+that does not answer is found and replaced by Ray Train, whose poll asks the same process; who it
+was is told from the last beat.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any, Self
 
 import ray
 
-from darkroom.jobs.training.ledger import Seconds, Stopwatch, WorkerTimes
+from darkroom.jobs.training.goodput import Seconds, Stopwatch, WorkerTimes
 from darkroom.jobs.training.telemetry import RunGauges
 
 BEAT_SECONDS = 1.0
@@ -39,62 +38,58 @@ class WorkerAddress:
         return f"rank {self.rank} (pid {self.pid} on {self.node})"
 
 
-@dataclass(slots=True)
-class _Beat:
-    address: WorkerAddress
-    actor: Any
-    step: int
-    at: float
-
-
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What the monitor tells the driver at one look."""
+class Snapshot:
+    """What the monitor tells the driver; what is news is told once."""
 
     times: list[WorkerTimes]
     """The newest account of every worker process that has lived."""
     checkpoint_step: int
     """The newest checkpoint that can be resumed from."""
-    metrics: dict[str, Any]
-    """The newest metrics row; empty before the first."""
+    rows: list[dict[str, Any]]
+    """Rows of the metrics log since the last snapshot."""
     starts: list[int]
-    """The steps that worker groups have begun at since the last look."""
+    """The steps that worker groups have begun at since."""
     warnings: list[str]
-    """Lines for the driver's log since the last look."""
-    silent: list[tuple[WorkerAddress, int, Any]]
-    """Ranks newly silent for longer than the limit: address, last step, actor."""
+    """Lines for the driver's log since."""
 
 
 @ray.remote(num_cpus=0, max_restarts=-1)
 class RunMonitor:
-    """Keeps the newest beat and account of each rank, the newest metrics, the wish to stop.
+    """Keeps the newest account of each rank, rows for the driver, the wish to stop.
 
     highest_step: the last step that an earlier driver's workers are known to have done.
     """
 
-    def __init__(self, run: str = "", highest_step: int = 0) -> None:
+    def __init__(self, run: str, highest_step: int) -> None:
         self._gauges = RunGauges(run)
         self._highest_step = highest_step
         self._times: dict[str, WorkerTimes] = {}
         self._checkpoint_step = 0
-        self._beats: dict[int, _Beat] = {}
-        self._metrics: dict[str, Any] = {}
+        self._addresses: dict[int, WorkerAddress] = {}
+        self._rows: list[dict[str, Any]] = []
         self._starts: list[int] = []
         self._warnings: list[str] = []
         self._stop_reason: str | None = None
 
-    def beat(self, address: WorkerAddress, step: int, actor: Any, times: WorkerTimes) -> str | None:
+    def beat(self, address: WorkerAddress, times: WorkerTimes) -> str | None:
         """Take a rank's sign of life; returns the reason to stop, if there is one."""
-        self._beats[address.rank] = _Beat(address, actor, step, time.monotonic())
+        self._addresses[address.rank] = address
         self._take_times(times)
         return self._stop_reason
 
-    def leave(self, address: WorkerAddress, times: WorkerTimes) -> None:
-        """A rank has ended its work: silence is expected from now on."""
+    def leave(self, times: WorkerTimes) -> None:
+        """A rank has ended its work."""
         self._take_times(times)
-        beat = self._beats.get(address.rank)
-        if beat is not None and beat.address == address:
-            del self._beats[address.rank]
+
+    def worker_lost(self, rank: int, reason: str) -> None:
+        """Ray Train replaces the workers because of this rank."""
+        address = self._addresses.get(rank)
+        who = f"rank {rank}" if address is None else str(address)
+        step = max((each.step for each in self._times.values() if each.rank == rank), default=0)
+        self._warnings.append(
+            f"{who} {reason} (step {step}): the run resumes from the newest checkpoint"
+        )
 
     def _take_times(self, times: WorkerTimes) -> None:
         self._times[times.worker] = times
@@ -105,9 +100,9 @@ class RunMonitor:
         """The last step that any attempt is known to have done."""
         return self._highest_step
 
-    def show_ledger(self, worker_seconds: Seconds) -> None:
+    def show_goodput(self, worker_seconds: Seconds) -> None:
         """Show the driver's totals as metrics."""
-        self._gauges.show_ledger(worker_seconds)
+        self._gauges.show_goodput(worker_seconds)
 
     def checkpoint_published(self, step: int, times: WorkerTimes) -> None:
         """A checkpoint of this step can be resumed from; the account of the rank that wrote it."""
@@ -120,8 +115,8 @@ class RunMonitor:
         self._stop_reason = reason
 
     def post_metrics(self, row: dict[str, Any]) -> None:
-        """Take the newest metrics row, for the progress bar and for Prometheus."""
-        self._metrics = row
+        """Take a row of the metrics log, for the driver and for Prometheus."""
+        self._rows.append(row)
         self._gauges.show_row(row)
 
     def post_start(self, step: int) -> None:
@@ -132,21 +127,17 @@ class RunMonitor:
         """Take a line for the driver's log."""
         self._warnings.append(text)
 
-    def look(self, silent_after_seconds: float) -> Look:
-        """What the driver wants to know; what is news is told once."""
-        limit = time.monotonic() - silent_after_seconds
-        silent = [beat for beat in self._beats.values() if beat.at < limit]
-        for beat in silent:
-            del self._beats[beat.address.rank]
+    def snapshot(self) -> Snapshot:
+        """What the driver wants to know."""
+        rows, self._rows = self._rows, []
         starts, self._starts = self._starts, []
         warnings, self._warnings = self._warnings, []
-        return Look(
+        return Snapshot(
             times=list(self._times.values()),
             checkpoint_step=self._checkpoint_step,
-            metrics=self._metrics,
+            rows=rows,
             starts=starts,
             warnings=warnings,
-            silent=[(beat.address, beat.step, beat.actor) for beat in silent],
         )
 
 
@@ -156,7 +147,6 @@ class Heartbeat:
     def __init__(self, monitor: Any, rank: int) -> None:
         self._monitor = monitor
         self._address = WorkerAddress(rank, os.getpid(), socket.gethostname())
-        self._actor = ray.get_runtime_context().current_actor
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._joined_at = time.time()
@@ -174,7 +164,7 @@ class Heartbeat:
         self._thread.join(timeout=10 * BEAT_SECONDS)
         # Before this worker's end can be seen, or the driver would close the account without it.
         with suppress(*MONITOR_AWAY):
-            ray.get(self._monitor.leave.remote(self._address, self._times()), timeout=30)
+            ray.get(self._monitor.leave.remote(self._times()), timeout=30)
 
     def highest_step(self) -> int:
         """The last step that any attempt is known to have done; 0 when the monitor is away."""
@@ -188,7 +178,7 @@ class Heartbeat:
         self.step = self._first_step = step
 
     def post_metrics(self, row: dict[str, Any]) -> None:
-        """Show a metrics row on the driver's progress bar."""
+        """Bring a row of the metrics log to the driver."""
         self._monitor.post_metrics.remote(row)
 
     def checkpoint_published(self, step: int) -> None:
@@ -208,7 +198,7 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
-            answer = self._monitor.beat.remote(self._address, self.step, self._actor, self._times())
+            answer = self._monitor.beat.remote(self._address, self._times())
             try:
                 self.stop_reason = ray.get(answer, timeout=30) or self.stop_reason
             except MONITOR_AWAY:

@@ -18,21 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.jobs.artifacts.row_groups import RowGroup
 from darkroom.jobs.training.seeding import DATA_ORDER, generator
 
 # Each window is a permutation of some thousand rows; a batch touches one or two.
 _WINDOWS_KEPT = 4
 
 Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class RowGroup:
-    """One Parquet row group of the dataset."""
-
-    file: str
-    index: int
-    num_rows: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -26,14 +26,17 @@ from numpy.typing import NDArray
 
 from darkroom.errors import ConfigError, DataError, IntegrityError
 from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.row_groups import RowGroup, RowGroupReader
 from darkroom.jobs.capacity import most_cpus
+from darkroom.jobs.pictures.decode import published_pixels
+from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.ray_data import map_bounded
-from darkroom.jobs.training.config import WorkersConfig
-from darkroom.jobs.training.ledger import Stopwatch
+from darkroom.jobs.training.config import TrainingConfig, WorkersConfig
+from darkroom.jobs.training.dataset import TrainingData
+from darkroom.jobs.training.goodput import Stopwatch
 from darkroom.jobs.training.seeding import DATA_ORDER, derive_seed
-from darkroom.jobs.training.stream import NO_LABEL, ImageShape, decode_image, row_groups
-from darkroom.jobs.training.training_stream import Batch, TrainingStream
-from darkroom.storage import Artifact, open_artifact
+from darkroom.jobs.training.training_stream import Batch, TrainingStream, make_batch
+from darkroom.storage import open_artifact
 
 logger = logging.getLogger(__name__)
 
@@ -43,21 +46,24 @@ _SHUFFLE_BATCHES = 8
 
 
 def decoded_dataset(
-    dataset: Artifact, shape: ImageShape, *, limit: int | None, workers: WorkersConfig
+    data: TrainingData, config: TrainingConfig, columns: Sequence[str]
 ) -> ray.data.Dataset:
-    """The training split: columns image uint8 (C, H, W) and label int64 (-1: none), in no order.
+    """The training split: image uint8 (C, H, W) and the other columns, in no order.
 
     Errors: ConfigError when the workers leave no CPU to decode on; Ray Data would wait for ever.
     """
-    _require_spare_cpu(workers)
+    _require_spare_cpu(config.workers)
     items = [
         {"file": group.file, "group": group.index, "num_rows": group.num_rows}
-        for group in row_groups(dataset, "train", limit)
+        for group in data.dataset.row_groups("train", config.limit)
     ]
     # A block per row group: a task decodes one, and the order of blocks, drawn anew for each
     # epoch, is an order of row groups that no task had to move.
     refs = ray.data.from_items(items, override_num_blocks=len(items))
-    decode: Any = partial(_decode_groups, uri=str(dataset.uri), digest=dataset.digest, shape=shape)
+    decode: Any = partial(
+        _decode_groups, uri=data.uri, digest=data.dataset.artifact.digest, columns=tuple(columns),
+        shape=data.shape,
+    )  # fmt: skip
     return map_bounded(refs.randomize_block_order(), decode, batch_size=1)
 
 
@@ -76,32 +82,35 @@ def _require_spare_cpu(workers: WorkersConfig) -> None:
 
 
 def _decode_groups(
-    batch: dict[str, NDArray[Any]], *, uri: str, digest: str, shape: ImageShape
-) -> dict[str, NDArray[Any]]:
+    batch: dict[str, NDArray[Any]],
+    *,
+    uri: str,
+    digest: str,
+    columns: Sequence[str],
+    shape: ImageShape,
+) -> dict[str, Any]:
     """Row groups to rows; runs in Ray Data's tasks."""
-    images, labels = [], []
+    rows: list[dict[str, Any]] = []
     for file, group, num_rows in zip(batch["file"], batch["group"], batch["num_rows"], strict=True):
-        table = _parquet_file(uri, digest, str(file)).read_row_group(
-            int(group), columns=["id", "image", "label"]
+        wanted = RowGroup(str(file), int(group), int(num_rows))
+        rows += _reader(uri, digest).read(wanted, ("id", *columns)).to_pylist()
+    return {
+        name: np.stack(
+            [published_pixels(row[name], where=f"row {row['id']}", shape=shape) for row in rows]
         )
-        for row in table.slice(0, int(num_rows)).to_pylist():
-            images.append(decode_image(row["image"], row["id"], shape))
-            labels.append(NO_LABEL if row["label"] is None else row["label"])
-    return {"image": np.stack(images), "label": np.array(labels, dtype=np.int64)}
+        if name == "image"
+        else [row[name] for row in rows]
+        for name in columns
+    }
 
 
 @lru_cache(maxsize=2)
-def _opened(uri: str, digest: str) -> Artifact:
-    """The dataset, opened once per process. Errors: IntegrityError when it is another one now."""
-    dataset = open_artifact(uri, kind=Kind.DATASET)
-    if dataset.digest != digest:
+def _reader(uri: str, digest: str) -> RowGroupReader:
+    """The dataset's, once per process. Errors: IntegrityError when it is another one now."""
+    artifact = open_artifact(uri, kind=Kind.DATASET)
+    if artifact.digest != digest:
         raise IntegrityError(f"{uri}: was published anew since this run began")
-    return dataset
-
-
-@lru_cache(maxsize=64)
-def _parquet_file(uri: str, digest: str, name: str) -> Any:
-    return _opened(uri, digest).parquet_file(name)
+    return RowGroupReader(artifact)
 
 
 class RayDataStream(TrainingStream):
@@ -133,14 +142,15 @@ class RayDataStream(TrainingStream):
         for micro_step in range(self.first_micro_step, self._num_micro_steps):
             with self._waiting():
                 batch = next(batches)
-            yield {"image": batch["image"], "label": batch["label"], "micro_step": micro_step}
+            yield make_batch(np.array(batch.pop("image")), batch, micro_step)
 
-    def _batches(self) -> Iterator[dict[str, Any]]:
+    def _batches(self) -> Iterator[dict[str, NDArray[Any]]]:
         self._epoch = self.first_epoch
         while True:
             self._taken = 0
-            for batch in self._shard.iter_torch_batches(
+            for batch in self._shard.iter_batches(
                 batch_size=self._batch_size,
+                batch_format="numpy",
                 drop_last=True,
                 prefetch_batches=2,
                 local_shuffle_buffer_size=_SHUFFLE_BATCHES * self._batch_size,

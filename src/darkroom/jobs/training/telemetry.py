@@ -1,8 +1,8 @@
 """A run's figures as Prometheus metrics, through Ray's own endpoint on each node.
 
 Ray prefixes every name with `ray_`. All are gauges tagged with `run`, the run's output URI; the
-ledger's one has a tag `part` besides. They live in the run's monitor, so they are there for as
-long as the run is. Charts and alerts use these names: `METRICS` is what they are held to.
+goodput account's one has a tag `part` besides. They live in the run's monitor, so they are there
+for as long as the run is. Charts and alerts use these names: `METRICS` is what they are held to.
 
 Ray exports a gauge once for each time it is set, and a scrape after that finds it gone. All are
 therefore set anew with every look of the driver, about once a second.
@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from ray.util.metrics import Gauge
 
-from darkroom.jobs.training.ledger import Part
+from darkroom.jobs.training.goodput import Part
 
 PREFIX = "darkroom_train_"
 
@@ -83,7 +83,7 @@ class RunGauges:
         self._set("checkpoint_step", step)
         self._set("checkpoint_age_seconds", 0.0)
 
-    def show_ledger(self, worker_seconds: Mapping[Part, float]) -> None:
+    def show_goodput(self, worker_seconds: Mapping[Part, float]) -> None:
         """Totals by part; and everything else again."""
         for (name, part), value in list(self._shown.items()):
             self._set(name, value, part)

@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypedDict
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from darkroom.jobs.training.ledger import Stopwatch
+from darkroom.jobs.training.goodput import Stopwatch
+
+NO_LABEL = -1
 
 
-class Batch(TypedDict):
-    """One rank's micro-batch: images uint8 (B, C, H, W), labels int64 (B,), where it stands."""
+class Batch(TypedDict, total=False):
+    """One rank's micro-batch, as far as the verb asks for its columns."""
 
     image: torch.Tensor
+    """uint8 (B, C, H, W)."""
     label: torch.Tensor
+    """int64 (B,); NO_LABEL where there is none."""
+    caption: list[str | None]
     micro_step: int
+    """Where it stands in the run; always there."""
+
+
+def make_batch(
+    images: NDArray[np.uint8], others: Mapping[str, Iterable[Any]], micro_step: int
+) -> Batch:
+    """A batch of its rows' columns."""
+    batch: Batch = {"image": torch.from_numpy(images), "micro_step": micro_step}
+    if "label" in others:
+        labels = [NO_LABEL if label is None else label for label in others["label"]]
+        batch["label"] = torch.tensor(labels, dtype=torch.int64)
+    if "caption" in others:
+        batch["caption"] = list(others["caption"])
+    return batch
 
 
 class TrainingStream(ABC):

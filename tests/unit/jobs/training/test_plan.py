@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.jobs.training.plan import Batching, DataPlan, RowGroup
+from darkroom.jobs.artifacts.row_groups import RowGroup
+from darkroom.jobs.training.plan import Batching, DataPlan
 
 sizes = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 

@@ -11,11 +11,13 @@ from PIL import Image
 from tests.helpers.tiny_artifacts import NUM_TRAIN, publish_digits
 
 from darkroom.errors import DataError
+from darkroom.jobs.artifacts.dataset import Dataset
+from darkroom.jobs.pictures.shape import ImageShape
+from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.plan import Batching, DataPlan
-from darkroom.jobs.training.stream import BatchStream, ImageRows, ImageShape, row_groups
+from darkroom.jobs.training.stream import BatchStream, DataRows
 from darkroom.storage import Artifact
 
-SHAPE = ImageShape(8, 8, 1)
 PLENTY = 2**20
 
 
@@ -25,8 +27,15 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 
 def plan_of(dataset: Artifact, *, batch: int = 16, limit: int | None = None) -> DataPlan:
-    groups = row_groups(dataset, "train", limit)
+    groups = Dataset.of(dataset).row_groups("train", limit)
     return DataPlan(groups, seed=3, shuffle_window=4, batching=Batching(batch))
+
+
+def rows_of(
+    dataset: Artifact, plan: DataPlan, *, side: int = 8, cache_bytes: int = PLENTY
+) -> DataRows:
+    data = TrainingData(Dataset.of(dataset), ImageShape(side, side, 1), NUM_TRAIN, True)
+    return DataRows(data, plan, ("image", "label", "caption"), cache_bytes=cache_bytes)
 
 
 def table_rows(dataset: Artifact) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +53,7 @@ def table_rows(dataset: Artifact) -> tuple[np.ndarray, np.ndarray]:
 def test_batches_hold_the_rows_of_the_plan(digits: Artifact, cache_bytes: int) -> None:
     plan = plan_of(digits)
     images, labels = table_rows(digits)
-    rows = ImageRows(digits, plan, SHAPE, cache_bytes=cache_bytes)
+    rows = rows_of(digits, plan, cache_bytes=cache_bytes)
     num_steps = NUM_TRAIN // 16 + 5  # into the second epoch, where the cache answers
     stream = BatchStream(rows, plan, num_micro_steps=num_steps)
     seen = 0
@@ -53,13 +62,14 @@ def test_batches_hold_the_rows_of_the_plan(digits: Artifact, cache_bytes: int) -
         assert batch["micro_step"] == step
         assert np.array_equal(batch["image"].numpy(), images[expected])
         assert np.array_equal(batch["label"].numpy(), labels[expected])
+        assert batch["caption"] == [None] * 16
         seen += 1
     assert seen == len(stream) == num_steps
 
 
 def test_a_resumed_stream_reads_only_what_is_due(digits: Artifact) -> None:
     plan = plan_of(digits)
-    rows = ImageRows(digits, plan, SHAPE, cache_bytes=PLENTY)
+    rows = rows_of(digits, plan)
     stream = BatchStream(rows, plan, num_micro_steps=60)
     stream.first_micro_step = 59
     (batch,) = list(stream)
@@ -78,7 +88,7 @@ def test_an_abandoned_stream_ends_its_thread(digits: Artifact) -> None:
     import threading
 
     plan = plan_of(digits)
-    rows = ImageRows(digits, plan, SHAPE, cache_bytes=PLENTY)
+    rows = rows_of(digits, plan)
     iterator = iter(BatchStream(rows, plan, num_micro_steps=10_000))
     next(iterator)
     iterator.close()  # type: ignore[attr-defined] # a generator
@@ -87,8 +97,8 @@ def test_an_abandoned_stream_ends_its_thread(digits: Artifact) -> None:
 
 def test_an_image_of_another_size_is_named(digits: Artifact) -> None:
     plan = plan_of(digits)
-    rows = ImageRows(digits, plan, ImageShape(16, 16, 1), cache_bytes=PLENTY)
-    with pytest.raises(DataError, match=r"row train-\d+: got '8x8', the dataset says 16x16"):
+    rows = rows_of(digits, plan, side=16)
+    with pytest.raises(DataError, match=r"8x8.*row train-\d+, is not the 16x16"):
         list(BatchStream(rows, plan, num_micro_steps=1))
 
 
@@ -101,6 +111,6 @@ def test_a_flipped_bit_is_never_trained_on(tmp_path: Path) -> None:
     damaged[2000] ^= 4
     path.chmod(0o644)
     path.write_bytes(bytes(damaged))
-    rows = ImageRows(dataset, plan, SHAPE, cache_bytes=PLENTY)
+    rows = rows_of(dataset, plan)
     with pytest.raises(Exception, match=r"(?i)crc|checksum|corrupt"):
         list(BatchStream(rows, plan, num_micro_steps=NUM_TRAIN // 16))

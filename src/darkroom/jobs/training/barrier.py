@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import ray.train
 import torch
@@ -20,6 +21,7 @@ _LOOK_EVERY_SECONDS = 1.0
 _MAX_STEPS_BETWEEN_LOOKS = 1000
 # Ray itself looks for notices every 5 s, and asking it takes every rank through an actor.
 _LOOKS_BETWEEN_NOTICES = 5
+_ENDED: tuple[Literal["fenced", "fault"] | None, ...] = (None, "fenced", "fault")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,10 @@ class Decision:
 
     stop: bool = False
     checkpoint: bool = False
-    fenced: bool = False
+    ended: Literal["fenced", "fault"] | None = None
 
 
-class Agreement:
+class StepBarrier:
     """Looks at the wish to stop, the checkpoint clock and preemption, alike on every rank."""
 
     def __init__(
@@ -53,10 +55,10 @@ class Agreement:
         """Restart the checkpoint clock."""
         self._last_checkpoint = time.monotonic()
 
-    def at(self, step: int, *, fenced: bool) -> Decision:
+    def at(self, step: int, *, ended: Literal["fenced", "fault"] | None) -> Decision:
         """The ranks' decision at this step; every rank calls it at every step.
 
-        fenced: on rank 0, whether another driver took the run over.
+        ended: on rank 0, why nothing can be published any more.
         """
         if step < self._next_step:
             return Decision()
@@ -70,14 +72,14 @@ class Agreement:
             self._checkpoint_seconds is not None
             and now - self._last_checkpoint >= self._checkpoint_seconds
         )
-        stop, save, lost, look_after = self._from_rank_zero(
+        stop, save, over, look_after = self._from_rank_zero(
             int(self._heartbeat.stop_reason is not None),
             int(due or preempted),
-            int(fenced),
+            _ENDED.index(ended),
             look_after,
         )
         self._last_look, self._last_step, self._next_step = now, step, step + look_after
-        return Decision(stop=bool(stop), checkpoint=bool(save), fenced=bool(lost))
+        return Decision(stop=bool(stop), checkpoint=bool(save), ended=_ENDED[over])
 
     def _notice_preemption(self) -> bool:
         """True once for each notice; a collective of Ray Train, so every rank asks."""

@@ -11,7 +11,8 @@ from tests.helpers.tiny_artifacts import publish_digits
 from darkroom.config import JobConfig, build_config
 from darkroom.errors import ConfigError
 from darkroom.jobs.train.config import TrainConfig
-from darkroom.jobs.train.dataset import DatasetFacts
+from darkroom.jobs.train.job import UNetTraining
+from darkroom.jobs.training.dataset import TrainingData
 from darkroom.storage import Artifact, open_output
 
 UNET = {"block_out_channels": [8, 8], "attention_resolutions": [4], "norm_num_groups": 8}
@@ -19,6 +20,11 @@ UNET = {"block_out_channels": [8, 8], "attention_resolutions": [4], "norm_num_gr
 
 def config(**values: Any) -> TrainConfig:
     return build_config(TrainConfig, {"input": "/in", "output": "/out", "unet": UNET, **values})
+
+
+def remarks(artifact: Artifact, chosen: TrainConfig) -> list[str]:
+    data = TrainingData.of(artifact, chosen)
+    return [*data.remarks(chosen), *UNetTraining(chosen).remarks(data)]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +46,7 @@ def unvalidated(digits: Artifact, tmp_path_factory: pytest.TempPathFactory) -> A
 
 
 def test_data_that_suit_the_settings_need_no_remark(digits: Artifact) -> None:
-    assert not list(DatasetFacts.of(digits, config()).remarks(config()))
+    assert not remarks(digits, config())
 
 
 @pytest.mark.parametrize(
@@ -53,13 +59,12 @@ def test_data_that_suit_the_settings_need_no_remark(digits: Artifact) -> None:
 def test_settings_that_the_data_do_not_bear_are_said(
     digits: Artifact, values: dict[str, Any], remark: str
 ) -> None:
-    chosen = config(**values)
-    (said,) = DatasetFacts.of(digits, chosen).remarks(chosen)
+    (said,) = remarks(digits, config(**values))
     assert re.search(remark, said)
 
 
 def test_no_validation_split_is_said(unvalidated: Artifact) -> None:
-    (said,) = DatasetFacts.of(unvalidated, config()).remarks(config())
+    (said,) = remarks(unvalidated, config())
     assert said == "the data has no validation split: no validation loss is measured"
 
 
@@ -81,7 +86,7 @@ def test_no_validation_split_is_said(unvalidated: Artifact) -> None:
 def test_what_waits_for_a_validation_loss_is_refused_without_one(
     digits: Artifact, unvalidated: Artifact, values: dict[str, Any], field: str
 ) -> None:
-    DatasetFacts.of(digits, config(**values))
+    TrainingData.of(digits, config(**values))
     with pytest.raises(ConfigError, match="the dataset has no validation split") as caught:
-        DatasetFacts.of(unvalidated, config(**values))
+        TrainingData.of(unvalidated, config(**values))
     assert caught.value.field == field

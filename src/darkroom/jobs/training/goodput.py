@@ -8,7 +8,7 @@ last sign of life is lost. A run that ended by itself (stopped, failed) loses no
 started again.
 
 Here are values and arithmetic only. The workers' clocks come from `monitor.py`; what is written
-where is `ledger_records.py`'s business.
+where is `goodput_records.py`'s.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
+
+from darkroom.jobs.artifacts.model import AttemptInfo, Goodput
 
 Part = Literal["startup", "data_wait", "useful", "redone", "validation", "checkpoint", "lost"]
 
@@ -135,7 +137,7 @@ class Attempt:
         self.last_step = max(self.first_step, *(worker.step for worker in workers))
 
 
-class Ledger:
+class GoodputAccount:
     """A run's attempts as one driver knows them: the earlier drivers' and its own."""
 
     def __init__(
@@ -198,27 +200,29 @@ class Ledger:
         last.ending = "worker_lost"
         self.own.append(Attempt(self._driver, last.until, last.until, self._num_workers))
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Goodput:
         """What a manifest says: the parts, their sum, the wall time, the attempts."""
         return summary(self.attempts)
 
 
-def summary(attempts: Sequence[Attempt]) -> dict[str, Any]:
+def summary(attempts: Sequence[Attempt]) -> Goodput:
     """Totals over attempts. `goodput` is the useful share of all worker-seconds."""
-    parts = {part: sum(each.seconds[part] for each in attempts) for part in PARTS}
+    parts: dict[str, float] = {
+        part: sum((each.seconds[part] for each in attempts), 0.0) for part in PARTS
+    }
     total = sum(parts.values())
-    return {
-        "goodput": parts["useful"] / total if total else 0.0,
-        "worker_seconds": parts,
-        "total_worker_seconds": total,
-        "wall_seconds": sum(each.until - each.began_at for each in attempts),
-        "num_attempts": len(attempts),
-        "steps_redone": sum(
+    return Goodput(
+        goodput=parts["useful"] / total if total else 0.0,
+        worker_seconds=parts,
+        total_worker_seconds=total,
+        wall_seconds=sum(each.until - each.began_at for each in attempts),
+        num_attempts=len(attempts),
+        steps_redone=sum(
             max(0, min(each.last_step, before) - each.first_step)
             for each, before in zip(attempts, _highest_before(attempts), strict=True)
         ),
-        "attempts": [each.to_dict() for each in attempts],
-    }
+        attempts=tuple(AttemptInfo(**each.to_dict()) for each in attempts),
+    )
 
 
 def _highest_before(attempts: Sequence[Attempt]) -> list[int]:

@@ -1,11 +1,11 @@
-"""Keeps a run's ledger where the next driver finds it: one small object per driver.
+"""Keeps a run's goodput account where the next driver finds it: one small object per driver.
 
-`<output>/ledger/<driver>.json` is written by its own driver alone, every few seconds and with
+`<output>/goodput/<driver>.json` is written by its own driver alone, every few seconds and with
 every attempt and checkpoint, so no write needs to be conditional, and a driver that is killed
 leaves its account up to a few seconds before. The published model's manifest takes the whole
-ledger in; the records are deleted after that.
+account in; the records are deleted after that.
 
-The ledger must never hold a run up: writing happens in a thread, and a failure is logged.
+The account must never hold a run up: writing happens in a thread, and a failure says nothing.
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ from pathlib import Path
 import psutil
 
 from darkroom.errors import DarkroomError
-from darkroom.jobs.training.ledger import Attempt, Ledger
+from darkroom.jobs.training.goodput import Attempt, GoodputAccount
 from darkroom.storage import PointerState, RunPointer, open_store, parse_uri
+from darkroom.storage.manifest import GOODPUT_PREFIX
 
 logger = logging.getLogger(__name__)
 
-LEDGER_PREFIX = "ledger"
 RECORD_SECONDS = 5.0
 """At most so much of a killed driver's account is missing; it then counts as lost."""
 
 
-class LedgerRecords:
+class AccountRecords:
     """One driver's view of the records: reads the others', writes its own."""
 
     def __init__(self, pointer: RunPointer) -> None:
-        self._store = open_store(parse_uri(str(pointer.output), field="output") / LEDGER_PREFIX)
+        output = parse_uri(str(pointer.output), field="output")
+        self._store = open_store(output / GOODPUT_PREFIX.rstrip("/"))
         self._driver = pointer.owner
         self._run = _run_key(pointer.state)
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="goodput")
         self._pending: Future[None] | None = None
         self._written_at = 0.0
         self._written: tuple[int, int] = (0, 0)
@@ -55,18 +56,18 @@ class LedgerRecords:
                 logger.warning("%s/%s is left out: %s", self._store.root, key, error)
         return found
 
-    def write(self, ledger: Ledger, checkpoint_step: int = 0) -> None:
+    def write(self, account: GoodputAccount, checkpoint_step: int = 0) -> None:
         """Write in the background when it is time, or with a new attempt or checkpoint."""
-        state = (len(ledger.own), checkpoint_step)
+        state = (len(account.own), checkpoint_step)
         due = time.monotonic() - self._written_at >= RECORD_SECONDS or state != self._written
         if not due or (self._pending is not None and not self._pending.done()):
             return
         self._written_at, self._written = time.monotonic(), state
-        self._pending = self._executor.submit(self._put, self._record(ledger))
+        self._pending = self._executor.submit(self._put, self._record(account))
 
-    def close(self, ledger: Ledger) -> None:
+    def close(self, account: GoodputAccount) -> None:
         """Write the last word and end the thread."""
-        self._executor.submit(self._put, self._record(ledger))
+        self._executor.submit(self._put, self._record(account))
         self._executor.shutdown(wait=True)
 
     def delete(self) -> None:
@@ -75,17 +76,17 @@ class LedgerRecords:
         try:
             self._store.delete(self._keys())
         except DarkroomError as error:
-            logger.warning("the ledger's records could not be removed: %s", error)
+            logger.warning("the goodput account's records could not be removed: %s", error)
 
     def _keys(self) -> list[str]:
         try:
             return [info.key for info in self._store.list()]
         except DarkroomError as error:
-            logger.warning("the ledger's records cannot be listed: %s", error)
+            logger.warning("the goodput account's records cannot be listed: %s", error)
             return []
 
-    def _record(self, ledger: Ledger) -> bytes:
-        attempts = [attempt.to_dict() for attempt in ledger.own]
+    def _record(self, account: GoodputAccount) -> bytes:
+        attempts = [attempt.to_dict() for attempt in account.own]
         record = {"run": self._run, "driver": self._driver, "attempts": attempts}
         return json.dumps(record, indent=1).encode()
 
@@ -93,7 +94,8 @@ class LedgerRecords:
         try:
             self._store.put(f"{self._driver}.json", record)
         except DarkroomError as error:
-            logger.warning("the ledger could not be written: %s", error)
+            # What is wrong with the store ends the run by itself, and is said then.
+            logger.debug("the goodput account could not be written: %s", error)
 
 
 def _run_key(state: PointerState) -> str:

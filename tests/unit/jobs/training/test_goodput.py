@@ -12,17 +12,16 @@ from pathlib import Path
 import pytest
 
 from darkroom.config import JobConfig
-from darkroom.jobs.training.ledger import (
+from darkroom.jobs.training.goodput import (
     PARTS,
     Attempt,
-    Ledger,
-    Part,
+    GoodputAccount,
     Seconds,
     Stopwatch,
     WorkerTimes,
     summary,
 )
-from darkroom.jobs.training.ledger_records import LedgerRecords
+from darkroom.jobs.training.goodput_records import AccountRecords
 from darkroom.storage import RunPointer
 
 
@@ -41,11 +40,11 @@ def times(rank: int, worker: str, joined_at: float, *, first_step: int = 0, step
     return WorkerTimes(rank, worker, joined_at, first_step, step, parts)
 
 
-def balanced(ledger: Ledger) -> None:
-    for attempt in ledger.attempts:
+def balanced(account: GoodputAccount) -> None:
+    for attempt in account.attempts:
         wall = attempt.num_workers * (attempt.until - attempt.began_at)
         assert sum(attempt.seconds.values()) == pytest.approx(wall)
-    for before, after in zip(ledger.own, ledger.own[1:], strict=False):
+    for before, after in zip(account.own, account.own[1:], strict=False):
         assert before.until == after.began_at
 
 
@@ -86,134 +85,133 @@ def test_a_stopwatch_read_by_another_thread_loses_nothing() -> None:
 
 
 def test_an_undisturbed_attempt_sums_to_its_wall_time() -> None:
-    ledger = Ledger(driver="a", num_workers=2, began_at=1000)
-    ledger.wait_for_workers(1004)
-    assert ledger.own[0].seconds["startup"] == 8
-    ledger.take([times(0, "w0", 1010, step=7, startup=2, useful=30, data_wait=3),
+    account = GoodputAccount(driver="a", num_workers=2, began_at=1000)
+    account.wait_for_workers(1004)
+    assert account.own[0].seconds["startup"] == 8
+    account.take([times(0, "w0", 1010, step=7, startup=2, useful=30, data_wait=3),
                  times(1, "w1", 1011, step=7, startup=1, useful=31, data_wait=2)])  # fmt: skip
-    balanced(ledger)
-    ledger.spend("checkpoint", 1050)
-    ledger.end("completed", 1052)
-    balanced(ledger)
-    (attempt,) = ledger.attempts
+    balanced(account)
+    account.spend("checkpoint", 1050)
+    account.end("completed", 1052)
+    balanced(account)
+    (attempt,) = account.attempts
     assert attempt.ending == "completed"
     assert attempt.until == 1052
     assert attempt.seconds["useful"] == 61
     assert attempt.seconds["startup"] == 10 + 11 + 3 + 2 * 2
-    assert summary([attempt])["goodput"] == pytest.approx(61 / 104)
+    assert summary([attempt]).goodput == pytest.approx(61 / 104)
 
 
 def test_a_lost_worker_begins_a_new_attempt_and_the_silence_is_lost() -> None:
-    ledger = Ledger(driver="a", num_workers=2, began_at=0)
+    account = GoodputAccount(driver="a", num_workers=2, began_at=0)
     first = [times(0, "w0", 10, step=40, useful=20), times(1, "w1", 10, step=41, useful=18)]
-    ledger.take(first)
+    account.take(first)
     again = times(0, "w2", 45, first_step=30, step=30, startup=3)
-    ledger.take([*first, again])
-    balanced(ledger)
-    one, two = ledger.attempts
+    account.take([*first, again])
+    balanced(account)
+    one, two = account.attempts
     assert (one.ending, one.until, one.last_step) == ("worker_lost", 45, 41)
     assert one.seconds["lost"] == 15 + 17
-    assert ledger.highest_step == 41
-    ledger.take(
+    assert account.highest_step == 41
+    account.take(
         [
             *first,
             times(0, "w2", 45, first_step=30, step=50, startup=3, redone=8, useful=9),
             times(1, "w3", 46, first_step=30, step=50, startup=2, redone=8, useful=9),
         ]
     )
-    ledger.end("completed", 66)
-    balanced(ledger)
-    assert (two.ending, ledger.attempts[1].first_step) == ("completed", 30)
-    assert ledger.summary()["steps_redone"] == 11
-    assert ledger.summary()["num_attempts"] == 2
+    account.end("completed", 66)
+    balanced(account)
+    assert (two.ending, account.attempts[1].first_step) == ("completed", 30)
+    assert account.summary().steps_redone == 11
+    assert account.summary().num_attempts == 2
 
 
 def test_a_killed_driver_is_closed_by_the_next_one() -> None:
-    killed = Ledger(driver="a", num_workers=1, began_at=0)
+    killed = GoodputAccount(driver="a", num_workers=1, began_at=0)
     killed.take([times(0, "w0", 5, step=12, useful=10)])
     record = [Attempt.from_dict(json.loads(json.dumps(a.to_dict()))) for a in killed.attempts]
-    after = Ledger(driver="b", num_workers=1, began_at=31, earlier=record)
+    after = GoodputAccount(driver="b", num_workers=1, began_at=31, earlier=record)
     first = after.attempts[0]
     assert (first.ending, first.until, first.seconds["lost"]) == ("killed", 31, 16)
     after.take([times(0, "w1", 35, first_step=10, step=20, redone=2, useful=8)])
     after.end("completed", 50)
     balanced(after)
     whole = after.summary()
-    assert whole["wall_seconds"] == 50
-    assert sum(whole["worker_seconds"].values()) == pytest.approx(50)
-    assert whole["steps_redone"] == 2
+    assert whole.wall_seconds == 50
+    assert sum(whole.worker_seconds.values()) == pytest.approx(50)
+    assert whole.steps_redone == 2
 
 
 def test_the_pause_after_a_stop_is_nobodys() -> None:
-    stopped = Ledger(driver="a", num_workers=1, began_at=0)
+    stopped = GoodputAccount(driver="a", num_workers=1, began_at=0)
     stopped.take([times(0, "w0", 1, step=5, useful=4)])
     stopped.end("interrupted", 6)
-    after = Ledger(driver="b", num_workers=1, began_at=1000, earlier=stopped.attempts)
+    after = GoodputAccount(driver="b", num_workers=1, began_at=1000, earlier=stopped.attempts)
     after.end("completed", 1001)
-    assert after.summary()["wall_seconds"] == 7
-    assert after.summary()["worker_seconds"]["lost"] == 0
+    assert after.summary().wall_seconds == 7
+    assert after.summary().worker_seconds["lost"] == 0
 
 
 def test_what_a_failure_leaves_is_lost() -> None:
-    ledger = Ledger(driver="a", num_workers=1, began_at=0)
-    ledger.take([times(0, "w0", 1, step=5, useful=4)])
-    ledger.end("failed", 20)
-    assert ledger.own[0].seconds["lost"] == 15
+    account = GoodputAccount(driver="a", num_workers=1, began_at=0)
+    account.take([times(0, "w0", 1, step=5, useful=4)])
+    account.end("failed", 20)
+    assert account.own[0].seconds["lost"] == 15
 
 
 def test_a_worker_that_is_told_of_again_is_counted_once() -> None:
-    ledger = Ledger(driver="a", num_workers=1, began_at=0)
+    account = GoodputAccount(driver="a", num_workers=1, began_at=0)
     for useful in (1.0, 2.0, 3.0):
-        ledger.take([times(0, "w0", 1, step=5, useful=useful)])
-    balanced(ledger)
-    assert ledger.own[0].seconds["useful"] == 3
-    assert len(ledger.own) == 1
+        account.take([times(0, "w0", 1, step=5, useful=useful)])
+    balanced(account)
+    assert account.own[0].seconds["useful"] == 3
+    assert len(account.own) == 1
 
 
 def test_a_missing_workers_time_is_lost() -> None:
-    ledger = Ledger(driver="a", num_workers=2, began_at=0)
-    ledger.take([times(0, "w0", 2, step=1, useful=6)])
-    ledger.take([times(0, "w0", 2, step=1, useful=6), times(0, "w2", 20, first_step=1)])
-    balanced(ledger)
-    assert ledger.own[0].seconds["lost"] == 12 + 20
+    account = GoodputAccount(driver="a", num_workers=2, began_at=0)
+    account.take([times(0, "w0", 2, step=1, useful=6)])
+    account.take([times(0, "w0", 2, step=1, useful=6), times(0, "w2", 20, first_step=1)])
+    balanced(account)
+    assert account.own[0].seconds["lost"] == 12 + 20
 
 
 def test_clocks_that_disagree_never_make_time_negative() -> None:
-    ledger = Ledger(driver="a", num_workers=1, began_at=100)
-    ledger.take([times(0, "w0", 90, step=1, useful=30)])  # a clock that is behind
-    ledger.take([times(0, "w0", 90, step=1, useful=30), times(0, "w1", 110, first_step=1)])
-    ledger.end("completed", 105)
-    balanced(ledger)
-    parts: dict[Part, float] = ledger.summary()["worker_seconds"]
-    assert all(seconds >= 0 for seconds in parts.values())
+    account = GoodputAccount(driver="a", num_workers=1, began_at=100)
+    account.take([times(0, "w0", 90, step=1, useful=30)])  # a clock that is behind
+    account.take([times(0, "w0", 90, step=1, useful=30), times(0, "w1", 110, first_step=1)])
+    account.end("completed", 105)
+    balanced(account)
+    assert all(seconds >= 0 for seconds in account.summary().worker_seconds.values())
 
 
 def test_records_outlive_their_driver_and_belong_to_one_run(tmp_path: Path) -> None:
     output = str(tmp_path / "run")
     config = JobConfig(output=output)
-    one = LedgerRecords(RunPointer.claim(output, owner="a", config=config))
-    ledger = Ledger(driver="a", num_workers=1, began_at=0)
-    ledger.take([times(0, "w0", 1, step=5, useful=4)])
+    one = AccountRecords(RunPointer.claim(output, owner="a", config=config))
+    account = GoodputAccount(driver="a", num_workers=1, began_at=0)
+    account.take([times(0, "w0", 1, step=5, useful=4)])
     assert one.earlier() == []
-    one.write(ledger, checkpoint_step=5)
-    one.close(ledger)
-    two = LedgerRecords(RunPointer.claim(output, owner="b", config=config))
-    assert [a.to_dict() for a in two.earlier()] == [a.to_dict() for a in ledger.own]
-    (tmp_path / "run" / "ledger" / "broken.json").write_text("{")
+    one.write(account, checkpoint_step=5)
+    one.close(account)
+    two = AccountRecords(RunPointer.claim(output, owner="b", config=config))
+    assert [a.to_dict() for a in two.earlier()] == [a.to_dict() for a in account.own]
+    (tmp_path / "run" / "goodput" / "broken.json").write_text("{")
     assert isinstance(two.earlier(), list)  # a damaged record never stops a run
     other = JobConfig(output=output, seed=1, on_existing="overwrite")
-    three = LedgerRecords(RunPointer.claim(output, owner="c", config=other))
-    (tmp_path / "run" / "ledger" / "broken.json").unlink()
+    three = AccountRecords(RunPointer.claim(output, owner="c", config=other))
+    (tmp_path / "run" / "goodput" / "broken.json").unlink()
     assert three.earlier() == []
     three.delete()
-    assert not list((tmp_path / "run" / "ledger").glob("*.json"))
+    assert not list((tmp_path / "run" / "goodput").glob("*.json"))
 
 
 def test_a_run_begins_when_its_process_does(tmp_path: Path) -> None:
     """Three runs, since a clock of whole seconds would be right by chance in some."""
     program = tmp_path / "darkroom"
     program.write_text(
-        "from darkroom.jobs.training.ledger_records import command_began_at\n"
+        "from darkroom.jobs.training.goodput_records import command_began_at\n"
         "print(command_began_at())\n"
     )
     for _ in range(3):

@@ -1,0 +1,96 @@
+"""What training must know of its dataset before the first step, checked once.
+
+Reads the manifest only. Errors name the field of the config or of the dataset at fault. What the
+network makes of the data is the verb's (`Trainable.check`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from darkroom.errors import ConfigError, DataError
+from darkroom.jobs.artifacts.dataset import Dataset
+from darkroom.jobs.pictures.shape import ImageShape
+from darkroom.jobs.training.config import TrainingConfig
+from darkroom.storage import Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """A prepared dataset, as far as it shapes a run."""
+
+    dataset: Dataset
+    shape: ImageShape
+    num_train_rows: int
+    has_validation: bool
+
+    @classmethod
+    def of(cls, artifact: Artifact, config: TrainingConfig) -> TrainingData:
+        """Read the manifest and check it against the config. Errors: DataError, ConfigError."""
+        dataset = Dataset.of(artifact)
+        groups = dataset.row_groups("train", config.limit)
+        data = cls(
+            dataset,
+            shape=dataset.shape(),
+            num_train_rows=sum(group.num_rows for group in groups),
+            has_validation=bool(dataset.row_groups("validation", 1)),
+        )
+        data._check(config)
+        return data
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels, by index."""
+        return self.dataset.info.classes
+
+    @property
+    def uri(self) -> str:
+        """Where the dataset is."""
+        return str(self.dataset.artifact.uri)
+
+    def remarks(self, config: TrainingConfig) -> Iterator[str]:
+        """What the data makes of settings that were not chosen for it."""
+        if not self.has_validation:
+            yield "the data has no validation split: no validation loss is measured"
+        if config.batch_size > self.num_train_rows:
+            yield (
+                f"batch_size {config.batch_size} is more than the {self.num_train_rows} training "
+                "rows: a step meets some of them more than once"
+            )
+
+    def _check(self, config: TrainingConfig) -> None:
+        if self.num_train_rows < config.workers.num_workers:
+            raise DataError(
+                "input",
+                self.uri,
+                f"has {self.num_train_rows} training rows for {config.workers.num_workers} workers",
+                "prepare more data or use fewer workers",
+            )
+        rows_per_worker = self.num_train_rows // config.workers.num_workers
+        if config.data.ingest == "ray_data" and rows_per_worker < config.images_per_micro_batch:
+            raise ConfigError(
+                "data.ingest",
+                "ray_data",
+                f"a worker's share of an epoch is {rows_per_worker} rows, less than its batch of "
+                f"{config.images_per_micro_batch}",
+                "lower batch_size, or set data.ingest to exact, whose batches span epochs",
+            )
+        for field, value, other in () if self.has_validation else _fields_that_validate(config):
+            raise ConfigError(
+                field,
+                value,
+                "needs a validation loss, and the dataset has no validation split",
+                f"prepare it with split.validation above 0, or set it to {other}",
+            )
+
+
+def _fields_that_validate(config: TrainingConfig) -> Iterator[tuple[str, object, str]]:
+    """Settings that wait for a validation loss, and what to set them to without one."""
+    if config.validation.early_stopping_patience:
+        patience = config.validation.early_stopping_patience
+        yield "validation.early_stopping_patience", patience, "null"
+    if config.lr_schedule.kind == "plateau":
+        yield "lr_schedule.kind", "plateau", "another"
+    if config.export == "best":
+        yield "export", "best", "last"

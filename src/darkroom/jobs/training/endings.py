@@ -1,0 +1,71 @@
+"""How a run ends: as a value from the workers, which the driver turns into its exit code.
+
+What the user can mend (credentials that cannot be renewed, a clock, a full disk, bad data) would
+only fail again: the run ends at once, and the same command goes on after it was mended. What may
+heal by itself (a lost worker, a server that does not answer) is Ray Train's to restart.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+from darkroom.errors import (
+    FencedError,
+    InputError,
+    InterruptedBySignal,
+    NonFiniteLossError,
+    UnreachableError,
+)
+from darkroom.jobs.training.checkpoint import RunAddress
+from darkroom.jobs.training.config import TrainingConfig
+from darkroom.storage import RunPointer
+
+logger = logging.getLogger(__name__)
+
+Ending = Literal["completed", "stopped_early", "interrupted", "non_finite", "fenced", "fault"]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a worker's run ended, and where."""
+
+    ending: Ending = "completed"
+    step: int = 0
+    first_bad_step: int | None = None
+    fault: InputError | None = None
+    """What the user can mend."""
+
+
+def is_mendable(error: BaseException) -> bool:
+    """Whether the user must mend it; a server that cannot be reached may come back by itself."""
+    return isinstance(error, InputError) and not isinstance(error, UnreachableError)
+
+
+def raise_for(outcome: Outcome, config: TrainingConfig, address: RunAddress) -> None:
+    """Return when there is something to export. Errors: the outcome as one of ours."""
+    if outcome.fault is not None:
+        raise outcome.fault
+    if outcome.ending == "interrupted":
+        raise InterruptedBySignal(
+            f"stopped at step {outcome.step} of {config.max_steps}; a checkpoint is published, "
+            f"run the same command to go on"
+        )
+    if outcome.ending == "fenced":
+        raise FencedError(
+            f"{config.output}: another driver took this run over at step {outcome.step}; "
+            f"this one published nothing more"
+        )
+    if outcome.ending == "non_finite":
+        good = RunPointer.attach(config.output, owner=address.owner).state.step
+        raise NonFiniteLossError(
+            f"the loss or its gradient became NaN or infinite at step {outcome.first_bad_step}; "
+            f"last good checkpoint: "
+            f"{f'step {good}' if good else 'none'}; nothing after it was published; "
+            f"lower optimizer.learning_rate or set optimizer.max_grad_norm"
+        )
+    if outcome.ending == "stopped_early":
+        logger.info(
+            "stopped early at step %d: the validation loss no longer improves", outcome.step
+        )

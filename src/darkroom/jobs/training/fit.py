@@ -1,0 +1,230 @@
+"""One rank's whole run: build the parts, resume, fit, say how it ended.
+
+Each start resolves the newest valid checkpoint from the run's own pointer; Ray Train keeps
+none (docs/decisions/0005). Rank 0 decides which one it is and tells the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning.pytorch as pl
+import ray.train
+import ray.train.lightning
+import ray.train.torch
+import torch
+import torch.distributed as dist
+from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
+
+from darkroom.errors import FencedError
+from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
+from darkroom.jobs.artifacts.model import METRICS_FILE
+from darkroom.jobs.training.callback import RunCallback
+from darkroom.jobs.training.checkpoint import STATE_FILE, CheckpointPublisher, resolve_checkpoint
+from darkroom.jobs.training.config import TrainingConfig
+from darkroom.jobs.training.endings import Outcome
+from darkroom.jobs.training.metrics_log import MetricsLog
+from darkroom.jobs.training.monitor import Heartbeat
+from darkroom.jobs.training.plan import Batching, DataPlan
+from darkroom.jobs.training.ray_data_stream import TRAIN_SHARD, RayDataStream
+from darkroom.jobs.training.seeding import INITIAL_WEIGHTS, derive_seed
+from darkroom.jobs.training.stream import BatchStream, DataRows
+from darkroom.jobs.training.training_stream import TrainingStream
+from darkroom.jobs.training.validation import Validation
+from darkroom.jobs.training.worker import WorkerSettings
+from darkroom.storage import Artifact, open_artifact
+from darkroom.temporary import temporary_folder
+
+_MEGABYTE = 1024**2
+# find_unused_parameters keeps DDP from rebuilding its gradient buckets after the first
+# backward: a rebuilt bucket sums in another order, and a resumed run starts with the old one.
+# Two ranks add in one order either way.
+_RANKS_WITH_ONE_SUM_ORDER = 2
+
+
+def fit(worker: WorkerSettings) -> Outcome:
+    """Train to this rank's end; the outcome of rank 0 is the run's."""
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    _prepare_torch(worker.trainable.config)
+    with ExitStack() as stack:
+        heartbeat = stack.enter_context(Heartbeat(worker.monitor, rank))
+        directory = stack.enter_context(temporary_folder())
+        return _Rank(worker, rank, world, heartbeat, directory).fit()
+
+
+def _prepare_torch(config: TrainingConfig) -> None:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(config.compute.num_threads)
+    torch.use_deterministic_algorithms(config.compute.deterministic)
+    if torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = not config.compute.deterministic
+        torch.set_float32_matmul_precision("high")
+
+
+@dataclass(frozen=True)
+class _Rank:
+    """One worker's parts."""
+
+    worker: WorkerSettings
+    rank: int
+    world: int
+    heartbeat: Heartbeat
+    directory: Path
+    """For what is downloaded."""
+
+    @property
+    def config(self) -> TrainingConfig:
+        config: TrainingConfig = self.worker.trainable.config
+        return config
+
+    def fit(self) -> Outcome:
+        """Resume and train."""
+        torch.manual_seed(derive_seed(self.config.seed, INITIAL_WEIGHTS))
+        module = self.worker.trainable.build(self.worker.data)
+        module.prepare()
+        stream = self._stream()
+        try:
+            checkpoint = self._resume()
+        except FencedError:
+            return Outcome("fenced")
+        log, before = MetricsLog(), None
+        if checkpoint is not None:
+            log = MetricsLog.from_bytes((self.directory / METRICS_FILE).read_bytes())
+            before = CheckpointInfo.of(checkpoint)
+            stream.first_epoch = before.epoch
+        publisher = None
+        if self.rank == 0:
+            self.heartbeat.report_start(before.step if before else 0)
+            publisher = self._publisher()
+        callback = RunCallback(
+            self.config,
+            stream=stream,
+            validation=self._validation(),
+            log=log,
+            publisher=publisher,
+            heartbeat=self.heartbeat,
+            seconds_before=before.seconds if before else 0.0,
+        )
+        try:
+            self._trainer(callback).fit(
+                module,
+                train_dataloaders=stream,
+                ckpt_path=self.directory / STATE_FILE if before else None,
+                weights_only=True,
+            )
+        finally:
+            if publisher is not None:
+                with self.heartbeat.stopwatch.measuring("checkpoint"):
+                    publisher.close()
+        if publisher is not None and publisher.ended:
+            callback.outcome.ending, callback.outcome.fault = publisher.ended, publisher.fault
+        return callback.outcome
+
+    def _publisher(self) -> CheckpointPublisher:
+        return CheckpointPublisher(
+            self.worker.address,
+            config=self.config,
+            parents=self.worker.parents,
+            keep_last=self.config.checkpoint.keep_last,
+            asynchronous=self.config.checkpoint.asynchronous,
+            on_published=self.heartbeat.checkpoint_published,
+        )
+
+    def _trainer(self, callback: RunCallback) -> pl.Trainer:
+        config, world = self.config, self.world
+        strategy: Strategy
+        if world == 1:
+            strategy = SingleDeviceStrategy(device=ray.train.torch.get_device())
+        else:
+            fixed_order = config.compute.deterministic and world > _RANKS_WITH_ONE_SUM_ORDER
+            strategy = ray.train.lightning.RayDDPStrategy(find_unused_parameters=fixed_order)
+        return pl.Trainer(
+            max_steps=config.max_steps,
+            max_epochs=-1,
+            accelerator="gpu" if config.workers.use_gpu else "cpu",
+            devices="auto" if world > 1 else 1,
+            strategy=strategy,
+            plugins=[ray.train.lightning.RayLightningEnvironment()] if world > 1 else None,
+            precision="bf16-mixed" if config.compute.precision == "bfloat16" else "32-true",
+            accumulate_grad_batches=config.optimizer.accumulation_steps,
+            callbacks=[callback],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )
+
+    def _stream(self) -> TrainingStream:
+        config, data = self.config, self.worker.data
+        batch_size = config.images_per_micro_batch
+        num_micro_steps = config.max_steps * config.optimizer.accumulation_steps
+        if config.data.ingest == "ray_data":
+            return RayDataStream(
+                ray.train.get_dataset_shard(TRAIN_SHARD),
+                seed=config.seed,
+                batch_size=batch_size,
+                batches_per_epoch=data.num_train_rows // self.world // batch_size,
+                num_micro_steps=num_micro_steps,
+                stopwatch=self.heartbeat.stopwatch,
+            )
+        plan = DataPlan(
+            data.dataset.row_groups("train", config.limit),
+            seed=config.seed,
+            shuffle_window=config.data.shuffle_window,
+            batching=Batching(batch_size, self.world, self.rank),
+        )
+        return BatchStream(
+            self._rows(plan),
+            plan,
+            num_micro_steps=num_micro_steps,
+            stopwatch=self.heartbeat.stopwatch,
+        )
+
+    def _validation(self) -> Validation | None:
+        data = self.worker.data
+        groups = data.dataset.row_groups("validation", self.config.validation.num_images)
+        if not groups:
+            return None
+        plan = DataPlan(groups, seed=0, shuffle_window=1, batching=Batching(1))
+        return Validation(
+            self._rows(plan),
+            num_rows=plan.num_rows,
+            batch_size=self.config.images_per_micro_batch,
+        )
+
+    def _rows(self, plan: DataPlan) -> DataRows:
+        return DataRows(
+            self.worker.data,
+            plan,
+            self.worker.trainable.columns,
+            cache_bytes=self.config.data.cache_mb * _MEGABYTE,
+        )
+
+    def _resume(self) -> Artifact | None:
+        """The checkpoint to resume from, the same on every rank, downloaded to the folder.
+
+        Errors: FencedError, on every rank, when another driver owns the run.
+        """
+        found: Artifact | None = None
+        chosen: list[str | FencedError | None] = [None]
+        if self.rank == 0:
+            try:
+                found = resolve_checkpoint(self.worker.address, self.directory, self.heartbeat.warn)
+                chosen = [None if found is None else str(found.uri)]
+            except FencedError as error:
+                chosen = [error]  # All ranks must hear of it, or they would wait for rank 0.
+        if self.world > 1:
+            dist.broadcast_object_list(chosen, src=0)
+        if isinstance(chosen[0], FencedError):
+            raise chosen[0]
+        if chosen[0] is not None and found is None:
+            found = open_artifact(chosen[0], kind=Kind.CHECKPOINT)
+            found.download(self.directory)
+        return found

@@ -1,0 +1,38 @@
+"""What Ray Train does when a worker fails: end the run at once, or say who was lost and restart.
+
+Runs in Ray Train's controller, after each poll that found failed workers. An error that is raised
+there is the run's, and ends it without another start.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray.train
+
+from darkroom.jobs.training.endings import is_mendable
+
+_SILENT = "has been hanging"
+"""Ray Train's words for a worker that did not answer in time."""
+
+
+class EndOrRestart(ray.train.UserCallback):
+    """Raises the first fault that would only come again; names every worker that is replaced."""
+
+    def __init__(self, monitor: Any, hang_timeout_seconds: float) -> None:
+        self._monitor = monitor
+        self._hang_timeout_seconds = hang_timeout_seconds
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Errors: InputError of the lowest rank that has one."""
+        for _, error in sorted(worker_exceptions.items()):
+            if is_mendable(error):
+                raise error
+        for rank, error in sorted(worker_exceptions.items()):
+            self._monitor.worker_lost.remote(rank, self._reason(error))
+
+    def _reason(self, error: Exception) -> str:
+        text = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        if _SILENT in str(error):
+            return f"has not answered for {self._hang_timeout_seconds:g} s"
+        return "has died" if "died" in str(error) else f"failed ({text})"

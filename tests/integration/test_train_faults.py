@@ -1,0 +1,146 @@
+"""What the user can mend ends a run at once, and no run ends for what the chain renews by itself.
+
+The keys come from a real `credential_process` (`tests/helpers/short_lived_keys.py`). All runs share
+one Ray.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from tests.helpers.fault_proxy import FaultKind
+from tests.helpers.short_lived_keys import BUCKET, FIRST, SECOND, ShortLivedKeys, short_lived_keys
+from tests.helpers.tiny_artifacts import parquet, publish_digits
+from tests.helpers.training import pointer_of, train_config, weights_digest
+
+from darkroom.config import JobConfig
+from darkroom.errors import DataError, InputError, StorageAccessError
+from darkroom.jobs.artifacts.model import ModelInfo
+from darkroom.jobs.session import ray_session
+from darkroom.jobs.train.config import TrainConfig
+from darkroom.jobs.train.job import run
+from darkroom.storage import Artifact, open_artifact, open_output
+
+STEPS = 120
+"""More than a fast machine does in the second that a row takes to the driver."""
+FAULT_AT = 20
+DATA = f"s3://{BUCKET}/data"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShortLivedKeys]:
+    with short_lived_keys(tmp_path_factory.mktemp("faults")) as keys:
+        publish_digits(DATA)
+        with ray_session():
+            yield keys
+
+
+@pytest.fixture
+def fresh(place: ShortLivedKeys) -> Iterator[ShortLivedKeys]:
+    """Everything mended, and the first key in force."""
+    place.hand_out(FIRST)
+    yield place
+    place.mend()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place: ShortLivedKeys) -> Artifact:
+    place.hand_out(FIRST)
+    config = settings_of(DATA, "undisturbed")
+    run(config)
+    return open_artifact(config.output)
+
+
+def settings_of(data: str, name: str) -> TrainConfig:
+    return train_config(
+        data, f"s3://{BUCKET}/{name}", max_steps=STEPS, workers={"num_workers": 2},
+        checkpoint={"asynchronous": True},
+    )  # fmt: skip
+
+
+def once(act: Callable[[], None]) -> Callable[[Mapping[str, Any]], None]:
+    """Acts when a row of FAULT_AT or later is seen."""
+    left = [act]
+
+    def on_row(row: Mapping[str, Any]) -> None:
+        if row["step"] >= FAULT_AT and left:
+            left.pop()()
+
+    return on_row
+
+
+def endings(model: Artifact) -> list[str | None]:
+    account = ModelInfo.of(model).account
+    assert account is not None
+    return [attempt.ending for attempt in account.attempts]
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("with_expiry", [True, False])
+def test_keys_that_are_renewed_end_nothing(
+    fresh: ShortLivedKeys, undisturbed: Artifact, with_expiry: bool
+) -> None:
+    def renew() -> None:
+        fresh.hand_out(SECOND, with_expiry=with_expiry)
+        fresh.refuse("expired_token", FIRST)
+
+    fresh.hand_out(FIRST, with_expiry=with_expiry)
+    config = settings_of(DATA, f"renewed-{with_expiry}")
+    run(config, on_row=once(renew))
+    model = open_artifact(config.output)
+    assert endings(model) == ["completed"]
+    assert weights_digest(model) == weights_digest(undisturbed)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("kind", "says"), [("expired_token", "they have expired"), ("skewed_clock", "set the clock")]
+)
+def test_what_the_user_can_mend_ends_the_run_without_a_restart(
+    fresh: ShortLivedKeys, undisturbed: Artifact, kind: FaultKind, says: str
+) -> None:
+    config = settings_of(DATA, kind)
+    with pytest.raises(StorageAccessError, match=says) as caught:
+        run(config, on_row=once(lambda: fresh.refuse(kind)))
+    assert_one_line(caught.value)
+    fresh.mend()
+    stopped = pointer_of(config.output)
+    assert stopped is not None
+    run(config)
+    model = open_artifact(config.output)
+    account = ModelInfo.of(model).account
+    assert account is not None
+    *_, before_last, last = account.attempts
+    assert last.first_step == stopped.step < STEPS
+    assert len({attempt.driver for attempt in account.attempts}) == len(account.attempts)
+    assert before_last.ending in ("failed", "killed")  # the store that refuses takes no last word
+    assert weights_digest(model) == weights_digest(undisturbed)
+
+
+@pytest.mark.timeout(1800)
+def test_a_row_that_cannot_be_read_ends_the_run(fresh: ShortLivedKeys) -> None:
+    """On the one rank whose row it is; the other waits for it in a collective operation."""
+    good = open_artifact(DATA)
+    (entry,) = good.entries("data/train/")
+    rows = pq.read_table(io.BytesIO(good.read_bytes(entry.name))).to_pylist()
+    rows[700]["image"] = rows[700]["image"][:40]
+    damaged = f"s3://{BUCKET}/damaged"
+    with open_output(damaged, kind="dataset", config=JobConfig(output=damaged)) as output:
+        file = output.writer.write_bytes(
+            entry.name, parquet(rows, row_group_rows=512), rows=len(rows),
+            metadata=dict(entry.metadata),
+        )  # fmt: skip
+        output.publish([file], rows=len(rows), metadata=good.manifest.metadata)
+    with pytest.raises(DataError, match=r"row train-0700.*cannot be read") as caught:
+        run(settings_of(damaged, "from-damaged"))
+    assert_one_line(caught.value)
+
+
+def assert_one_line(error: InputError) -> None:
+    assert error.exit_code == 2
+    assert "\n" not in str(error)
+    assert "restart" not in str(error)
