@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from darkroom.errors import DataError
-from darkroom.metrics.features import Array, Rows, feature_rows
+from darkroom.metrics.features import Array, FeatureRows, feature_rows
 from darkroom.metrics.frechet import frechet_distance_of_rows, gaussian_distance, rows_root
 
 
@@ -58,8 +58,8 @@ def proportion_interval(
 
 
 def frechet_interval(
-    a: ArrayLike | Rows,
-    b: ArrayLike | Rows,
+    a: ArrayLike | FeatureRows,
+    b: ArrayLike | FeatureRows,
     *,
     num_resamples: int = 200,
     level: float = 0.95,

@@ -26,7 +26,7 @@ BLOCK_ROWS = 1024
 """Rows that are float64 at once; a block of kernels between two such is at most 8 MiB."""
 
 
-class Rows(Protocol):
+class FeatureRows(Protocol):
     """(N, D) numbers of which slices and selections can be taken: an array, or as one."""
 
     @property
@@ -57,7 +57,7 @@ class ScaledRows:
         return np.asarray(self.stored[index], dtype=np.float64) / self.divisor
 
 
-def blocks(rows: Rows, index: NDArray[np.int64] | None = None) -> Iterator[Array]:
+def blocks(rows: FeatureRows, index: NDArray[np.int64] | None = None) -> Iterator[Array]:
     """The rows, or those at `index`, in order and a block at a time, as float64."""
     count = len(rows) if index is None else len(index)
     for start in range(0, count, BLOCK_ROWS):
@@ -65,7 +65,7 @@ def blocks(rows: Rows, index: NDArray[np.int64] | None = None) -> Iterator[Array
         yield np.asarray(rows[block if index is None else index[block]], np.float64)
 
 
-def feature_rows(features: ArrayLike | Rows) -> Array:
+def feature_rows(features: ArrayLike | FeatureRows) -> Array:
     """Feature vectors as float64 (N, D). Errors: DataError where one is not finite."""
     taken = features[:] if isinstance(features, ScaledRows) else features
     rows = np.asarray(taken, dtype=np.float64)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darkroom.metrics.features import Rows
+from darkroom.metrics.features import FeatureRows
 from darkroom.metrics.frechet import frechet_distance, moments_of
 
 
@@ -29,7 +29,9 @@ class Floor:
     num_draws: int
 
 
-def frechet_floor(train: Rows, test: Rows, n: int, *, num_draws: int = 10, seed: int = 0) -> Floor:
+def frechet_floor(
+    train: FeatureRows, test: FeatureRows, n: int, *, num_draws: int = 10, seed: int = 0
+) -> Floor:
     """The distance of n training rows (drawn without repetition) to all test rows, averaged.
 
     train: (N, D), test: (M, D). Where n reaches N, all rows are taken, once; the floor then

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from darkroom.errors import DataError
-from darkroom.metrics.features import Array, Rows, blocks, feature_rows
+from darkroom.metrics.features import Array, FeatureRows, blocks, feature_rows
 
 UNBIASED_IMAGES = 10_000
 IMAGES_PER_DIMENSION = 10
@@ -67,7 +67,7 @@ class Moments:
         return self.scatter / (self.count - 1)
 
 
-def moments_of(rows: Rows, index: NDArray[np.int64] | None = None) -> Moments:
+def moments_of(rows: FeatureRows, index: NDArray[np.int64] | None = None) -> Moments:
     """The moments of rows (N, D), or of those at `index`."""
     moments = Moments(rows.shape[1])
     for block in blocks(rows, index):

@@ -23,7 +23,7 @@ import numpy as np
 
 from darkroom.errors import DataError
 from darkroom.metrics.bootstrap import Interval
-from darkroom.metrics.features import BLOCK_ROWS, Array, Rows, blocks, feature_rows
+from darkroom.metrics.features import BLOCK_ROWS, Array, FeatureRows, blocks, feature_rows
 from darkroom.metrics.floor import Floor
 
 SUBSET_ROWS = 1000
@@ -57,7 +57,9 @@ class SubsetDistances:
     """Rows of each side in a subset."""
 
 
-def kernel_distance(a: Rows, b: Rows, *, block_rows: int = BLOCK_ROWS) -> KernelDistance:
+def kernel_distance(
+    a: FeatureRows, b: FeatureRows, *, block_rows: int = BLOCK_ROWS
+) -> KernelDistance:
     """The distance of feature rows a (N, D) and b (M, D), from all pairs.
 
     Errors: DataError for fewer than three rows on a side.
@@ -87,7 +89,7 @@ def kernel_distance(a: Rows, b: Rows, *, block_rows: int = BLOCK_ROWS) -> Kernel
 
 
 def subset_distances(
-    a: Rows, b: Rows, *, num_subsets: int = NUM_SUBSETS, size: int = SUBSET_ROWS,
+    a: FeatureRows, b: FeatureRows, *, num_subsets: int = NUM_SUBSETS, size: int = SUBSET_ROWS,
     seed: int = 0,
 ) -> SubsetDistances:  # fmt: skip
     """Mean and standard deviation over subsets drawn without repetition from either side.
@@ -108,7 +110,9 @@ def subset_distances(
     return SubsetDistances(float(np.mean(values)), float(np.std(values)), num_subsets, size)
 
 
-def kernel_floor(train: Rows, test: Rows, n: int, *, num_draws: int = 10, seed: int = 0) -> Floor:
+def kernel_floor(
+    train: FeatureRows, test: FeatureRows, n: int, *, num_draws: int = 10, seed: int = 0
+) -> Floor:
     """What n real training rows score against all test rows, averaged over draws: near 0.
 
     Where n reaches the number of training rows all are taken, once, and the spread is the
@@ -126,7 +130,7 @@ def kernel_floor(train: Rows, test: Rows, n: int, *, num_draws: int = 10, seed: 
     return Floor(float(np.mean(values)), float(np.std(values)), size, num_draws)
 
 
-def _check(a: Rows, b: Rows) -> None:
+def _check(a: FeatureRows, b: FeatureRows) -> None:
     fewest = min(len(a), len(b))
     if fewest < MIN_ROWS:
         raise DataError("images", fewest, f"a kernel distance needs at least {MIN_ROWS}")
@@ -134,7 +138,7 @@ def _check(a: Rows, b: Rows) -> None:
         raise ValueError(f"features: {a.shape[1]} and {b.shape[1]} dimensions")
 
 
-def _row_sums(a: Rows, b: Rows, block_rows: int) -> Array:
+def _row_sums(a: FeatureRows, b: FeatureRows, block_rows: int) -> Array:
     """Sums over b of k(a_i, b): (N,)."""
     sums = np.zeros(len(a))
     for first in range(0, len(a), block_rows):
@@ -146,7 +150,7 @@ def _row_sums(a: Rows, b: Rows, block_rows: int) -> Array:
     return sums
 
 
-def _self_kernels(rows: Rows) -> Array:
+def _self_kernels(rows: FeatureRows) -> Array:
     norms = [np.square(feature_rows(block)).sum(axis=1) for block in blocks(rows)]
     return _kernel(np.concatenate(norms), rows.shape[1])
 

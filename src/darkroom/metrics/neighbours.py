@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import DataError
-from darkroom.metrics.features import Rows, blocks
+from darkroom.metrics.features import FeatureRows, blocks
 
 NEAR_PERCENTILE = 1.0
 MAX_NEAR_SHARE = 0.05
@@ -68,7 +68,9 @@ class NeighbourFigures:
         return self.median_generated / self.median_test
 
 
-def nearest_neighbour_distances(queries: Rows, references: Rows) -> NDArray[np.float64]:
+def nearest_neighbour_distances(
+    queries: FeatureRows, references: FeatureRows
+) -> NDArray[np.float64]:
     """For each query (N, D) its distance to the nearest reference (M, D): (N,).
 
     Both are taken by blocks, so memory does not grow with their product.
@@ -135,7 +137,7 @@ def _faults(figures: NeighbourFigures) -> list[str]:
     return faults
 
 
-def _smallest_squares(queries: NDArray[np.float64], references: Rows) -> NDArray[np.float64]:
+def _smallest_squares(queries: NDArray[np.float64], references: FeatureRows) -> NDArray[np.float64]:
     """Squared distance to the nearest reference, in grey levels."""
     norms = np.square(queries).sum(axis=1)
     smallest = np.full(len(queries), np.inf)

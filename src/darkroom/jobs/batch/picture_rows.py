@@ -35,7 +35,7 @@ the Parquet file, whose row `position` of `row_group` the picture is."""
 
 
 @dataclass(frozen=True)
-class PictureSource:
+class PictureOrigin:
     """A folder, or an artifact in the very version that the driver saw."""
 
     uri: str
@@ -43,7 +43,7 @@ class PictureSource:
     """None for a folder."""
 
     @classmethod
-    def of(cls, artifact: Artifact) -> PictureSource:
+    def of(cls, artifact: Artifact) -> PictureOrigin:
         """What is published."""
         return cls(str(artifact.uri), artifact.digest)
 
@@ -88,7 +88,7 @@ _OF_FILES = (ID, "path", "size", "etag")
 
 
 @cache
-def _reader(source: PictureSource) -> RowGroupReader:
+def _reader(source: PictureOrigin) -> RowGroupReader:
     """One per worker process and artifact: it keeps the files' footers."""
     return RowGroupReader(source.open())
 

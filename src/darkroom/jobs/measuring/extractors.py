@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.batch.once import made_once
-from darkroom.jobs.batch.picture_rows import PictureSource
+from darkroom.jobs.batch.picture_rows import PictureOrigin
 from darkroom.jobs.drawing.config import WorkerConfig
 from darkroom.jobs.measuring.entries import CLASSIFIER, LOGITS
 from darkroom.storage import PartWriter
@@ -47,7 +47,7 @@ class ClassifierExtractor:
     columns: ClassVar[tuple[str, ...]] = (CLASSIFIER, LOGITS)
 
     writer: PartWriter
-    reference: PictureSource
+    reference: PictureOrigin
     seed: int
 
     def load(self, workers: WorkerConfig) -> Extract:

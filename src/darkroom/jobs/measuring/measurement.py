@@ -24,14 +24,14 @@ from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.artifacts.evaluation import ClassifierFacts, Evaluation, ReferenceFacts
 from darkroom.jobs.batch.job import BatchRun
 from darkroom.jobs.batch.once import entry_of
-from darkroom.jobs.batch.picture_rows import PictureSource
+from darkroom.jobs.batch.picture_rows import PictureOrigin
 from darkroom.jobs.measuring.comparison import LABEL, PIXELS, Comparison, collected
 from darkroom.jobs.measuring.config import MeasuringConfig, MetricName
 from darkroom.jobs.measuring.entries import LOGITS, Facts, choose, columns_of, measure
 from darkroom.jobs.measuring.extractors import WEIGHTS_NAME, ClassifierExtractor
 from darkroom.jobs.measuring.measures import predictions
 from darkroom.jobs.measuring.source import (
-    GeneratedPictures,
+    ComparedPictures,
     find_generated,
     open_reference,
     reference_rows,
@@ -134,7 +134,7 @@ def plan(
     pictures = find_generated(generated, dataset.info.classes, limit=limit, seed=seed)
     real = reference_rows(dataset)
     metrics, skipped = choose(settings.metrics, _facts(pictures, real, dataset))
-    reading = Reading(pictures.source, PictureSource.of(dataset.artifact), Making.of(dataset))
+    reading = Reading(pictures.source, PictureOrigin.of(dataset.artifact), Making.of(dataset))
     _check_first(pictures, reading)
     return Measurement(
         settings,
@@ -152,7 +152,7 @@ def plan(
     )
 
 
-def _facts(generated: GeneratedPictures, real: pa.Table, dataset: Dataset) -> Facts:
+def _facts(generated: ComparedPictures, real: pa.Table, dataset: Dataset) -> Facts:
     return Facts(
         dataset.shape(field="reference"),
         num_classes=len(dataset.info.classes),
@@ -161,7 +161,7 @@ def _facts(generated: GeneratedPictures, real: pa.Table, dataset: Dataset) -> Fa
     )
 
 
-def _check_first(generated: GeneratedPictures, reading: Reading) -> None:
+def _check_first(generated: ComparedPictures, reading: Reading) -> None:
     """Decode a picture, so that what is wrong with all of them is said before anything is written.
 
     Errors: DataError when none can be used, or the first has another size than the reference's.

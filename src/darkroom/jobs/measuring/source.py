@@ -19,7 +19,7 @@ from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.artifacts.samples import Samples
 from darkroom.jobs.batch.picture_rows import (
     LOCATION,
-    PictureSource,
+    PictureOrigin,
     rows_of_files,
     rows_of_group,
 )
@@ -39,12 +39,12 @@ _REMEDY = (
 
 
 @dataclass(frozen=True)
-class GeneratedPictures:
+class ComparedPictures:
     """The pictures that are measured."""
 
     rows: pa.Table
     parent: Parent
-    source: PictureSource
+    source: PictureOrigin
     content: str
     """Digest that names the pictures: of published ones by content, of a folder by its listing."""
     rejected: Sequence[Reject] = ()
@@ -83,7 +83,7 @@ def reference_rows(dataset: Dataset) -> pa.Table:
 
 def find_generated(
     uri: str, classes: Sequence[str], *, limit: int | None, seed: int
-) -> GeneratedPictures:
+) -> ComparedPictures:
     """Published samples or a folder; with a limit, a sample over all classes drawn by the seed.
 
     classes: the reference's. Errors: DataError for an empty input, or a class that the reference
@@ -108,7 +108,7 @@ def find_generated(
     )
 
 
-def _of_samples(artifact: Artifact) -> tuple[GeneratedPictures, list[str | None]]:
+def _of_samples(artifact: Artifact) -> tuple[ComparedPictures, list[str | None]]:
     if artifact.manifest.kind != Kind.SAMPLES:
         raise DataError(
             "input", str(artifact.uri), f"is a published {artifact.manifest.kind}, not samples",
@@ -124,19 +124,19 @@ def _of_samples(artifact: Artifact) -> tuple[GeneratedPictures, list[str | None]
     if not names:
         raise DataError("input", str(artifact.uri), "holds no pictures", "draw some")
     rows = pa.concat_tables(tables).combine_chunks()
-    source = PictureSource.of(artifact)
-    return GeneratedPictures(
+    source = PictureOrigin.of(artifact)
+    return ComparedPictures(
         rows, artifact.as_parent("samples"), source, artifact.content_digest
     ), names
 
 
-def _of_folder(root: Uri) -> tuple[GeneratedPictures, list[str | None]]:
+def _of_folder(root: Uri) -> tuple[ComparedPictures, list[str | None]]:
     listing = list_folder(root, field="input", classes="wanted", remedy=_REMEDY)
     names = [None if item.label is None else listing.classes[item.label] for item in listing.items]
     rows = _rows(rows_of_files(listing.items))
     parent = replace(listing.parent, role="samples")
-    source = PictureSource(str(root))
-    return GeneratedPictures(rows, parent, source, parent.digest, listing.rejects), names
+    source = PictureOrigin(str(root))
+    return ComparedPictures(rows, parent, source, parent.digest, listing.rejects), names
 
 
 def _rows(

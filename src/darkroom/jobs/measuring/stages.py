@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from darkroom.config import build_config
 from darkroom.jobs.artifacts.dataset import Dataset
-from darkroom.jobs.batch.picture_rows import PictureSource
+from darkroom.jobs.batch.picture_rows import PictureOrigin
 from darkroom.jobs.batch.stage import ID, Stage
 from darkroom.jobs.drawing.config import WorkerConfig
 from darkroom.jobs.measuring.comparison import (
@@ -73,8 +73,8 @@ class Making:
 class Reading:
     """Where the pictures are; what the first two stages carry to their workers."""
 
-    generated: PictureSource
-    reference: PictureSource
+    generated: PictureOrigin
+    reference: PictureOrigin
     making: Making
 
     def where(self, set_name: str, row_id: str) -> tuple[str, str]:
