@@ -50,14 +50,14 @@ class FoundModel:
     uri: Uri | None
     """Of its folder, artifact or file; None for a model of the hub."""
     digest: str
-    """sha256 of a file, `digest_of_files` of a folder, the manifest's digest of what Darkroom
+    """sha256 of a file, `digest_of_files` of a folder, the content digest of what Darkroom
     published, the commit of a hub."""
     kind: str
     """An artifact's kind, "folder", "file" or "hub"."""
     files: tuple[Sized, ...]
     """Those that its loader reads, in order of their names."""
-    published: bool = False
-    """Whether Darkroom published it."""
+    manifest_digest: str | None = None
+    """Of what Darkroom published; None for anything else."""
 
     @property
     def weights_bytes(self) -> int:
@@ -67,7 +67,8 @@ class FoundModel:
     def as_parent(self, role: str) -> Parent:
         """This model as something that an output was made with."""
         uri = str(self.uri or f"hub:{self.name}")
-        return Parent(role, uri, self.digest, self.kind, published=self.published)
+        digest = self.manifest_digest or self.digest
+        return Parent(role, uri, digest, self.kind, published=self.manifest_digest is not None)
 
     @contextmanager
     def local(self) -> Iterator[Path]:
@@ -79,9 +80,9 @@ class FoundModel:
         if self.uri is None:
             yield hub_copy(self.name, self.digest, names)
             return
-        if self.published:
+        if self.manifest_digest is not None:
             artifact = open_artifact(self.uri)
-            if artifact.digest != self.digest:
+            if artifact.content_digest != self.digest:
                 raise IntegrityError(f"{self.uri} has changed since the job began; run it again")
             with artifact_copy(artifact, ARTIFACT_PREFIX) as folder:
                 yield folder
@@ -133,8 +134,8 @@ def find_model(
         return FoundModel(name, uri, _digest(found, _sha256s(store, found)), "folder", found)
     entries = artifact.entries(ARTIFACT_PREFIX)
     files = [(entry.name.removeprefix(ARTIFACT_PREFIX), entry.size) for entry in entries]
-    kind = artifact.manifest.kind
-    return FoundModel(name, uri, artifact.digest, kind, loaded(files), published=True)
+    kind, content = artifact.manifest.kind, artifact.content_digest
+    return FoundModel(name, uri, content, kind, loaded(files), artifact.digest)
 
 
 def find_file(name: str, *, field: str) -> FoundModel:
@@ -158,7 +159,7 @@ def artifact_copy(artifact: Artifact, prefix: str) -> Iterator[Path]:
         artifact.download(folder, prefix=prefix)
         check_references(folder)
 
-    with node_copy(json_digest([artifact.digest, prefix]), fetch) as folder:
+    with node_copy(json_digest([artifact.content_digest, prefix]), fetch) as folder:
         yield folder
 
 

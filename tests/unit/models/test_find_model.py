@@ -27,7 +27,7 @@ def fill(folder: str | Path, weights: bytes = WEIGHTS) -> None:
 def test_a_folder_is_named_by_its_contents(store_uri: str) -> None:
     fill(store_uri)
     model = find_model(store_uri, field="model")
-    assert (model.kind, model.weights_bytes, model.published) == ("folder", 100, False)
+    assert (model.kind, model.weights_bytes, model.manifest_digest) == ("folder", 100, None)
     assert find_model(store_uri, field="model").digest == model.digest
     fill(store_uri, WEIGHTS[:-1] + b"v")
     assert find_model(store_uri, field="model").digest != model.digest
@@ -74,12 +74,12 @@ def test_compiled_modules_are_no_part_of_a_model(tmp_path: Path) -> None:
 def test_a_published_model_is_verified_and_pinned(tmp_path: Path) -> None:
     artifact = publish_model(tmp_path / "a")
     model = find_model(str(tmp_path / "a"), field="model")
-    assert (model.kind, model.digest) == ("model", artifact.digest)
+    assert (model.kind, model.digest) == ("model", artifact.content_digest)
     assert model.as_parent("model") == artifact.as_parent("model")
     with model.local() as folder:
         assert (folder / "model_index.json").exists()
     (tmp_path / "a/manifest.json").unlink()
-    publish_model(tmp_path / "b")
+    publish_model(tmp_path / "b", classes=("a", "b"))
     (tmp_path / "b").rename(tmp_path / "c")
     (tmp_path / "a").rename(tmp_path / "old")
     (tmp_path / "c").rename(tmp_path / "a")

@@ -35,7 +35,7 @@ class ClassConditionalDrawer:
         self._config = config
         self._device = prepare_device(config, model.weights_bytes, prefix=prefix)
         artifact = open_artifact(str(model.uri))
-        if artifact.digest != model.digest:
+        if artifact.content_digest != model.digest:
             raise DarkroomError(f"{model.uri} was published anew while the job ran; run it again")
         self._info = ModelInfo.of(artifact, field=f"{prefix}model")
         self._schedule = check_settings(config, self._info, prefix=prefix)
