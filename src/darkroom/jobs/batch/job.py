@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -123,19 +124,22 @@ class BatchRun:
         self.check_rejects()
         resumed = work.num_done
         writing = None if stages[-1].commits else WRITING
+        steps = [*stages, *([writing] if writing else ())]
         started = time.monotonic()
         if work.missing:
-            needed = math.ceil(cpus_needed([*stages, *([writing] if writing else ())]))
             # A local Ray's CPUs are bookkeeping: enough for the stages to run side by side.
-            with ray_session(num_cpus=local_num_cpus(needed)):
-                work.run(
-                    stages,
-                    Committer(work.log, schema, files, note),
+            with ray_session(num_cpus=local_num_cpus(math.ceil(cpus_needed(steps)))):
+                from darkroom.jobs.batch.pipeline import stream  # imports ray
+
+                start = partial(
+                    stream,
+                    stages=stages,
+                    committer=Committer(work.log, schema, files, note),
                     writing=writing,
                     max_restarts=self._config.max_restarts,
-                    description=description,
-                    unit=unit,
-                    on_commit=self._committed,
+                )
+                work.run(
+                    start, steps, description=description, unit=unit, on_commit=self._committed
                 )
         self.figures = BatchFigures(
             num_rows=work.num_rows,
@@ -158,15 +162,13 @@ class BatchRun:
         work.resume()
         if work.missing:
             with ray_session():
-                work.run(
-                    [],
-                    merger(work.log, layout, groups),
-                    writing=MERGING,
-                    max_restarts=self._config.max_restarts,
-                    description="merge",
-                    unit="pieces",
-                    on_commit=self._ownership.check,
+                from darkroom.jobs.batch.pipeline import commit_all  # imports ray
+
+                start = partial(
+                    commit_all, committer=merger(work.log, layout, groups), step=MERGING
                 )
+                check = self._ownership.check
+                work.run(start, [MERGING], description="merge", unit="pieces", on_commit=check)
         self._merging = work
 
     def tables(self) -> Iterator[pa.Table]:

@@ -92,10 +92,11 @@ class _Work:
         rejects = Rejects(stage.name)
         piece.table = run_stage(stage, function, piece.table, rejects, marks if is_costly else None)
         piece.rejects += rejects.found
-        done = pack(piece) if self.committer is None else self.committer.commit(piece)
+        commit = None if self.committer is None else self.committer.commit(piece)
         piece.busy_seconds[stage.name] = time.perf_counter() - started
+        packed = pack(piece) if commit is None else _receipt(commit, piece)
         marks.end()
-        return done if isinstance(done, pa.Table) else _receipt(done, piece)
+        return packed
 
 
 def stream(
@@ -140,6 +141,28 @@ def stream(
     finally:
         with suppress(RayError, RuntimeError):  # the cluster may be what failed
             ray.kill(tries)
+
+
+def commit_all(
+    pieces: Sequence[Piece], committer: Commits, step: Workers
+) -> Generator[Receipt, None, None]:
+    """Commit pieces that need no stage, each in a task of its own; yields like `stream`.
+
+    Errors: ConfigError when a worker does not fit the cluster; those of the committer.
+    """
+    check_fits([step], num_cpus=most_cpus(), gpus_of_nodes=gpus_of_nodes())
+    remote: Any = ray.remote
+    task = remote(_commit_task).options(num_cpus=step.num_cpus, max_retries=TASK_RETRIES)
+    waiting = [task.remote(pack(piece), committer, step.name) for piece in pieces]
+    try:
+        with darkroom_errors():
+            while waiting:
+                (done,), waiting = ray.wait(waiting)
+                yield from _receipts(ray.get(done))
+    finally:
+        with suppress(RayError, RuntimeError):  # the cluster may be what failed
+            for left in waiting:
+                ray.cancel(left)
 
 
 def num_workers(step: Workers) -> int:

@@ -6,14 +6,17 @@ A batch has one over its rows, and one more where the files of its pieces are me
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from darkroom.jobs.batch.commits import Commit, CommitLog
-from darkroom.jobs.batch.committer import Commits
 from darkroom.jobs.batch.piece import Piece
-from darkroom.jobs.batch.stage import Stage, Workers
+from darkroom.jobs.batch.stage import Workers
 from darkroom.jobs.progress import progress
+
+if TYPE_CHECKING:
+    from darkroom.jobs.batch.pipeline import Receipt
 
 
 class Round:
@@ -50,24 +53,19 @@ class Round:
 
     def run(
         self,
-        stages: Sequence[Stage],
-        committer: Commits,
+        start: Callable[[Sequence[Piece]], Generator[Receipt, None, None]],
+        steps: Sequence[Workers],
         *,
-        writing: Workers | None,
-        max_restarts: int,
         description: str,
         unit: str,
         on_commit: Callable[[], None],
     ) -> None:
-        """Stream what is missing; `on_commit` is called after each commit, and may raise."""
-        from darkroom.jobs.batch.pipeline import num_workers, stream  # imports ray
+        """Do what is missing; `on_commit` is called after each commit, and may raise."""
+        from darkroom.jobs.batch.pipeline import num_workers  # imports ray
 
-        everything = [*stages, writing] if writing else list(stages)
-        self.busy_seconds = {stage.name: 0.0 for stage in everything}
+        self.busy_seconds = {step.name: 0.0 for step in steps}
         started = time.monotonic()
-        receipts = stream(
-            self.missing, stages, committer, writing=writing, max_restarts=max_restarts
-        )
+        receipts = start(self.missing)
         # Closed here: what the pipeline holds of Ray must be let go before Ray is shut down.
         with closing(receipts), progress(self.num_rows, description, unit) as bar:
             if self.num_done:
@@ -78,7 +76,7 @@ class Round:
                     self.busy_seconds[name] += seconds
                 bar.advance(receipt.commit.num_rows)
                 on_commit()
-        self.num_workers = {stage.name: num_workers(stage) for stage in everything}
+        self.num_workers = {step.name: num_workers(step) for step in steps}
         self.seconds = time.monotonic() - started
 
     def _take(self, commit: Commit) -> None:
