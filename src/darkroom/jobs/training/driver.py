@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import ray
@@ -49,12 +50,6 @@ class StopRequest:
     def __init__(self) -> None:
         self.reason: str | None = None
 
-    def take(self, number: int) -> None:
-        """Note a signal; the next one acts as if there were no handler."""
-        self.reason = signal.Signals(number).name
-        for each in _STOP_SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
-
 
 @contextmanager
 def stop_signals() -> Iterator[StopRequest]:
@@ -64,8 +59,16 @@ def stop_signals() -> Iterator[StopRequest]:
         yield request
         return
     before = {each: signal.getsignal(each) for each in _STOP_SIGNALS}
+
+    def take(number: int, _frame: FrameType | None) -> None:
+        request.reason = signal.Signals(number).name
+        for each, handler in before.items():
+            # The next one ends the driver at once; but a notebook's kernel is not ours to end.
+            is_pythons = handler is signal.default_int_handler
+            signal.signal(each, handler if is_pythons else signal.SIG_DFL)
+
     for each in _STOP_SIGNALS:
-        signal.signal(each, lambda number, _frame: request.take(number))
+        signal.signal(each, take)
     try:
         yield request
     finally:
