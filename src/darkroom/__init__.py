@@ -1,8 +1,7 @@
 """Darkroom: image diffusion models on Ray clusters, with S3 as the only storage.
 
 `darkroom.prepare`, `darkroom.train` and so on are the functions of `darkroom.api`, one per verb,
-found on first use: `import darkroom` imports neither pydantic nor ray nor torch. (`report` is there
-alone: here the name is a package's.)
+found on first use: `import darkroom` imports neither pydantic nor ray nor torch.
 """
 
 from importlib import import_module
@@ -11,7 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 __all__ = [
-    "classify", "evaluate", "generate", "open", "prepare", "sample", "train",
+    "classify", "evaluate", "generate", "open", "prepare", "report", "sample", "train",
 ]  # fmt: skip
 
 

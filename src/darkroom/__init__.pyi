@@ -4,9 +4,10 @@ from darkroom.api import (
     generate,
     open,  # noqa: A004 - darkroom.open
     prepare,
+    report,
     sample,
     train,
 )
 
-__all__ = ["classify", "evaluate", "generate", "open", "prepare", "sample", "train"]
+__all__ = ["classify", "evaluate", "generate", "open", "prepare", "report", "sample", "train"]
 __version__: str

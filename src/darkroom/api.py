@@ -30,9 +30,9 @@ if TYPE_CHECKING:
         ClassifiedPictures,
         DiffusionModel,
         DrawnPictures,
-        GeneratedPictures,
         MeasuredPictures,
         PreparedData,
+        PromptedPictures,
         Published,
         ReportPage,
     )
@@ -136,11 +136,11 @@ def generate(
     recipe: str | None = None,
     config: Source | None = None,
     **settings: object,
-) -> GeneratedPictures:
+) -> PromptedPictures:
     """Make prompts of tables, and pictures of prompts. settings: docs/verbs/generate.md."""
-    from darkroom.published import GeneratedPictures
+    from darkroom.published import PromptedPictures
 
-    return GeneratedPictures(_run("generate", recipe, config, {**settings, "input": input}, output))
+    return PromptedPictures(_run("generate", recipe, config, {**settings, "input": input}, output))
 
 
 def report(

@@ -30,8 +30,8 @@ from darkroom.jobs.artifacts.predictions import PredictionsInfo
 from darkroom.jobs.artifacts.row_groups import RowGroupReader
 from darkroom.jobs.artifacts.samples import DATA_PREFIX, GRID_FILE, Samples
 from darkroom.jobs.pictures.config import Split
-from darkroom.report.rows import Rows
-from darkroom.report.sheet import Pixels, SheetRow, contact_sheet, png_bytes
+from darkroom.pages.rows import TableRows
+from darkroom.pages.sheet import Pixels, SheetRow, contact_sheet, png_bytes
 from darkroom.storage import Artifact, get
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Published:
         """What is worth knowing at a glance."""
         return {"files": len(self.artifact.manifest.files)}
 
-    def dead_letters(self) -> Rows:
+    def dead_letters(self) -> TableRows:
         """The inputs that could not be used, each with its reason."""
         return self._rows("dead_letters/")
 
@@ -101,11 +101,11 @@ class Published:
         """The HTML below the facts."""
         return ""
 
-    def _rows(self, folder: str, limit: int | None = None) -> Rows:
+    def _rows(self, folder: str, limit: int | None = None) -> TableRows:
         """The Parquet files of a folder, no more row groups than `limit` rows need."""
         reader = RowGroupReader(self.artifact)
         files = [entry.name for entry in self.artifact.entries(folder)]
-        return Rows(_first(limit, (table for file in files for table in reader.tables(file))))
+        return TableRows(_first(limit, (table for file in files for table in reader.tables(file))))
 
 
 class PreparedData(Published):
@@ -122,12 +122,12 @@ class PreparedData(Published):
         size = "of different sizes" if info.image_size is None else str(self.dataset.shape())
         return {**info.split_rows, "pictures": size, "classes": len(info.classes)}
 
-    def rows(self, split: Split | None = None, *, limit: int | None = None) -> Rows:
+    def rows(self, split: Split | None = None, *, limit: int | None = None) -> TableRows:
         """Rows in memory, of one split or all: id, image (encoded), label, caption, class_name."""
         table = _first(limit, self.dataset.tables(split))
         classes = dict(enumerate(self.dataset.info.classes))
         names = [classes.get(label) for label in table["label"].to_pylist()]
-        return Rows(table.append_column("class_name", pa.array(names, pa.string())))
+        return TableRows(table.append_column("class_name", pa.array(names, pa.string())))
 
     def _body(self) -> str:
         return self.rows(limit=FEW_ROWS)._repr_html_()
@@ -147,9 +147,9 @@ class DiffusionModel(Published):
         return {"steps": info.step, "pictures": str(info.shape), "classes": len(info.classes)}
 
     @cached_property
-    def metrics(self) -> Rows:
+    def metrics(self) -> TableRows:
         """The log of training: a row per logged step."""
-        return Rows(TrainedModel(self.artifact, self.info).metrics())
+        return TableRows(TrainedModel(self.artifact, self.info).metrics())
 
     def schedule(self) -> NoiseSchedule:
         """The noise schedule that it was trained on."""
@@ -233,7 +233,7 @@ class DrawnPictures(Published):
         """A few pictures of each class."""
         return Image.open(io.BytesIO(self.artifact.read_bytes(GRID_FILE)))
 
-    def rows(self, *, limit: int | None = None) -> Rows:
+    def rows(self, *, limit: int | None = None) -> TableRows:
         """One row per picture: class, seed, settings, image (PNG)."""
         return self._rows(DATA_PREFIX, limit)
 
@@ -256,7 +256,7 @@ class MeasuredPictures(Published):
         return {"pictures": evaluation.num_images, "against": evaluation.reference.num_test}
 
     @property
-    def metrics(self) -> Rows:
+    def metrics(self) -> TableRows:
         """A row per metric: its value, interval and N, and what real pictures score."""
         rows = [
             {
@@ -270,7 +270,7 @@ class MeasuredPictures(Published):
             }
             for name, metric in self.evaluation.metrics.items()
         ]
-        return Rows(pa.Table.from_pylist(rows))
+        return TableRows(pa.Table.from_pylist(rows))
 
     def _body(self) -> str:
         return self.metrics._repr_html_()
@@ -289,7 +289,7 @@ class ClassifiedPictures(Published):
         info = self.info
         return {"labelled": info.num_rows, "rejected": info.num_rejected, "by": info.model.name}
 
-    def rows(self, *, limit: int | None = None) -> Rows:
+    def rows(self, *, limit: int | None = None) -> TableRows:
         """One row per picture: path, label, confidence and the next labels."""
         return self._rows("data/", limit)
 
@@ -297,7 +297,7 @@ class ClassifiedPictures(Published):
         return self.rows(limit=FEW_ROWS)._repr_html_()
 
 
-class GeneratedPictures(Published):
+class PromptedPictures(Published):
     """Prompts made of tables, and pictures of them."""
 
     @cached_property
@@ -310,7 +310,7 @@ class GeneratedPictures(Published):
         info = self.info
         return {"rows": info.num_rows, "rejected": info.num_rejected}
 
-    def rows(self, *, limit: int | None = None) -> Rows:
+    def rows(self, *, limit: int | None = None) -> TableRows:
         """One row per prompt: the input's columns, prompt, seed, settings, image (PNG)."""
         return self._rows("data/", limit)
 
@@ -337,7 +337,7 @@ _BY_KIND: Mapping[str, type[Published]] = {
     Kind.SAMPLES: DrawnPictures,
     Kind.EVALUATION: MeasuredPictures,
     Kind.PREDICTIONS: ClassifiedPictures,
-    Kind.PICTURES: GeneratedPictures,
+    Kind.PICTURES: PromptedPictures,
     Kind.REPORT: ReportPage,
 }
 

@@ -16,21 +16,21 @@ import numpy as np
 import pytest
 
 from darkroom.jobs.report.attempts import NAMES
-from darkroom.report import plots
-from darkroom.report.attempts_plot import AttemptBar, attempts_plot
-from darkroom.report.page import (
+from darkroom.pages import plots
+from darkroom.pages.attempts_plot import AttemptBar, attempts_plot
+from darkroom.pages.page import (
+    Bitmap,
     Cell,
     Chip,
     KeyFigure,
     Page,
-    Picture,
     PictureTable,
     Section,
     SideBySide,
     Table,
     render_page,
 )
-from darkroom.report.sheet import enlarge, tile
+from darkroom.pages.sheet import enlarge, tile
 
 CHROMIUM = shutil.which("chromium")
 
@@ -62,7 +62,7 @@ def wide_page() -> Page:
     """A page with the widest of everything that a report holds."""
     shade = np.full((8, 8), 90, dtype=np.uint8)
     classes = [f"class number {index} of a long name" for index in range(10)]
-    frame, row = Picture(enlarge(shade, 72), "a frame"), tile([shade] * 10, num_columns=10)
+    frame, row = Bitmap(enlarge(shade, 72), "a frame"), tile([shade] * 10, num_columns=10)
     levels = ["picture", *(f"t = {t}" for t in range(99, 1000, 100))]
     betas = [0.001 * step for step in range(1, 21)]
     own = plots.ScheduleCurves("cosine", betas, betas[::-1], [1 / b for b in betas], is_own=True)
@@ -87,7 +87,7 @@ def wide_page() -> Page:
         sections=[
             Section("pictures", "Pictures", [
                 PictureTable(["real (training data)", "generated"],
-                             [(name, [Picture(row, ""), Picture(row, "")]) for name in classes]),
+                             [(name, [Bitmap(row, ""), Bitmap(row, "")]) for name in classes]),
                 PictureTable(levels, [(name, [frame] * len(levels)) for name in classes[:3]],
                              style="strip"),
             ]),

@@ -16,14 +16,13 @@ from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.score import OTHER
 from darkroom.jobs.classify.source import open_reader
-from darkroom.jobs.pictures.decode import Picture as DecodedPicture
-from darkroom.jobs.pictures.decode import decode
+from darkroom.jobs.pictures.decode import Picture, decode
 from darkroom.jobs.rejects import Reject, Rejects
-from darkroom.report.page import (
+from darkroom.pages.page import (
+    Bitmap,
     Block,
     KeyFigure,
     Page,
-    Picture,
     PictureTable,
     Section,
     Table,
@@ -67,7 +66,7 @@ def thumbnails(config: ClassifyConfig, rows: pa.Table) -> dict[str, Image.Image]
         picture = decode(
             content or b"", channels=3, background=config.background, limits=config.limits
         )
-        if isinstance(picture, DecodedPicture):
+        if isinstance(picture, Picture):
             small = picture.image
             small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
             found[row_id] = small
@@ -101,7 +100,7 @@ def _pictures(config: ClassifyConfig, rows: pa.Table, predictions: pa.Table) -> 
         labels = zip(row["top_labels"], row["top_probabilities"], strict=True)
         best = [f"{label} {share:.2f}" for label, share in list(labels)[:_SHOWN_LABELS]]
         class_name = f" (class {row['expected']})" if row["expected"] else ""
-        picture = Picture(small[row[ID]], f"{row[ID]}: {best[0]}")
+        picture = Bitmap(small[row[ID]], f"{row[ID]}: {best[0]}")
         blocks.append(
             PictureTable(
                 columns=("",),

@@ -24,7 +24,7 @@ from darkroom.jobs.pictures.layout import nfc
 from darkroom.jobs.rejects import Reject
 from darkroom.models.find import FoundModel
 from darkroom.models.unet import load_unet
-from darkroom.report.sheet import as_picture, grey_levels
+from darkroom.pages.sheet import as_picture, grey_levels
 from darkroom.storage import open_artifact
 
 

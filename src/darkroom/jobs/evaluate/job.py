@@ -17,7 +17,7 @@ from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.evaluate.config import EvaluateConfig
 from darkroom.jobs.measuring.measurement import Measurement, plan
 from darkroom.jobs.measuring.words import markdown_table
-from darkroom.report.plots import confusion_plot
+from darkroom.pages.plots import confusion_plot
 from darkroom.storage import Artifact
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from darkroom.jobs.generate.config import GenerateConfig
-from darkroom.report.gallery import Card, Gallery, render_gallery
+from darkroom.pages.gallery import Card, Gallery, render_gallery
 
 FILE_NAME = "gallery.html"
 

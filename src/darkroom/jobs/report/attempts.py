@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from darkroom.jobs.artifacts.model import Goodput
-from darkroom.report.attempts_plot import AttemptBar, attempts_plot
-from darkroom.report.page import Cell, Chip, Section, Table
+from darkroom.pages.attempts_plot import AttemptBar, attempts_plot
+from darkroom.pages.page import Cell, Chip, Section, Table
 
 NAMES = {
     "startup": "start-up",

@@ -29,7 +29,7 @@ from darkroom.jobs.report.sections import (
     training_section,
 )
 from darkroom.jobs.report.sources import Sources, find_sources
-from darkroom.report.page import KeyFigure, Page, render_page
+from darkroom.pages.page import KeyFigure, Page, render_page
 from darkroom.storage import Artifact, open_output, parse_uri
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from darkroom.jobs.artifacts.evaluation import Evaluation, Measured, Metric
 from darkroom.jobs.measuring.entries import title_of
 from darkroom.jobs.measuring.words import floor, interval, shown
-from darkroom.report.page import Block, Chip, KeyFigure, SideBySide, Table
-from darkroom.report.plots import (
+from darkroom.pages.page import Block, Chip, KeyFigure, SideBySide, Table
+from darkroom.pages.plots import (
     Ranged,
     accuracy_plot,
     confusion_plot,

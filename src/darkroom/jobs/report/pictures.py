@@ -15,8 +15,8 @@ from darkroom.diffusion.schedule import NoiseSchedule
 from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.artifacts.samples import Samples
 from darkroom.jobs.pictures.decode import published_pixels
-from darkroom.report.page import Picture, PictureTable
-from darkroom.report.sheet import Pixels, as_picture, enlarge, grey_levels, tile
+from darkroom.pages.page import Bitmap, PictureTable
+from darkroom.pages.sheet import Pixels, as_picture, enlarge, grey_levels, tile
 
 MAX_CLASSES = 20
 TILE_PIXELS = 48
@@ -130,16 +130,16 @@ def _collect(
     return found
 
 
-def _row_picture(side: str, name: str, pictures: Sequence[Pixels]) -> Picture | None:
+def _row_picture(side: str, name: str, pictures: Sequence[Pixels]) -> Bitmap | None:
     if not pictures:
         return None
     count = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
     alt = f"{count}, {side}" + (f", class {name}" if name else "")
-    return Picture(tile(pictures, num_columns=len(pictures), min_pixels=TILE_PIXELS), alt)
+    return Bitmap(tile(pictures, num_columns=len(pictures), min_pixels=TILE_PIXELS), alt)
 
 
-def _frame(image: Pixels, alt: str) -> Picture:
-    return Picture(enlarge(image, FRAME_PIXELS), alt.strip())
+def _frame(image: Pixels, alt: str) -> Bitmap:
+    return Bitmap(enlarge(image, FRAME_PIXELS), alt.strip())
 
 
 def _level(t: int | None) -> str:

@@ -1,7 +1,7 @@
 """The page's sections, in reading order, from what was published.
 
 Each function makes one section, or None when its part is not there. Reads through artifacts
-only; how anything looks is `darkroom.report`'s business.
+only; how anything looks is `darkroom.pages`'s business.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from darkroom.jobs.report.pictures import (
     side_by_side,
 )
 from darkroom.jobs.report.sources import Sources
-from darkroom.report.page import Block, Cell, Chip, Folded, Paragraph, Section, SideBySide, Table
-from darkroom.report.plots import ScheduleCurves, TrainingLog, schedule_plots, training_plots
+from darkroom.pages.page import Block, Cell, Chip, Folded, Paragraph, Section, SideBySide, Table
+from darkroom.pages.plots import ScheduleCurves, TrainingLog, schedule_plots, training_plots
 from darkroom.storage.ancestry import Ancestor, lineage
 
 _KINDS: tuple[ScheduleKind, ...] = ("linear", "cosine", "sigmoid")

@@ -16,7 +16,7 @@ from darkroom.jobs.artifacts.samples import StripFrame
 from darkroom.jobs.batch.commits import PieceFile
 from darkroom.jobs.drawing.encode import file_name, image_files
 from darkroom.jobs.pictures.decode import published_pixels
-from darkroom.report.sheet import SheetRow, as_picture, contact_sheet, png_bytes
+from darkroom.pages.sheet import SheetRow, as_picture, contact_sheet, png_bytes
 
 MAX_ROWS = 40
 MAX_COLUMNS = 10

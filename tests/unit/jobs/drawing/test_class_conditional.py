@@ -20,7 +20,7 @@ from darkroom.jobs.drawing.class_conditional import ClassConditionalDrawer
 from darkroom.jobs.drawing.config import ClassDrawingConfig
 from darkroom.jobs.drawing.drawer import Drawn, Request
 from darkroom.models.find import find_model
-from darkroom.report.sheet import grey_levels
+from darkroom.pages.sheet import grey_levels
 from darkroom.storage import Artifact
 
 NUM_IMAGES = 35

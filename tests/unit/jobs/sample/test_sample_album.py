@@ -12,7 +12,7 @@ from tests.helpers.pictures import decoded
 from darkroom.jobs.artifacts.samples import StripFrame
 from darkroom.jobs.sample.album import MAX_COLUMNS, Album
 from darkroom.jobs.sample.plan import plan_images
-from darkroom.report.sheet import png_bytes
+from darkroom.pages.sheet import png_bytes
 
 
 def png(level: int) -> bytes:

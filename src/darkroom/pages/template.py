@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 def environment() -> Environment:
     """One environment for every page: values are escaped, unknown names are errors."""
     return Environment(
-        loader=PackageLoader("darkroom.report", "."),
+        loader=PackageLoader("darkroom.pages", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from darkroom.report.page import Figure
-from darkroom.report.style import BLUE, GREEN, INK, ORANGE, RED, VIOLET, panel, to_svg
+from darkroom.pages.page import Figure
+from darkroom.pages.style import BLUE, GREEN, INK, ORANGE, RED, VIOLET, panel, to_svg
 
 # Blue and green are work, warm colours what faults cost; grey is neither.
 _COLOURS = {

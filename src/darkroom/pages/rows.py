@@ -10,14 +10,14 @@ from typing import Any, overload
 import pyarrow as pa
 from PIL import Image
 
-from darkroom.report.gallery import picture_uri
+from darkroom.pages.gallery import picture_uri
 
 MAX_SHOWN = 20
 _MAX_TEXT = 300
 _CELL = "text-align:left;vertical-align:middle;padding:2px 12px 2px 0"
 
 
-class Rows(Sequence[dict[str, Any]]):
+class TableRows(Sequence[dict[str, Any]]):
     """The rows of an Arrow table, as dictionaries; a slice is rows again."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -48,11 +48,11 @@ class Rows(Sequence[dict[str, Any]]):
     @overload
     def __getitem__(self, index: int) -> dict[str, Any]: ...
     @overload
-    def __getitem__(self, index: slice) -> Rows: ...
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | Rows:
+    def __getitem__(self, index: slice) -> TableRows: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | TableRows:
         chosen = range(len(self))[index]
         if isinstance(chosen, range):
-            return Rows(self._table.take(pa.array(chosen, pa.int64())))
+            return TableRows(self._table.take(pa.array(chosen, pa.int64())))
         row: dict[str, Any] = self._table.slice(chosen, 1).to_pylist()[0]
         return row
 

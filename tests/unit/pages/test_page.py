@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from darkroom.report.page import (
+from darkroom.pages.page import (
+    Bitmap,
     Block,
     Chip,
     Figure,
@@ -15,15 +16,14 @@ from darkroom.report.page import (
     KeyFigure,
     Page,
     Paragraph,
-    Picture,
     PictureTable,
     Section,
     SideBySide,
     Table,
     render_page,
 )
-from darkroom.report.plots import ScheduleCurves, schedule_plots
-from darkroom.report.sheet import enlarge
+from darkroom.pages.plots import ScheduleCurves, schedule_plots
+from darkroom.pages.sheet import enlarge
 
 HOSTILE = "<script>alert('&\"')</script>"
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -61,7 +61,7 @@ def page_of(*blocks: Block) -> Page:
 
 def every_block() -> list[Block]:
     betas = [0.1, 0.2, 0.3]
-    picture = Picture(enlarge(np.zeros((8, 8), dtype=np.uint8)), HOSTILE)
+    picture = Bitmap(enlarge(np.zeros((8, 8), dtype=np.uint8)), HOSTILE)
     plot = Figure(schedule_plots([ScheduleCurves("linear", betas, betas, betas)])[0].svg, HOSTILE)
     return [
         plot,

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from darkroom.report.rows import MAX_SHOWN, Rows
+from darkroom.pages.rows import MAX_SHOWN, TableRows
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -19,8 +19,8 @@ def png(pixels: int) -> bytes:
     return buffer.getvalue()
 
 
-def rows(count: int) -> Rows:
-    return Rows(pa.table({"id": [f"r{index}" for index in range(count)], "n": range(count)}))
+def rows(count: int) -> TableRows:
+    return TableRows(pa.table({"id": [f"r{index}" for index in range(count)], "n": range(count)}))
 
 
 def test_rows_are_a_sequence() -> None:
@@ -46,7 +46,7 @@ def test_they_show_pictures_numbers_and_escaped_text() -> None:
             "top": [["a", "b"], []],
         }
     )
-    html = Rows(table)._repr_html_()
+    html = TableRows(table)._repr_html_()
     assert "<script" not in html
     assert html.count("<img") == 1
     assert "data:image/png;base64," in html
@@ -65,6 +65,6 @@ def test_large_pictures_are_shown_small() -> None:
     noise = Image.effect_noise((600, 600), 80).convert("RGB")
     buffer = io.BytesIO()
     noise.save(buffer, "PNG")
-    shown = Rows(pa.table({"image": [buffer.getvalue()]}))
+    shown = TableRows(pa.table({"image": [buffer.getvalue()]}))
     assert len(shown._repr_html_()) < 20_000 < len(buffer.getvalue())
     assert shown.pictures()[0].size == (600, 600)

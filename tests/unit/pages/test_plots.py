@@ -10,10 +10,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from darkroom.report import plots
-from darkroom.report.attempts_plot import AttemptBar, attempts_plot
-from darkroom.report.page import Figure
-from darkroom.report.style import INK
+from darkroom.pages import plots
+from darkroom.pages.attempts_plot import AttemptBar, attempts_plot
+from darkroom.pages.page import Figure
+from darkroom.pages.style import INK
 
 
 def parse(svg: str) -> ET.Element:

@@ -9,7 +9,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from darkroom.report.gallery import THUMBNAIL_PIXELS, Card, Gallery, render_gallery
+from darkroom.pages.gallery import THUMBNAIL_PIXELS, Card, Gallery, render_gallery
 
 
 def png(size: int) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from darkroom.report.sheet import (
+from darkroom.pages.sheet import (
     SheetRow,
     as_picture,
     contact_sheet,

@@ -17,8 +17,8 @@ from jinja2 import Template
 from markupsafe import Markup
 from PIL.Image import Image
 
-from darkroom.report.sheet import png_bytes
-from darkroom.report.template import environment
+from darkroom.pages.sheet import png_bytes
+from darkroom.pages.template import environment
 
 Mood = Literal["", "good", "bad", "warn"]
 
@@ -34,7 +34,7 @@ class KeyFigure:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Bitmap:
     """A bitmap to stand in the page, and what it shows for who cannot see it."""
 
     image: Image
@@ -75,7 +75,7 @@ class PictureTable:
 
     kind: ClassVar[str] = "pictures"
     columns: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[Picture | None]]]
+    rows: Sequence[tuple[str, Sequence[Bitmap | None]]]
     """A row's name and its cells; None leaves a cell empty."""
     caption: str = ""
     style: Literal["pictures", "strip"] = "pictures"

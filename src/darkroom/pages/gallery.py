@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from darkroom.report.template import environment
+from darkroom.pages.template import environment
 
 THUMBNAIL_PIXELS = 320
 _TINY_PIXELS = 64

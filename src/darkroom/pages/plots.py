@@ -22,8 +22,8 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from darkroom.report.page import Figure
-from darkroom.report.style import BLUE, GREEN, INK, ORANGE, RED, VIOLET, panel, to_svg
+from darkroom.pages.page import Figure
+from darkroom.pages.style import BLUE, GREEN, INK, ORANGE, RED, VIOLET, panel, to_svg
 
 Numbers = Sequence[float]
 
