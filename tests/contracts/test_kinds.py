@@ -187,3 +187,21 @@ def test_verbs_take_their_kinds_from_the_one_list() -> None:
                     assert not isinstance(value, ast.Constant), f"{path}: {call.lineno}"
                     used |= {value.attr} if isinstance(value, ast.Attribute) else set()
     assert used == {kind.name for kind in Kind}
+
+
+def test_metadata_is_read_in_the_kinds_own_modules_alone() -> None:
+    """Others hold a typed value, not a dictionary of a manifest or of a file's entry."""
+    found = []
+    for folder in ("jobs", "models", "report"):
+        for path in SOURCE.joinpath(folder).rglob("*.py"):
+            if path.parent == SOURCE / "jobs/artifacts":
+                continue
+            found += [
+                f"{path.relative_to(SOURCE)}:{node.lineno}"
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Attribute | ast.Subscript)
+                and isinstance(of := node.value, ast.Attribute)
+                and of.attr == "metadata"
+                and (isinstance(node, ast.Subscript) or node.attr == "get")
+            ]
+    assert not found
