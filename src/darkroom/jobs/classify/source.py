@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
 
 import pyarrow as pa
 
@@ -18,28 +17,21 @@ from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.columns import check_columns
 from darkroom.jobs.artifacts.dataset import Dataset
-from darkroom.jobs.artifacts.row_groups import RowGroupReader
+from darkroom.jobs.batch.picture_rows import (
+    LOCATION,
+    PictureOrigin,
+    rows_of_files,
+    rows_of_group,
+)
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
-from darkroom.jobs.pictures.files import read_files
 from darkroom.jobs.pictures.folder import list_folder
 from darkroom.jobs.rejects import Reject, Rejects
 from darkroom.jobs.seeding import sample
-from darkroom.storage import Artifact, Parent, Uri, open_artifact, open_store, parse_uri
+from darkroom.storage import Artifact, Parent, Uri, open_artifact, parse_uri
 
-ROW_SCHEMA = pa.schema(
-    [
-        (ID, pa.string()),
-        ("path", pa.string()),
-        ("expected", pa.string()),
-        ("size", pa.int64()),
-        ("etag", pa.string()),
-        ("row_group", pa.int64()),
-        ("position", pa.int64()),
-    ]
-)
-"""One row of the driver's table. `path` is a file; in prepared data the Parquet file, whose row
-`position` of `row_group` the picture is."""
+ROW_SCHEMA = pa.schema([("expected", pa.string()), *LOCATION])
+"""One row of the driver's table: the class that the input gives it, and where the picture lies."""
 
 _REMEDY = "name a folder of JPEG, PNG or WebP files, or what `darkroom prepare` published"
 
@@ -61,10 +53,19 @@ class Pictures:
         return sorted(name for name in self.rows["expected"].unique().to_pylist() if name)
 
 
-class PictureReader(Protocol):
+@dataclass(frozen=True)
+class PictureReader:
     """Reads the encoded bytes of rows, in order. None: too large to be read at all."""
 
-    def read(self, rows: pa.Table, rejects: Rejects) -> list[bytes | None]: ...
+    origin: PictureOrigin
+    max_bytes: int
+    concurrency: int
+
+    def read(self, rows: pa.Table, rejects: Rejects) -> list[bytes | None]:
+        """Errors: DataError for a file that has changed since it was listed, those of storage."""
+        return self.origin.read(
+            rows, rejects, max_bytes=self.max_bytes, concurrency=self.concurrency
+        )
 
 
 def find_pictures(config: ClassifyConfig) -> Pictures:
@@ -84,9 +85,8 @@ def open_reader(config: ClassifyConfig) -> PictureReader:
     """What reads the rows that `find_pictures` listed."""
     root = parse_uri(config.input, field="input")
     artifact = _published_once(root)
-    if artifact is None:
-        return FolderReader(root, config)
-    return DatasetReader(artifact)
+    origin = PictureOrigin(str(root)) if artifact is None else PictureOrigin.of(artifact)
+    return PictureReader(origin, config.limits.max_bytes, config.read_concurrency)
 
 
 def published(root: Uri) -> Artifact | None:
@@ -125,53 +125,12 @@ def ids_on_page(pictures: Pictures, config: ClassifyConfig) -> pa.Array | None:
 
 def _of_folder(root: Uri, config: ClassifyConfig) -> Pictures:
     listing = list_folder(root, field="input", classes="optional", remedy=_REMEDY)
-    rows = [
-        {
-            ID: item.id,
-            "path": item.path,
-            "expected": None if item.label is None else listing.classes[item.label],
-            "size": item.size,
-            "etag": item.etag,
-        }
-        for item in listing.items
-        if config.split in (None, item.split)
-    ]
-    if not rows:
+    items = [item for item in listing.items if config.split in (None, item.split)]
+    if not items:
         raise _no_split(root, config)
-    return Pictures(
-        pa.Table.from_pylist(rows, schema=ROW_SCHEMA),
-        listing.parent,
-        listing.rejects,
-        listing.num_skipped,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    path: str
-    size: int
-    etag: str | None
-
-
-class FolderReader:
-    """Files of a folder, several at once, each exactly the version that was listed."""
-
-    def __init__(self, root: Uri, config: ClassifyConfig) -> None:
-        self._store = open_store(root)
-        self._max_bytes = config.limits.max_bytes
-        self._concurrency = config.read_concurrency
-
-    def read(self, rows: pa.Table, rejects: Rejects) -> list[bytes | None]:
-        columns = ("path", "size", "etag")
-        listed = [_Listed(**row) for row in rows.select(columns).to_pylist()]
-        small = [item for item in listed if item.size <= self._max_bytes]
-        data = read_files(self._store, small, concurrency=self._concurrency, field="input")
-        found = dict(zip((item.path for item in small), data, strict=True))
-        for row_id, item in zip(rows[ID].to_pylist(), listed, strict=True):
-            if item.path not in found:
-                detail = f"{item.size} bytes; at most {self._max_bytes}"
-                rejects.add(row_id, "too_many_bytes", detail)
-        return [found.get(item.path) for item in listed]
+    expected = [None if item.label is None else listing.classes[item.label] for item in items]
+    rows = pa.table({"expected": expected, **rows_of_files(items)}, schema=ROW_SCHEMA)
+    return Pictures(rows, listing.parent, listing.rejects, listing.num_skipped)
 
 
 def _of_dataset(artifact: Artifact, config: ClassifyConfig) -> Pictures:
@@ -181,22 +140,9 @@ def _of_dataset(artifact: Artifact, config: ClassifyConfig) -> Pictures:
     tables = []
     for group in dataset.row_groups(config.split):
         part = dataset.reader.read(group, ["id", "label"])
-        labels = part["label"].to_pylist()
-        count = len(part)
-        tables.append(
-            pa.table(
-                {
-                    ID: part["id"],
-                    "path": [group.file] * count,
-                    "expected": [None if i is None else classes[i] for i in labels],
-                    "size": [0] * count,
-                    "etag": [None] * count,
-                    "row_group": [group.index] * count,
-                    "position": list(range(count)),
-                },
-                schema=ROW_SCHEMA,
-            )
-        )
+        expected = [None if i is None else classes[i] for i in part["label"].to_pylist()]
+        located = rows_of_group(group, part["id"].to_pylist())
+        tables.append(pa.table({"expected": expected, **located}, schema=ROW_SCHEMA))
     if not tables:
         raise _no_split(artifact.uri, config)
     return Pictures(pa.concat_tables(tables).combine_chunks(), artifact.as_parent("data"))
@@ -209,20 +155,3 @@ def _no_split(where: Uri, config: ClassifyConfig) -> DataError:
         "has no pictures",
         "choose another split, or none for all",
     )
-
-
-class DatasetReader:
-    """Row groups of prepared data, each read once per piece."""
-
-    def __init__(self, artifact: Artifact) -> None:
-        self._reader = RowGroupReader(artifact)
-
-    def read(self, rows: pa.Table, rejects: Rejects) -> list[bytes | None]:
-        groups: dict[tuple[str, int], pa.Table] = {}
-        found: list[bytes | None] = []
-        for row in rows.select(["path", "row_group", "position"]).to_pylist():
-            key = (row["path"], row["row_group"])
-            if key not in groups:
-                groups[key] = self._reader.read_whole(*key, ["image"])
-            found.append(groups[key]["image"][row["position"]].as_py())
-        return found
