@@ -35,7 +35,8 @@ from darkroom.jobs.training.goodput_records import AccountRecords
 from darkroom.jobs.training.monitor import MONITOR_AWAY, RunMonitor, Snapshot
 from darkroom.jobs.training.restarts import EndOrRestart
 from darkroom.jobs.training.trainable import OnRow
-from darkroom.jobs.training.worker import WorkerSettings, train_worker
+from darkroom.jobs.training.worker import train_worker
+from darkroom.jobs.training.worker_settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ from darkroom.jobs.training.seeding import INITIAL_WEIGHTS, derive_seed
 from darkroom.jobs.training.stream import BatchStream, DataRows
 from darkroom.jobs.training.training_stream import TrainingStream
 from darkroom.jobs.training.validation import Validation
-from darkroom.jobs.training.worker import WorkerSettings
+from darkroom.jobs.training.worker_settings import WorkerSettings
 from darkroom.storage import Artifact, open_artifact
 from darkroom.temporary import temporary_folder
 

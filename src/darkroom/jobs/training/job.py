@@ -27,7 +27,7 @@ from darkroom.jobs.training.endings import raise_for
 from darkroom.jobs.training.goodput import GoodputAccount
 from darkroom.jobs.training.goodput_records import AccountRecords, command_began_at
 from darkroom.jobs.training.trainable import OnRow, Trainable, ignore_row
-from darkroom.jobs.training.worker import WorkerSettings
+from darkroom.jobs.training.worker_settings import WorkerSettings
 from darkroom.storage import Artifact, RunPointer, open_artifact, open_output, open_store
 
 logger = logging.getLogger(__name__)
