@@ -2,7 +2,8 @@
 
 The command gets its own process group and, where there is one, the terminal. SIGTERM, SIGINT
 and SIGHUP reach the whole group once: a shell script dies of SIGTERM at once while the job that
-it runs is still writing its checkpoint, so the group's last process is waited for.
+it runs is still writing its checkpoint, so the group's last process is waited for. To become the
+command (exec) would not do: the signal would reach the script alone, and the job go on untold.
 """
 
 from __future__ import annotations

@@ -61,8 +61,11 @@ def plan_images(
 
 
 def slug(text: str) -> str:
-    """A class name as a part of a file name: letters, digits, dot, dash; at most 40."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("._")[:40] or "class"
+    """A class name as a part of a file name: letters and digits of any script, dot, dash; at most
+    40.
+    """
+    kept = (c if c in ".-" or unicodedata.category(c)[0] in "LMN" else " " for c in text)
+    return "_".join("".join(kept).split()).strip("._")[:40] or "class"
 
 
 def _resolve(text: str, classes: Sequence[str]) -> list[int]:

@@ -112,6 +112,8 @@ def test_a_name_is_a_text_and_wins_over_an_index(text: str, names: list[str]) ->
         ("7", "7"),
         ("tench, Tinca/tinca", "tench_Tinca_tinca"),
         ("..", "class"),
+        ("猫", "猫"),
+        ("हिन्दी / é", "हिन्दी_é"),
         ("a" * 90, "a" * 40),
     ],
 )
