@@ -16,7 +16,8 @@ from darkroom.storage.pointer_state import BestCheckpoint, PointerState
 from darkroom.storage.publish import Output, open_output
 from darkroom.storage.server import EmbeddedServer
 from darkroom.storage.source import SourceFiles, list_source
-from darkroom.storage.store import ObjectInfo, ObjectStore, open_store
+from darkroom.storage.store import ObjectInfo, ObjectStore
+from darkroom.storage.stores import open_store
 from darkroom.storage.uri import Uri, parse_uri
 from darkroom.storage.writer import PartWriter
 

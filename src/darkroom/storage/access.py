@@ -23,7 +23,8 @@ from darkroom.storage.aws_variables import (
     VARIABLES,
 )
 from darkroom.storage.probe import probe_conditional_writes
-from darkroom.storage.store import ObjectStore, open_store
+from darkroom.storage.store import ObjectStore
+from darkroom.storage.stores import open_store
 from darkroom.storage.uri import Uri, parse_uri
 from darkroom.storage.writer import attempt_prefix
 

@@ -18,7 +18,8 @@ from darkroom.errors import DataError, IntegrityError, ObjectNotFoundError, UriE
 from darkroom.storage.artifact import Artifact, digest_of, open_artifact
 from darkroom.storage.fetch import read_note
 from darkroom.storage.manifest import FileEntry, Parent
-from darkroom.storage.store import for_each, open_store
+from darkroom.storage.store import for_each
+from darkroom.storage.stores import open_store
 from darkroom.storage.uri import Uri, parse_uri
 
 _DAMAGE = (IntegrityError, ObjectNotFoundError, DataError, UriError)

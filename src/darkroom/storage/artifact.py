@@ -26,7 +26,8 @@ from darkroom.storage.manifest import (
 )
 from darkroom.storage.names import make_files
 from darkroom.storage.ranged import RangedReader
-from darkroom.storage.store import ObjectStore, for_each, open_store
+from darkroom.storage.store import ObjectStore, for_each
+from darkroom.storage.stores import open_store
 from darkroom.storage.uri import Uri, parse_uri
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ from darkroom.storage.manifest import (
     parse_manifest,
 )
 from darkroom.storage.pointer_state import parse_pointer
-from darkroom.storage.store import ObjectInfo, ObjectStore, Unfinished, open_store
+from darkroom.storage.store import ObjectInfo, ObjectStore, Unfinished
+from darkroom.storage.stores import open_store
 from darkroom.storage.uri import Uri, parse_uri
 
 T = TypeVar("T")

@@ -9,7 +9,8 @@ from typing import Any
 from darkroom.errors import DataError, IntegrityError, ObjectNotFoundError
 from darkroom.storage.artifact import Artifact, open_artifact
 from darkroom.storage.manifest import ATTEMPTS_PREFIX, MANIFEST_KEY
-from darkroom.storage.store import for_each, open_store
+from darkroom.storage.store import for_each
+from darkroom.storage.stores import open_store
 from darkroom.storage.uri import Uri, parse_uri
 
 

@@ -46,7 +46,8 @@ from darkroom.storage.pointer_state import (
 )
 from darkroom.storage.probe import require_conditional_writes
 from darkroom.storage.publish import read_manifest
-from darkroom.storage.store import ObjectStore, open_store
+from darkroom.storage.store import ObjectStore
+from darkroom.storage.stores import open_store
 from darkroom.storage.uri import Uri, parse_uri
 
 if TYPE_CHECKING:

@@ -39,7 +39,8 @@ from darkroom.storage.manifest import (
 from darkroom.storage.probe import require_conditional_writes
 from darkroom.storage.same_run import refuse_other_run
 from darkroom.storage.source import hidden_part
-from darkroom.storage.store import ObjectStore, open_store
+from darkroom.storage.store import ObjectStore
+from darkroom.storage.stores import open_store
 from darkroom.storage.uri import Uri, parse_uri
 from darkroom.storage.writer import PartWriter, attempt_prefix
 

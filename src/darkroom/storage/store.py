@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from darkroom.errors import DarkroomError, ObjectNotFoundError, StorageError
-from darkroom.storage.uri import Uri, parse_uri
+from darkroom.storage.uri import Uri
 
 NUM_THREADS = 16
 """Requests in flight at once when many objects move."""
@@ -71,7 +71,7 @@ class ObjectStore(ABC):
         return f"{type(self).__name__}({str(self.root)!r})"
 
     def __reduce__(self) -> tuple[Callable[[Uri], ObjectStore], tuple[Uri]]:
-        return open_store, (self.root,)
+        return type(self), (self.root,)
 
     def get(self, key: str) -> bytes:
         """The whole object. Errors: ObjectNotFoundError."""
@@ -191,15 +191,3 @@ def for_each(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[R
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def open_store(uri: Uri | str | Path) -> ObjectStore:
-    """The store rooted at `uri`. Opens no connection. Errors: UriError."""
-    root = parse_uri(uri)
-    if root.scheme == "s3":
-        from darkroom.storage.s3 import S3Store
-
-        return S3Store(root)
-    from darkroom.storage.local import LocalStore
-
-    return LocalStore(root)

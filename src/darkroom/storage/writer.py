@@ -15,7 +15,8 @@ from darkroom.errors import IntegrityError
 from darkroom.storage.failpoint import failpoint
 from darkroom.storage.manifest import ATTEMPTS_PREFIX, FileEntry
 from darkroom.storage.names import check_name
-from darkroom.storage.store import ObjectInfo, Source, Written, open_store
+from darkroom.storage.store import ObjectInfo, Source, Written
+from darkroom.storage.stores import open_store
 from darkroom.storage.uri import Uri
 
 

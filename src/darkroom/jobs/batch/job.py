@@ -47,7 +47,8 @@ from darkroom.jobs.session import local_num_cpus, ray_session
 from darkroom.storage import Artifact, FileEntry, Output, Parent, open_output
 from darkroom.storage.code_digest import code_digest
 from darkroom.storage.manifest import decode_json, encode_json
-from darkroom.storage.store import for_each, open_store
+from darkroom.storage.store import for_each
+from darkroom.storage.stores import open_store
 
 T = TypeVar("T")
 
