@@ -256,8 +256,9 @@ def test_too_many_bad_rows_stop_the_job_and_publish_nothing(
     (tmp_path / "t.csv").write_bytes(b"id,text\n1,a\n2,b\n3,\n")
     with pytest.raises(DarkroomError, match=r"1 of 3 rows \(33.3%\).*1 missing.*t.csv line 4"):
         generate(
-            tmp_path / "out", input=str(tmp_path / "t.csv"), prompt="{text}", draw=drawing(painter)
-        )
+            tmp_path / "out", input=str(tmp_path / "t.csv"), prompt="{text}",
+            draw=drawing(painter), max_bad_share=0.3,
+        )  # fmt: skip
     assert not (tmp_path / "out/manifest.json").exists()
 
 
