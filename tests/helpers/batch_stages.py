@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import psutil
 import pyarrow as pa
 
 from darkroom.config import operational
@@ -33,9 +34,10 @@ def rows(count: int) -> pa.Table:
 
 
 def fill_memory() -> None:
-    """Take 7 GiB in some seconds, as a worker does that was given too much, until it is stopped."""
+    """Take 2 GiB a second, as a worker does that was given too much, until it is stopped."""
     held = []
-    for _ in range(112):
+    # Others may give memory back meanwhile: what is left decides, not what was taken.
+    while psutil.virtual_memory().available > 3 * 2**30:
         held.append(np.ones(2**23))
         time.sleep(0.03)  # so that it is caught before it has everything
     raise AssertionError(f"nobody stopped a worker that holds {len(held) // 16} GiB")

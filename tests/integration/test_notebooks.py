@@ -11,6 +11,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from tests.helpers.imagenet import lite0_weights
 from tests.helpers.notebooks import EXAMPLES, run_notebook
+from tests.helpers.training import pointer_of
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_theory_runs(folder: Path) -> None:
     outputs = run_notebook("diffusion.ipynb", folder, recipe="digits_smoke", root="out")
-    assert sum("image/png" in output for output in outputs) == 10
+    assert sum("image/png" in output for output in outputs) == 9, "each cell that plots or draws"
     text = "".join(output.get("text/plain", "") for output in outputs)
     assert "middle" in text, "the shapes in the U-Net"
 
@@ -55,7 +56,9 @@ def test_the_stop_button_publishes_a_checkpoint_and_stops_ray(tmp_path: Path) ->
             "data = darkroom.prepare(recipe='digits_smoke', output='data')\n"
             "darkroom.train(recipe='digits_smoke', input=data, output='model', max_steps=10**6)\n"
         )
-        while not (tmp_path / "model/latest.json").exists():
+        output = str(tmp_path / "model")
+        # Before the first checkpoint a stop may meet Ray's own start, and is Python's own then.
+        while (state := pointer_of(output)) is None or not state.step:
             time.sleep(0.1)
         manager.interrupt_kernel()
         while (message := client.get_shell_msg(timeout=600))["parent_header"]["msg_id"] != cell:
