@@ -83,15 +83,18 @@ class CheckpointPublisher:
         Errors of the upload before this one are raised here.
         """
         self.wait()
-        if self.ended:
-            return
         directory = Path(tempfile.mkdtemp(prefix="darkroom-checkpoint-"))
         try:
+            # Every rank takes part, also where nothing is published any more: the others, who learn
+            # of it a look later, would wait for this one.
             write_state(directory / STATE_FILE)
             (directory / METRICS_FILE).write_bytes(log.to_bytes())
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
+        if self.ended:
+            shutil.rmtree(directory, ignore_errors=True)
+            return
         rows = MetricsLog(list(log.rows))
         self._pending = self._executor.submit(self._publish, directory, rows, info)
         if not self._asynchronous:
