@@ -7,13 +7,12 @@ specs cut to what no check reads.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from schemas import ROOT
-from tools import answer
+from tools import answer, kustomize
 
 CAPTURED = ROOT / "tests" / "fixtures" / "kuberay_status"
 ARGO = ROOT / "manifests" / "clusters" / "argocd-health.yaml"
@@ -65,11 +64,10 @@ def test_flux(name: str, environment: str) -> None:
 def flux_expressions(environment: str) -> dict[str, dict[str, str]]:
     """Kind -> expressions, of every Flux Kustomization of an environment; all must agree."""
     found: dict[str, dict[str, str]] = {}
-    for path in sorted(Path(ARGO.parent / environment / "flux").glob("*.yaml")):
-        for item in yaml.safe_load_all(path.read_text()):
-            for check in (item.get("spec") or {}).get("healthCheckExprs") or []:
-                words = {word: check[word] for word in ("current", "failed")}
-                assert found.setdefault(check["kind"], words) == words
+    for item in kustomize(ARGO.parent / environment / "flux"):
+        for check in (item.get("spec") or {}).get("healthCheckExprs") or []:
+            words = {word: check[word] for word in ("current", "failed")}
+            assert found.setdefault(check["kind"], words) == words
     return found
 
 
