@@ -122,14 +122,16 @@ def test_a_suspended_job_starts_nothing(release: Release) -> None:
         "suspend=true", own_cluster=True,
     )  # fmt: skip
     release.kubectl.apply_text(text)
-    status = wait_for(
-        "its state",
-        lambda: (
-            release.kubectl.get("rayjob", "queued").get("status", {}).get("jobDeploymentStatus")
-        ),
+
+    def state() -> str:
+        status = release.kubectl.get("rayjob", "queued").get("status", {})
+        return str(status.get("jobDeploymentStatus"))
+
+    wait_for(
+        "its suspension",
+        lambda: state() == "Suspended",
         seconds=SECONDS,
         explain=release.kubectl.explain,
     )
-    assert status == "Suspended"
     assert not release.kubectl.list("raycluster", "ray.io/originated-from-cr-name=queued")
     release.kubectl("delete", "rayjob", "queued", timeout=60)
