@@ -96,7 +96,8 @@ def dump_yaml(values: Mapping[str, Any], *, ascii_only: bool = False) -> str:
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.allow_unicode = not ascii_only
-    yaml.width = 100
+    # Never broken: a bare key that goes on in the next line is none inside brackets.
+    yaml.width = 2**31
     stream = io.StringIO()
     yaml.dump(values, stream)
     return stream.getvalue()

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from darkroom.errors import ConfigError
@@ -128,6 +128,17 @@ def test_other_encodings_are_refused_with_their_line(data: bytes, line: str) -> 
 
 
 @given(st.dictionaries(TEXTS, PLAIN, max_size=4))
+@example(
+    {
+        "": [
+            {
+                "\x1f": None,
+                "0\x7f": None,
+                "": {"": None, "0" * 12 + "\x1f\x1f\x06": None, "0" * 15 + " 0": None},
+            }
+        ]
+    }
+)
 def test_what_is_written_is_read_back(values: dict[str, Any]) -> None:
     assert parse_yaml(dump_yaml(values), where="x") == values
 
