@@ -83,6 +83,11 @@ class UnreachableError(StorageAccessError):
     """No server answers at the endpoint: a mistake in its name, or an outage."""
 
 
+def is_mendable(error: BaseException) -> bool:
+    """Whether the user must mend it; a server that cannot be reached may come back by itself."""
+    return isinstance(error, InputError) and not isinstance(error, UnreachableError)
+
+
 class StorageError(DarkroomError):
     """The store failed while a job was using it."""
 

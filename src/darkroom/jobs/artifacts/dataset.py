@@ -109,18 +109,14 @@ class Dataset:
 
     def files(self, split: Split | None = None) -> list[FileEntry]:
         """The data files of a split, or all, in order. This is how a row's split is known."""
-        return [
-            entry
-            for entry in self.artifact.entries("data/")
-            if split is None or self._part(entry).split == split
-        ]
+        return [entry for entry, _ in self._parts(split)]
 
     def row_groups(self, split: Split | None = None, limit: int | None = None) -> list[RowGroup]:
         """Row groups as the manifest lists them, at most `limit` rows of them; no file is read."""
         groups: list[RowGroup] = []
         left = limit
-        for entry in self.files(split):
-            for index, num_rows in enumerate(self._part(entry).row_groups):
+        for entry, part in self._parts(split):
+            for index, num_rows in enumerate(part.row_groups):
                 size = num_rows if left is None else min(num_rows, left)
                 if size:
                     groups.append(RowGroup(entry.name, index, size))
@@ -140,9 +136,12 @@ class Dataset:
             for row in self.reader.read(group, ROW_COLUMNS).to_pylist():
                 yield DatasetRow(**row)
 
-    def _part(self, entry: FileEntry) -> DatasetPart:
-        return read_values(
-            DatasetPart, entry.metadata, what=f"has a file {entry.name}",
-            where=str(self.artifact.uri), field="input",
-            remedy="prepare it with `darkroom prepare`",
-        )  # fmt: skip
+    def _parts(self, split: Split | None) -> Iterator[tuple[FileEntry, DatasetPart]]:
+        for entry in self.artifact.entries("data/"):
+            part = read_values(
+                DatasetPart, entry.metadata, what=f"has a file {entry.name}",
+                where=str(self.artifact.uri), field="input",
+                remedy="prepare it with `darkroom prepare`",
+            )  # fmt: skip
+            if split in (None, part.split):
+                yield entry, part

@@ -32,6 +32,11 @@ GRID_FILE = "grid.png"
 STRIP_PREFIX = "strip/"
 
 
+def level_label(timestep: int | None) -> str:
+    """What a frame of the reverse or forward process is called; None is the picture itself."""
+    return "picture" if timestep is None else f"t = {timestep}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelName:
     """Which model drew."""

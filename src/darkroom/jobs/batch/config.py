@@ -10,6 +10,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from darkroom.config import Config, Fraction, JobConfig, PositiveInt, operational
+from darkroom.jobs.reservation import reserved_cpus
 
 PieceRows = Annotated[int, Field(ge=1, le=65_536)]
 
@@ -39,12 +40,8 @@ class WorkerPool(Config):
 
     @property
     def reserved_cpus(self) -> float:
-        """CPUs of a worker. GPU pools offer Ray none, so that work without a GPU never starts a
-        GPU node.
-        """
-        if self.num_cpus is not None:
-            return self.num_cpus
-        return 0.0 if self.num_gpus else 1.0
+        """CPUs of a worker."""
+        return reserved_cpus(self.num_cpus, self.num_gpus)
 
     @model_validator(mode="after")
     def _check_resources(self) -> Self:

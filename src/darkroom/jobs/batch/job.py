@@ -27,7 +27,6 @@ from darkroom.config import json_digest
 from darkroom.errors import (
     DarkroomError,
     DataError,
-    ObjectNotFoundError,
     PreconditionFailedError,
     StorageError,
 )
@@ -37,6 +36,7 @@ from darkroom.jobs.batch.committer import Committer, FilesOf, read_part, verifie
 from darkroom.jobs.batch.config import BatchConfig
 from darkroom.jobs.batch.figures import BatchFigures, utilization
 from darkroom.jobs.batch.merge import Folder, Layout, group_pieces, merger, merging_pieces
+from darkroom.jobs.batch.once import made_once
 from darkroom.jobs.batch.ownership import RUN_NAME, Ownership, refuse_other_command
 from darkroom.jobs.batch.piece import Piece, check_ids, cut, even_lengths, ids_digest
 from darkroom.jobs.batch.preflight import cpus_needed
@@ -257,12 +257,10 @@ class BatchRun:
 
         It is plain JSON and a function of the run.
         """
-        store, key = open_store(self._output.uri), f"{self.writer.prefix}{name}.json"
-        try:
-            found: T = decode_json(store.get(key), uri=str(store.root / key), what="note")[name]
-        except ObjectNotFoundError:
-            found = find()
-            store.put(key, encode_json({name: found}))
+        file = f"{name}.json"
+        data = made_once(self.writer, file, lambda: encode_json({name: find()}))
+        where = f"{self.writer.output}/{self.writer.prefix}{file}"
+        found: T = decode_json(data, uri=where, what="note")[name]
         return found
 
     def _committed(self) -> None:

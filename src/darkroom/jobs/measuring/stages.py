@@ -23,6 +23,7 @@ from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.batch.picture_rows import PictureOrigin
 from darkroom.jobs.batch.stage import ID, Stage
 from darkroom.jobs.drawing.config import WorkerConfig
+from darkroom.jobs.drawing.stage import model_stage
 from darkroom.jobs.measuring.comparison import (
     GENERATED,
     LABEL,
@@ -98,14 +99,7 @@ def stages_of(
         ),
         Stage(name="decode", make=partial(PixelDecode, reading), num_workers=None),
         *(
-            Stage(
-                name=extractor.name,
-                make=partial(FeatureStage, extractor, shape, workers),
-                num_workers=workers.num_workers,
-                actor=True,
-                num_cpus=workers.reserved_cpus,
-                num_gpus=workers.num_gpus,
-            )
+            model_stage(extractor.name, workers, partial(FeatureStage, extractor, shape, workers))
             for extractor in extractors
         ),
     ]

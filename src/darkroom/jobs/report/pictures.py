@@ -13,7 +13,7 @@ import torch
 from darkroom.diffusion.noise import ImageNoise, image_seed
 from darkroom.diffusion.schedule import NoiseSchedule
 from darkroom.jobs.artifacts.dataset import Dataset
-from darkroom.jobs.artifacts.samples import Samples
+from darkroom.jobs.artifacts.samples import Samples, level_label
 from darkroom.jobs.pictures.decode import published_pixels
 from darkroom.pages.page import Bitmap, PictureTable
 from darkroom.pages.sheet import Pixels, as_picture, enlarge, grey_levels, tile
@@ -70,14 +70,14 @@ def forward_strip(
         (
             name,
             [
-                _frame(frame, f"{name} at {_level(t)}")
+                _frame(frame, f"{name} at {level_label(t)}")
                 for t, frame in zip(levels, frames, strict=True)
             ],
         )
         for index, (name, image) in enumerate(list(chosen.items())[:num_rows])
         for frames in [noised(image, schedule, levels, image_seed(seed, index))]
     ]  # fmt: skip
-    return PictureTable(columns=[_level(t) for t in levels], rows=rows, style="strip")
+    return PictureTable(columns=[level_label(t) for t in levels], rows=rows, style="strip")
 
 
 def noised(
@@ -109,10 +109,10 @@ def reverse_strip(samples: Samples, num_rows: int = MAX_CLASSES) -> PictureTable
         return None
     levels = [t for t, _ in next(iter(frames.values()))]
     rows = [
-        (name, [_frame(as_picture(image), f"{name} at {_level(t)}") for t, image in row])
+        (name, [_frame(as_picture(image), f"{name} at {level_label(t)}") for t, image in row])
         for name, row in frames.items()
     ]
-    return PictureTable(columns=[_level(t) for t in levels], rows=rows, style="strip")
+    return PictureTable(columns=[level_label(t) for t in levels], rows=rows, style="strip")
 
 
 def _collect(
@@ -140,7 +140,3 @@ def _row_picture(side: str, name: str, pictures: Sequence[Pixels]) -> Bitmap | N
 
 def _frame(image: Pixels, alt: str) -> Bitmap:
     return Bitmap(enlarge(image, FRAME_PIXELS), alt.strip())
-
-
-def _level(t: int | None) -> str:
-    return "picture" if t is None else f"t = {t}"

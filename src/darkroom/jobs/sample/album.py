@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from darkroom.jobs.artifacts.samples import StripFrame
+from darkroom.jobs.artifacts.samples import StripFrame, level_label
 from darkroom.jobs.batch.commits import PieceFile
 from darkroom.jobs.drawing.encode import file_name, image_files
 from darkroom.jobs.pictures.decode import published_pixels
@@ -54,7 +54,7 @@ class Album:
         """One row per class, from noise to picture, as PNG."""
         kept = plan.filter(plan["in_strip"]).to_pylist()
         names = {row["class_name"] or "": self._frame_names(row["id"]) for row in kept}
-        labels = ["picture" if t is None else f"t = {t}" for t in self.levels]
+        labels = [level_label(t) for t in self.levels]
         return png_bytes(contact_sheet(_rows(names, read), column_labels=labels))
 
     def _frame_names(self, row_id: str) -> list[str]:
@@ -67,10 +67,13 @@ def _rows(
     names: dict[str, list[str]], read: Callable[[list[str]], list[bytes | None]]
 ) -> list[SheetRow]:
     """The sheet's rows; a class none of whose pictures is there has none."""
+    shown = list(names.items())[:MAX_ROWS]
+    wanted = [name for _, files in shown for name in files]
+    found = dict(zip(wanted, read(wanted), strict=True))
     rows = []
-    for class_name, files in list(names.items())[:MAX_ROWS]:
-        pngs = zip(files, read(files), strict=True)
-        pictures = [as_picture(published_pixels(png, where=name)) for name, png in pngs if png]
-        if pictures:
+    for class_name, files in shown:
+        pngs = [(name, png) for name in files if (png := found[name])]
+        if pngs:
+            pictures = [as_picture(published_pixels(png, where=name)) for name, png in pngs]
             rows.append(SheetRow(class_name, pictures))
     return rows

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from darkroom.config import JobConfig
-from darkroom.errors import FencedError, InputError, UnreachableError
+from darkroom.errors import FencedError, InputError, is_mendable
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
 from darkroom.jobs.artifacts.model import METRICS_FILE
@@ -129,7 +129,7 @@ class CheckpointPublisher:
         except FencedError:
             self.ended = "fenced"
         except InputError as error:
-            if isinstance(error, UnreachableError):
+            if not is_mendable(error):
                 raise
             self.ended, self.fault = "fault", error
         finally:

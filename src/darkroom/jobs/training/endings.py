@@ -16,7 +16,6 @@ from darkroom.errors import (
     InputError,
     InterruptedBySignal,
     NonFiniteLossError,
-    UnreachableError,
 )
 from darkroom.jobs.training.checkpoint import RunAddress
 from darkroom.jobs.training.config import TrainingConfig
@@ -36,11 +35,6 @@ class Outcome:
     first_bad_step: int | None = None
     fault: InputError | None = None
     """What the user can mend."""
-
-
-def is_mendable(error: BaseException) -> bool:
-    """Whether the user must mend it; a server that cannot be reached may come back by itself."""
-    return isinstance(error, InputError) and not isinstance(error, UnreachableError)
 
 
 def raise_for(outcome: Outcome, config: TrainingConfig, address: RunAddress) -> None:

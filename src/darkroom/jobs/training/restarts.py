@@ -10,7 +10,7 @@ from typing import Any
 
 import ray.train
 
-from darkroom.jobs.training.endings import is_mendable
+from darkroom.errors import is_mendable
 
 _SILENT = "has been hanging"
 """Ray Train's words for a worker that did not answer in time."""
