@@ -186,15 +186,17 @@ def _config(
     verb: str, recipe: str | None, config: Source | None, settings: Mapping[str, object]
 ) -> JobConfig:
     """Recipe < file < settings, validated once."""
-    from darkroom.config import build_config
-    from darkroom.config_source import merge, read_file
+    from darkroom.config_source import load_config
     from darkroom.recipes import get_recipe
 
     config_module = import_module(f"darkroom.jobs.{verb}.config")
     config_type: type[JobConfig] = getattr(config_module, f"{verb.title()}Config")
-    values = get_recipe(recipe).settings(config_type) if recipe is not None else {}
-    file = read_file(Path(config), config_type) if config is not None else {}
-    return build_config(config_type, merge(merge(values, file), _plain(settings)))
+    return load_config(
+        config_type,
+        recipe=get_recipe(recipe).settings(config_type) if recipe is not None else None,
+        file=Path(config) if config is not None else None,
+        values=_plain(settings),
+    )
 
 
 def _plain(value: object) -> Any:

@@ -30,21 +30,24 @@ def load_config(
     *,
     recipe: Mapping[str, Any] | None = None,
     file: Path | None = None,
+    values: Mapping[str, Any] | None = None,
     flags: Mapping[str, Any] | None = None,
     settings: Iterable[str] = (),
 ) -> ConfigT:
     """Merge the sources and validate the result.
 
-    flags: dotted path -> plain value. settings: the texts of `--set`, each `a.b=c`.
+    values: of a caller in Python, nested and merged like the file's. flags: dotted path -> plain
+    value. settings: the texts of `--set`, each `a.b=c`.
     Errors: ConfigError naming the field, or the file and line.
     """
-    values = merge(recipe or {}, read_file(file, config_type) if file else {})
+    merged = merge(recipe or {}, read_file(file, config_type) if file else {})
+    merged = merge(merged, values or {})
     for path, value in (flags or {}).items():
-        _assign(values, path, value)
+        _assign(merged, path, value)
     for setting in settings:
         path, value = parse_setting(setting, config_type)
-        _assign(values, path, value)
-    return build_config(config_type, values)
+        _assign(merged, path, value)
+    return build_config(config_type, merged)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
