@@ -94,7 +94,7 @@ def _load_images() -> None:
 def _wait_for_api() -> None:
     end = time.monotonic() + node.START_SECONDS
     while machine.running() and time.monotonic() < end:
-        if kuberay.exists("serviceaccount", "default"):
+        if kuberay.answers("get", "serviceaccount", "default"):
             return
         time.sleep(0.3)
     raise SystemExit("the API server does not answer")

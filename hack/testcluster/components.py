@@ -41,16 +41,11 @@ def api_server() -> list[str]:
         f"--service-cluster-ip-range={SERVICE_CIDR}",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
-        f"--token-auth-file={CREDENTIALS.tokens}",
-        f"--tls-cert-file={DIRECTORY}/apiserver.crt",
-        f"--tls-private-key-file={DIRECTORY}/apiserver.key",
+        *CREDENTIALS.api_server_flags,
         # Without a client certificate the kubelet answers `kubectl logs` with 401.
         f"--kubelet-client-certificate={DIRECTORY}/kubelet-client.crt",
         f"--kubelet-client-key={DIRECTORY}/kubelet-client.key",
         "--kubelet-preferred-address-types=InternalIP",
-        "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-        f"--service-account-key-file={DIRECTORY}/service-account.key",
-        f"--service-account-signing-key-file={DIRECTORY}/service-account.key",
         "--endpoint-reconciler-type=lease",
         "--profiling=false",
     ]
@@ -60,9 +55,7 @@ def controller_manager() -> list[str]:
     return [
         "kube-controller-manager",
         *_client("controller-manager"),
-        "--use-service-account-credentials",
-        f"--service-account-private-key-file={DIRECTORY}/service-account.key",
-        f"--root-ca-file={DIRECTORY}/ca.crt",
+        *CREDENTIALS.controller_flags,
         "--leader-elect=false",
         "--profiling=false",
     ]

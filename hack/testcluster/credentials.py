@@ -37,6 +37,27 @@ class Credentials:
         """The kubeconfig of one of USERS."""
         return self.directory / f"{name}.kubeconfig"
 
+    @property
+    def api_server_flags(self) -> list[str]:
+        """What the API server is told of them."""
+        return [
+            f"--token-auth-file={self.tokens}",
+            f"--tls-cert-file={self.directory}/apiserver.crt",
+            f"--tls-private-key-file={self.directory}/apiserver.key",
+            "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+            f"--service-account-key-file={self.directory}/service-account.key",
+            f"--service-account-signing-key-file={self.directory}/service-account.key",
+        ]
+
+    @property
+    def controller_flags(self) -> list[str]:
+        """What the controller manager is told of them."""
+        return [
+            "--use-service-account-credentials",
+            f"--service-account-private-key-file={self.directory}/service-account.key",
+            f"--root-ca-file={self.directory}/ca.crt",
+        ]
+
     def create(self) -> None:
         """Writes the authority, the certificates, a token per user and a kubeconfig for each."""
         self.directory.mkdir(parents=True, mode=0o700)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from testcluster import archive
 from testcluster.binaries import source_directory
@@ -22,7 +23,14 @@ def install() -> None:
     import_image = node_command("ctr", "-n", "k8s.io", "images", "import", str(image_archive))
     subprocess.run(import_image, env=path_with_binaries(), check=True, stdout=subprocess.DEVNULL)
     kubectl("create", "namespace", NAMESPACE)
-    kubectl("apply", "--server-side", "-k", str(_kustomization()))
+    metrics = {"op": "add", "path": "/spec/template/spec/containers/0/args/-"}
+    # As the operator's own Helm chart has it: without this flag there are no kuberay_* metrics.
+    patch: dict[str, object] = {
+        "target": {"kind": "Deployment"},
+        "patch": json.dumps([metrics | METRICS]),
+    }
+    upstream = kustomization(NODE / "operator", "default", patches=[patch])
+    kubectl("apply", "--server-side", "-k", str(upstream))
 
 
 def wait_until_ready(seconds: int = 300) -> None:
@@ -33,32 +41,30 @@ def wait_until_ready(seconds: int = 300) -> None:
     )
 
 
-def kubectl(*arguments: str) -> str:
+def kubectl(*arguments: str, kubeconfig: Path = KUBECONFIG) -> str:
     """Runs kubectl on this cluster, whatever KUBECONFIG says; returns what it printed."""
+    command = _command(arguments, kubeconfig)
     return subprocess.run(
-        _command(arguments), env=path_with_binaries(), check=True, stdout=subprocess.PIPE, text=True
+        command, env=path_with_binaries(), check=True, stdout=subprocess.PIPE, text=True
     ).stdout
 
 
-def exists(kind: str, name: str) -> bool:
-    """Whether the API server answers, and has the object."""
-    command = _command(["get", kind, name])
+def answers(*arguments: str, kubeconfig: Path = KUBECONFIG) -> bool:
+    """Whether kubectl succeeds."""
+    command = _command(arguments, kubeconfig)
     return subprocess.run(command, env=path_with_binaries(), capture_output=True).returncode == 0
 
 
-def _command(arguments: Sequence[str]) -> list[str]:
-    return ["kubectl", f"--kubeconfig={KUBECONFIG}", *arguments]
-
-
-def _kustomization() -> str:
-    folder = NODE / "operator"
+def kustomization(folder: Path, *parts: str, patches: Sequence[dict[str, object]] = ()) -> Path:
+    """Parts of upstream's own configuration, in the operator's namespace; returns the folder."""
     folder.mkdir(exist_ok=True)
-    upstream = source_directory("KUBERAY") / "config" / "default"
+    upstream = source_directory("KUBERAY") / "config"
     # kustomize takes no absolute path.
-    resource = os.path.relpath(upstream.resolve(), folder.resolve())
-    # As the operator's own Helm chart has it: without this flag there are no kuberay_* metrics.
-    metrics = {"op": "add", "path": "/spec/template/spec/containers/0/args/-"}
-    patch = {"target": {"kind": "Deployment"}, "patch": json.dumps([metrics | METRICS])}
-    content = {"namespace": NAMESPACE, "resources": [resource], "patches": [patch]}
+    paths = [os.path.relpath((upstream / part).resolve(), folder.resolve()) for part in parts]
+    content = {"namespace": NAMESPACE, "resources": paths, "patches": list(patches)}
     (folder / "kustomization.yaml").write_text(json.dumps(content))
-    return str(folder)
+    return folder
+
+
+def _command(arguments: Sequence[str], kubeconfig: Path) -> list[str]:
+    return ["kubectl", f"--kubeconfig={kubeconfig}", *arguments]

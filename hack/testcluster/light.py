@@ -5,20 +5,19 @@ permissions. No kubelet runs a pod: each stays Pending. It needs neither root no
 free ports of the loopback address, and everything of it lies in one folder.
 """
 
-import os
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
-from testcluster import binaries
+from testcluster import kuberay
 from testcluster.credentials import Credentials
 from testcluster.settings import API_SERVICE_ADDRESS, SERVICE_CIDR, path_with_binaries
 
 PROGRAMS = ["etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "kuberay-operator"]
-OPERATOR_NAMESPACE = "kuberay-system"
 READY_SECONDS = 240
 _LOOPBACK = "127.0.0.1"
 
@@ -41,7 +40,7 @@ def light_cluster(directory: Path) -> Iterator[Path]:
         processes = _Processes(directory / "logs", stack)
         processes.start(_etcd(directory, etcd_port, peer_port))
         processes.start(_api_server(credentials, etcd_port, api_port))
-        processes.wait_until(lambda: _answers(admin, "get", "--raw=/readyz"))
+        processes.wait_until(lambda: kuberay.answers("get", "--raw=/readyz", kubeconfig=admin))
         processes.start(_controller_manager(credentials))
         processes.start(_operator(_install_operator(credentials, processes), probe_port))
         yield admin
@@ -94,7 +93,6 @@ def _etcd(directory: Path, client_port: int, peer_port: int) -> list[str]:
 
 
 def _api_server(credentials: Credentials, etcd_port: int, port: int) -> list[str]:
-    directory = credentials.directory
     return [
         "kube-apiserver",
         f"--etcd-servers=http://{_LOOPBACK}:{etcd_port}",
@@ -102,12 +100,7 @@ def _api_server(credentials: Credentials, etcd_port: int, port: int) -> list[str
         f"--secure-port={port}",
         f"--service-cluster-ip-range={SERVICE_CIDR}",
         "--authorization-mode=RBAC",
-        f"--token-auth-file={credentials.tokens}",
-        f"--tls-cert-file={directory}/apiserver.crt",
-        f"--tls-private-key-file={directory}/apiserver.key",
-        "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-        f"--service-account-key-file={directory}/service-account.key",
-        f"--service-account-signing-key-file={directory}/service-account.key",
+        *credentials.api_server_flags,
         "--endpoint-reconciler-type=none",  # its service needs no pod's way to it
         "--profiling=false",
     ]
@@ -117,9 +110,7 @@ def _controller_manager(credentials: Credentials) -> list[str]:
     return [
         "kube-controller-manager",
         f"--kubeconfig={credentials.kubeconfig('controller-manager')}",
-        "--use-service-account-credentials",
-        f"--service-account-private-key-file={credentials.directory}/service-account.key",
-        f"--root-ca-file={credentials.directory}/ca.crt",
+        *credentials.controller_flags,
         "--leader-elect=false",
         "--secure-port=0",
         "--profiling=false",
@@ -129,20 +120,16 @@ def _controller_manager(credentials: Credentials) -> list[str]:
 def _install_operator(credentials: Credentials, processes: _Processes) -> Path:
     """Upstream's kinds and permissions; a kubeconfig of the operator's own account."""
     admin = credentials.kubeconfig("admin")
-    processes.wait_until(lambda: _answers(admin, "create", "namespace", OPERATOR_NAMESPACE))
-    upstream = binaries.source_directory("KUBERAY") / "config"
-    folder = credentials.directory.parent / "operator"
-    folder.mkdir()
-    # kustomize takes no absolute path.
-    parts = [os.path.relpath((upstream / name).resolve(), folder) for name in ("crd", "rbac")]
-    lines = [f"namespace: {OPERATOR_NAMESPACE}", "resources:", *(f"- {part}" for part in parts)]
-    (folder / "kustomization.yaml").write_text("\n".join(lines) + "\n")
-    _kubectl(admin, "apply", "--server-side", f"--kustomize={folder}")
+    made = ("create", "namespace", kuberay.NAMESPACE)
+    processes.wait_until(lambda: kuberay.answers(*made, kubeconfig=admin))
+    upstream = kuberay.kustomization(credentials.directory.parent / "operator", "crd", "rbac")
+    kubectl = partial(kuberay.kubectl, kubeconfig=admin)
+    kubectl("apply", "--server-side", f"--kustomize={upstream}")
     crds = ("rayclusters.ray.io", "rayjobs.ray.io", "rayservices.ray.io")
     names = [f"customresourcedefinition/{name}" for name in crds]
-    _kubectl(admin, "wait", "--for=condition=Established", *names)
-    account = ["token", "kuberay-operator", f"--namespace={OPERATOR_NAMESPACE}"]
-    return credentials.write_kubeconfig("operator", _kubectl(admin, "create", *account).strip())
+    kubectl("wait", "--for=condition=Established", *names)
+    account = ["token", "kuberay-operator", f"--namespace={kuberay.NAMESPACE}"]
+    return credentials.write_kubeconfig("operator", kubectl("create", *account).strip())
 
 
 def _operator(kubeconfig: Path, probe_port: int) -> list[str]:
@@ -161,15 +148,3 @@ def _free_ports(number: int) -> list[int]:
         for each in sockets:
             each.bind((_LOOPBACK, 0))
         return [int(each.getsockname()[1]) for each in sockets]
-
-
-def _answers(kubeconfig: Path, *arguments: str) -> bool:
-    command = ["kubectl", f"--kubeconfig={kubeconfig}", *arguments]
-    return subprocess.run(command, env=path_with_binaries(), capture_output=True).returncode == 0
-
-
-def _kubectl(kubeconfig: Path, *arguments: str) -> str:
-    command = ["kubectl", f"--kubeconfig={kubeconfig}", *arguments]
-    return subprocess.run(
-        command, env=path_with_binaries(), check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
