@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from darkroom.jobs.drawing.config import TextDrawingConfig
 from darkroom.jobs.drawing.device import DTYPES, prepare_device, tune
 from darkroom.jobs.drawing.drawer import Drawn, Request, not_finite, refused
 from darkroom.jobs.rejects import Reject
-from darkroom.models.files import weight_names
+from darkroom.models.families.base import check_weights
 from darkroom.models.find import FoundModel, unloadable
 
 
@@ -91,7 +90,7 @@ def _load(config: TextDrawingConfig, model: FoundModel, prefix: str) -> Any:
                 folder, dtype=DTYPES[config.precision], use_safetensors=True,
                 local_files_only=True, **options,
             )  # fmt: skip
-            _check_weights(pipeline, folder)
+            check_weights(pipeline, folder)
         except Exception as error:  # a file that lies raises anything
             if is_out_of_memory(error):
                 raise
@@ -101,18 +100,3 @@ def _load(config: TextDrawingConfig, model: FoundModel, prefix: str) -> Any:
                 f"`darkroom train` published needs {prefix}kind class_conditional",
             ) from error  # fmt: skip
     return pipeline
-
-
-def _check_weights(pipeline: Any, folder: Path) -> None:
-    """Errors: ValueError where diffusers found so few of a network's weights that they are those
-    of another, or under other names: it draws with random ones then."""
-    from diffusers import ModelMixin
-
-    for name, component in pipeline.components.items():
-        if isinstance(component, ModelMixin) and (names := weight_names(folder / name)):
-            own = component.state_dict().keys()
-            missing = sorted(own - names)
-            if 2 * len(missing) > len(own):  # it knows a few names of old
-                raise ValueError(
-                    f"{len(missing)} weights of its {name} are not there, first {missing[0]}"
-                )

@@ -1,0 +1,120 @@
+"""A model of one of the families, loaded: diffusers' pipeline of it, and what is in there.
+
+The pipeline encodes texts and draws; training calls its network. Loads safetensors only, and
+nothing that is not in the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from darkroom.models.families.family import Family, TextEmbedding
+from darkroom.models.families.find import find_family
+from darkroom.models.files import weight_names
+from darkroom.models.find import unloadable
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A pipeline and its family."""
+
+    family: Family
+    pipeline: Any
+
+    @property
+    def network(self) -> Any:
+        """What is trained."""
+        return self.pipeline.components[self.family.network]
+
+    @property
+    def vae(self) -> Any:
+        """The autoencoder."""
+        return self.pipeline.vae
+
+    @property
+    def text_encoders(self) -> dict[str, Any]:
+        """Those that are there, by the names of their components."""
+        return {
+            name: component
+            for name, component in self.pipeline.components.items()
+            if name.startswith("text_encoder") and component is not None
+        }
+
+    @property
+    def pixel_multiple(self) -> int:
+        """Height and width of pictures are multiples of it."""
+        factor: int = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return factor * self.family.patch
+
+    def encode_text(self, captions: Sequence[str]) -> TextEmbedding:
+        """The captions' embedding, just as the pipeline gives it to its network."""
+        return self.family.encode_text(self.pipeline, captions)
+
+    @property
+    def drops_text_to_zeros(self) -> bool:
+        """Whether "no text" is an embedding of zeros (SDXL), and not that of the empty text."""
+        return bool(self.pipeline.config.get("force_zeros_for_empty_prompt", False))
+
+    def truncated(self, caption: str) -> int:
+        """How many tokens the CLIP encoder that cuts most leaves out of the caption."""
+        cut = 0
+        for name, component in self.pipeline.components.items():
+            if name.startswith("tokenizer") and component is not None:
+                number = len(component(caption, truncation=False, verbose=False).input_ids)
+                cut = max(cut, number - int(component.model_max_length))
+        return cut
+
+
+def load_base(
+    folder: Path, *, field: str, name: str, dtype: torch.dtype = torch.float32
+) -> BaseModel:
+    """The folder's model on the CPU in evaluation mode; all but the VAE in `dtype`.
+
+    The VAE stays float32: SDXL's overflows in half precision.
+    Errors: ConfigError naming `field` for a folder of no family, and what does not load.
+    """
+    import diffusers
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    family = find_family(folder, field=field, name=name)
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    pipeline_class = getattr(diffusers, family.pipeline)
+    unchecked = {"safety_checker": None} if family.name == "sd" else {}
+    try:
+        pipeline = pipeline_class.from_pretrained(
+            folder, dtype={"default": dtype, "vae": torch.float32}, use_safetensors=True,
+            local_files_only=True, **unchecked,
+        )  # fmt: skip
+        check_weights(pipeline, folder)
+    except Exception as error:  # a file that lies raises anything
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            raise
+        raise unloadable(
+            folder, error, field=field, model=name,
+            remedy="give a diffusers folder with safetensors",
+        ) from error  # fmt: skip
+    pipeline.set_progress_bar_config(disable=True)
+    return BaseModel(family, pipeline)
+
+
+def check_weights(pipeline: Any, folder: Path) -> None:
+    """Errors: ValueError where diffusers found so few of a network's weights that they are those
+    of another, or under other names: it draws with random ones then."""
+    from diffusers import ModelMixin
+
+    for name, component in pipeline.components.items():
+        if isinstance(component, ModelMixin) and (names := weight_names(folder / name)):
+            own = component.state_dict().keys()
+            missing = sorted(own - names)
+            if 2 * len(missing) > len(own):  # it knows a few names of old
+                raise ValueError(
+                    f"{len(missing)} weights of its {name} are not there, first {missing[0]}"
+                )
