@@ -8,6 +8,8 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tests.helpers.idx_files import idx_pair
@@ -82,8 +84,29 @@ def as_captions(rows: list[dict[str, Any]]) -> dict[str, bytes]:
     return files
 
 
+def as_parquet(rows: list[dict[str, Any]]) -> dict[str, bytes]:
+    """As the Hugging Face hub has them."""
+    files: dict[str, bytes] = {}
+    for split in SPLITS:
+        mine = [row for row in rows if row["split"] == split]
+        table = pa.table(
+            {
+                "image": [{"bytes": row["image"], "path": None} for row in mine],
+                "text": [f"the digit {row['label']}" for row in mine],
+            }
+        )
+        sink = io.BytesIO()
+        pq.write_table(table, sink, row_group_size=50)
+        files[f"data/{split}-00000-of-00001.parquet"] = sink.getvalue()
+    return files
+
+
 def contents(rows: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
     return Counter((r["split"], r["label"], r["image"], r["width"], r["height"]) for r in rows)
+
+
+def captioned(rows: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
+    return Counter((row["split"], row["caption"], row["image"]) for row in rows)
 
 
 def test_digits_are_the_same_rows_from_every_source(
@@ -91,6 +114,7 @@ def test_digits_are_the_same_rows_from_every_source(
 ) -> None:
     upload(f"{bucket_uri}/idx", as_idx(digits))
     upload(f"{bucket_uri}/folders", as_captions(digits))
+    upload(f"{bucket_uri}/hub", as_parquet(digits))
     idx = prepared(f"{bucket_uri}/a", {"kind": "idx", "uri": f"{bucket_uri}/idx"})
     captions = prepared(f"{bucket_uri}/b", {"kind": "captions", "uri": f"{bucket_uri}/folders"})
     assert len(digits) == 300
@@ -100,6 +124,8 @@ def test_digits_are_the_same_rows_from_every_source(
     found = rows_of(captions)
     assert all(row["caption"] == f"the digit {row['label']}" for row in found)
     assert len({row["id"] for row in found}) == len(found)
+    hub = rows_of(prepared(f"{bucket_uri}/c", {"kind": "parquet", "uri": f"{bucket_uri}/hub"}))
+    assert captioned(hub) == captioned(found)
 
 
 def test_pictures_of_28_by_28_come_out_28_by_28(

@@ -3,7 +3,8 @@
 `captions.json` maps a picture's path to its caption, or lists objects; `metadata.*` has one object
 or row per picture, as the Hugging Face hub reads it. A path is below the file's own folder, or
 below `images/` there. Names are compared in Unicode NFC (a file made on macOS spells an accent
-otherwise than the text that names it) and with slashes, whatever Windows wrote.
+otherwise than the text that names it) and with slashes, whatever Windows wrote. Text files beside
+the pictures are read in `text_files.py`.
 """
 
 from __future__ import annotations

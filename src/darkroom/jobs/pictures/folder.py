@@ -27,6 +27,7 @@ from darkroom.jobs.pictures.captions import (
 from darkroom.jobs.pictures.files import PictureFiles, fingerprint, list_pictures, rejected
 from darkroom.jobs.pictures.layout import Place, nfc, places, split_of
 from darkroom.jobs.pictures.listing import Item, PictureListing
+from darkroom.jobs.pictures.text_files import text_captions, text_files
 from darkroom.jobs.tables.encoded import plain_bytes
 from darkroom.storage import ObjectInfo, ObjectStore, Parent, Uri, open_store
 
@@ -39,12 +40,17 @@ are dead rejects. Optional: every picture is taken."""
 
 @dataclass(frozen=True)
 class _Table:
-    """A file of captions: it speaks for every picture below its folder."""
+    """A file of captions, or text files: what speaks for every picture below a folder."""
 
-    info: ObjectInfo
+    files: Sequence[ObjectInfo]
     folder: str
     """Key of the folder, with its slash; "" for the root."""
     captions: Mapping[str, Caption]
+
+    @property
+    def name(self) -> str:
+        """Key of the file, or of one of them."""
+        return self.files[0].key
 
     def find(self, key: str) -> str | None:
         """The path by which the table names the picture `key`."""
@@ -54,7 +60,7 @@ class _Table:
 
     def shown(self, name: str) -> str:
         """Where the picture that the table names should be."""
-        is_whole = not self.info.key.endswith(CAPTIONS_NAME) or name.startswith(IMAGES_FOLDER)
+        is_whole = not self.name.endswith(CAPTIONS_NAME) or name.startswith(IMAGES_FOLDER)
         path = f"{self.folder}{'' if is_whole else IMAGES_FOLDER + '/'}{name}"
         return path.encode("utf-8", "backslashreplace").decode()
 
@@ -162,7 +168,7 @@ def _no_classes(root: Uri, found: Sequence[Place], field: str) -> DataError:
 def _tables(
     store: ObjectStore, files: PictureFiles, *, field: str, captioned: bool
 ) -> dict[str, _Table]:
-    """The files of captions by their folder."""
+    """What holds captions, by its folder."""
     tables: dict[str, _Table] = {}
     for info in files.others:
         above, slash, name = info.key.rpartition("/")
@@ -175,11 +181,34 @@ def _tables(
             continue
         if folder in tables:
             raise DataError(
-                field, where, f"stands beside {tables[folder].info.key}", "keep one of the two"
+                field, where, f"stands beside {tables[folder].name}", "keep one of the two"
             )
         captions = read_captions(name, data, where=where, field=field)
-        tables[folder] = _Table(info, folder, captions)
-    return tables
+        tables[folder] = _Table([info], folder, captions)
+    return {**tables, **_text_tables(store, files, tables, field=field)} if captioned else tables
+
+
+def _text_tables(
+    store: ObjectStore, files: PictureFiles, tables: Mapping[str, _Table], *, field: str
+) -> dict[str, _Table]:
+    """The text files beside pictures by their folder, where nothing else speaks for these."""
+    found = text_captions(store, files, field=field)
+    for folder, texts in found.items():
+        other = _table_of(folder + next(iter(texts.captions)), tables)
+        if other is not None:
+            raise DataError(
+                field, f"{store.root}/{texts.files[0].key}",
+                f"is a caption, and {other.name} has captions of the same folder",
+                "keep one of the two",
+            )  # fmt: skip
+    stray = text_files(files)
+    if stray and not found and not tables:
+        raise DataError(
+            field, str(store.root),
+            f"has {len(stray)} text files, and none is named as a picture (first: {stray[0].key})",
+            f"name each as its picture (1.png, 1.txt), or write a {CAPTIONS_NAME}",
+        )  # fmt: skip
+    return {folder: _Table(texts.files, folder, texts.captions) for folder, texts in found.items()}
 
 
 def _may_tell(name: str, folder: str, files: PictureFiles, *, captioned: bool) -> bool:
@@ -222,7 +251,7 @@ def _by_captions(
         for name in sorted(table.captions.keys() - used[table.folder])
         if table.shown(name) not in gone
     ]
-    spoken = [table.info for table in tables.values()]
+    spoken = [info for table in tables.values() for info in table.files]
     return PictureListing(
         items=items,
         classes=classes,
@@ -256,7 +285,7 @@ def _no_captions(root: Uri, folder: str, field: str) -> DataError:
     return DataError(
         field, f"{where}/{CAPTIONS_NAME}", "is missing",
         'write {"<picture>": "<caption>", ...} there, or a '
-        f"{METADATA_NAMES[0]} with file_name and text or label",
+        f"{METADATA_NAMES[0]} with file_name and text or label, or a text file beside each picture",
     )  # fmt: skip
 
 

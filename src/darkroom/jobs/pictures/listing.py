@@ -24,11 +24,22 @@ class Item:
     split: Split | None = None
     """Set by sources that are split already; otherwise the plan decides."""
     size: int = 0
-    """Encoded bytes."""
+    """Encoded bytes; of a picture in a block the mean of the block's."""
     etag: str | None = None
     """The version listed, where the store tells; read again, it must be the same."""
     data: bytes | None = None
     """The encoded bytes of sources too small to be worth reading in the tasks."""
+    block: str | None = None
+    """What is read whole for any picture in it: its pictures stay together. None for files."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Encoded bytes, wherever they are."""
+        return self.size if self.data is None else len(self.data)
+
+    def may_fit(self, max_bytes: int) -> bool:
+        """Whether it is worth reading: not empty, nor too large, as far as the listing tells."""
+        return self.block is not None or 0 < self.num_bytes <= max_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def look_at(table: pa.Table, config_values: dict[str, Any]) -> Glance:
     """One piece, up to its first picture with colour. Runs in a task."""
     config = build_config(PrepareConfig, config_values)
     items = items_of(table)
-    wanted = [item for item in items if 0 < _size(item) <= config.limits.max_bytes]
+    wanted = [item for item in items if item.may_fit(config.limits.max_bytes)]
     source = open_source(config.source)
     num_grey = 0
     for group in _growing(wanted):
@@ -107,7 +107,7 @@ def _judged(
     heads = {item.id: head for item, head in zip(listed, read, strict=True)}
     heads |= {item.id: item.data for item in items if item.data is not None}
     unsure = {item.id for item in items if not says_grey(heads[item.id])}
-    long = [item for item in items if item.id in unsure and len(heads[item.id]) < _size(item)]
+    long = [item for item in items if item.id in unsure and len(heads[item.id]) < item.num_bytes]
     whole = source.read(long, concurrency=config.read_concurrency) if long else []
     data = heads | {item.id: content for item, content in zip(long, whole, strict=True)}
     for item in items:
@@ -138,10 +138,6 @@ def is_grey(data: bytes, config: PrepareConfig) -> bool | None:
         return None
     red, green, blue = picture.image.split()
     return all(ImageChops.difference(red, other).getbbox() is None for other in (green, blue))
-
-
-def _size(item: Item) -> int:
-    return item.size if item.data is None else len(item.data)
 
 
 def _growing(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

@@ -48,7 +48,7 @@ class IdxSource(Config):
 
 
 class CaptionsSource(Config):
-    """Captioned pictures, in split folders or not: `images/` and `captions.json`, or metadata."""
+    """Captioned pictures, in split folders or not: `captions.json`, metadata or text files."""
 
     kind: Literal["captions"] = "captions"
     """Names the source."""
@@ -56,8 +56,22 @@ class CaptionsSource(Config):
     """URI or path of the folder that holds train, validation and test, or pictures."""
 
 
+class ParquetSource(Config):
+    """Parquet files with encoded pictures in a column, as the Hugging Face hub has them."""
+
+    kind: Literal["parquet"] = "parquet"
+    """Names the source."""
+    uri: Place
+    """URI or path of the folder that holds the files."""
+    image_column: str = "image"
+    """Column of the encoded pictures: bytes, or a struct of bytes and path."""
+    caption_column: str | None = "text"
+    """Column of the captions; null for pictures without."""
+
+
 SourceConfig = Annotated[
-    DigitsSource | ImageFolderSource | IdxSource | CaptionsSource, Field(discriminator="kind")
+    DigitsSource | ImageFolderSource | IdxSource | CaptionsSource | ParquetSource,
+    Field(discriminator="kind"),
 ]
 
 
@@ -143,7 +157,7 @@ class PrepareConfig(BatchConfig):
     """Decode, check, augment, resize and store pictures as Parquet with Ray Data."""
 
     source: SourceConfig
-    """Where pictures come from: kind digits, or image_folder, idx or captions with a uri."""
+    """Where pictures come from: kind digits, or image_folder, captions, parquet, idx with a uri."""
     piece_rows: PieceRows = 1024
     """Pictures that are committed together, or 16 MB of them. A killed run redoes at most the
     pieces in flight."""

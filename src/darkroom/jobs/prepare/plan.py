@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from darkroom.errors import DataError
 from darkroom.jobs.pictures.config import SPLITS, Split
@@ -40,13 +41,19 @@ def plan_pieces(items: Sequence[Item], config: PrepareConfig) -> list[PlannedPie
     items = [items[at] for at in chosen]
     splits = assign_splits(items, config.split, seed=config.seed)
     by_split: dict[Split, list[Item]] = {split: [] for split in SPLITS}
-    for item in sorted(items, key=lambda item: rank_key(config.seed, "order", item.id)):
+    for item in sorted(items, key=partial(_order, seed=config.seed)):
         by_split[splits[item.id]].append(item)
     return [
         PlannedPiece(split, some)
         for split in SPLITS
         for some in _cut(by_split[split], config.piece_rows)
     ]
+
+
+def _order(item: Item, *, seed: int) -> tuple[bytes, bytes]:
+    """A shuffle of all pictures, or of the blocks and of the pictures in each."""
+    block = b"" if item.block is None else rank_key(seed, "order", item.block)
+    return block, rank_key(seed, "order", item.id)
 
 
 def check_ids(items: Iterable[Item], *, copies: int) -> None:
@@ -129,11 +136,10 @@ def _cut(items: Iterable[Item], piece_rows: int) -> Iterator[Sequence[Item]]:
     some: list[Item] = []
     num_bytes = 0
     for item in items:
-        size = item.size if item.data is None else len(item.data)
-        if some and (len(some) == piece_rows or num_bytes + size > PIECE_BYTES):
+        if some and (len(some) == piece_rows or num_bytes + item.num_bytes > PIECE_BYTES):
             yield some
             some, num_bytes = [], 0
         some.append(item)
-        num_bytes += size
+        num_bytes += item.num_bytes
     if some:
         yield some

@@ -38,6 +38,7 @@ ITEM_SCHEMA = pa.schema(
         ("size", pa.int64()),
         ("etag", pa.string()),
         ("data", pa.binary()),
+        ("block", pa.string()),
     ]
 )
 """What a task gets."""
@@ -128,9 +129,8 @@ def item_rows(
 
 def read_items(items: Sequence[Item], config: PrepareConfig) -> list[bytes | None]:
     """The bytes of every item, None for files over the limit: those are not even read."""
-    wanted = [
-        item for item in items if item.data is None and 0 < item.size <= config.limits.max_bytes
-    ]
+    limit = config.limits.max_bytes
+    wanted = [item for item in items if item.data is None and item.may_fit(limit)]
     found: dict[str, bytes] = {}
     if wanted:
         data = open_source(config.source).read(wanted, concurrency=config.read_concurrency)

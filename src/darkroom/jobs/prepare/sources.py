@@ -10,11 +10,13 @@ from darkroom.jobs.prepare.config import (
     DigitsSource,
     IdxSource,
     ImageFolderSource,
+    ParquetSource,
     SourceConfig,
 )
 from darkroom.jobs.prepare.digits import Digits
 from darkroom.jobs.prepare.folder_source import FolderSource
 from darkroom.jobs.prepare.idx import IdxFiles
+from darkroom.jobs.prepare.parquet_source import ParquetRows
 from darkroom.jobs.prepare.source import PictureSource
 
 
@@ -27,5 +29,7 @@ def open_source(config: SourceConfig) -> PictureSource:
             return FolderSource(config)
         case IdxSource():
             return IdxFiles(config)
+        case ParquetSource():
+            return ParquetRows(config)
         case _:
             assert_never(config)

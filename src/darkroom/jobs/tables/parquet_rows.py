@@ -31,7 +31,7 @@ def read_parquet(
         _check_names(source.schema_arrow.names, file, field)
         kept = [name for name, kind in types.items() if not _is_opaque(kind)]
         table = source.read(columns=kept)
-        columns = [_texts(table[name], name, file, field) for name in kept]
+        columns = [texts(table[name], name, file, field) for name in kept]
     except (pa.ArrowException, OSError, AttributeError, TypeError, KeyError, ValueError) as error:
         if isinstance(error, DarkroomError):
             raise
@@ -69,7 +69,7 @@ def _is_opaque(kind: pa.DataType) -> bool:
     return isinstance(kind, pa.BaseExtensionType) or any(test(kind) for test in tests)
 
 
-def _texts(column: pa.ChunkedArray, name: str, file: str, field: str) -> list[str | None]:
+def texts(column: pa.ChunkedArray, name: str, file: str, field: str) -> list[str | None]:
     """Arrow does not check that its strings are UTF-8, so they are decoded here."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
