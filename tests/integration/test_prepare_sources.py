@@ -13,16 +13,19 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tests.helpers.idx_files import idx_pair
-from tests.helpers.pictures import decoded
+from tests.helpers.pictures import decoded, encoded, thumbnail
 from tests.helpers.training import train_config
 
 from darkroom.config import build_config
+from darkroom.errors import DataError
+from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.pictures.config import SPLITS
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.job import run as prepare
 from darkroom.jobs.sample.config import SampleConfig
 from darkroom.jobs.sample.job import run as sample
 from darkroom.jobs.train.job import run as train
+from darkroom.jobs.training.bucket_plan import BucketPlan
 from darkroom.storage import Artifact, open_artifact, open_store
 
 IDX_NAMES = {"train": "train", "validation": "validation", "test": "t10k"}
@@ -162,3 +165,37 @@ def test_pictures_of_28_by_28_come_out_28_by_28(
     for png in pictures:
         with Image.open(io.BytesIO(png)) as picture:
             assert (picture.size, picture.mode) == ((28, 28), "L")
+
+
+def test_buckets_are_published_and_planned(bucket_uri: str) -> None:
+    """Photographs of four shapes: sizes in the manifest and the rows, steps of one size each."""
+    sizes = [(96, 64), (64, 96), (70, 64), (90, 66), (200, 90)]
+    files = {
+        f"{name}/{width}x{height}.jpg": encoded(thumbnail(name, (width, height)), "JPEG")
+        for name in ("china", "flower")
+        for width, height in sizes
+    }
+    upload(f"{bucket_uri}/in", files)
+    data = prepared(
+        f"{bucket_uri}/data", {"kind": "image_folder", "uri": f"{bucket_uri}/in"}, channels=3,
+        buckets={"resolution": 64, "divisibility": 8}, piece_rows=3,
+        split={"train": 1, "validation": 0, "test": 0},
+    )  # fmt: skip
+    dataset = Dataset.of(data)
+    assert dataset.info.image_size is None
+    found = {(one.height, one.width): one.split_rows["train"] for one in dataset.info.buckets}
+    assert found == {(56, 80): 4, (80, 56): 2, (64, 64): 2, (48, 88): 2}
+    with pytest.raises(DataError, match="its images differ in size"):
+        dataset.shape()
+    table = dataset.sizes("train")
+    assert Counter(map(tuple, table.tolist())) == found
+    rows = list(dataset.rows("train"))
+    assert [list(row.pixels().shape[1:]) for row in rows] == table.tolist()
+    names, buckets = np.unique(table, axis=0, return_inverse=True)
+    plan = BucketPlan(
+        dataset.row_groups("train"), buckets, batch_size=3, seed=0, shuffle_window=2
+    )  # fmt: skip
+    assert plan.steps_per_epoch == 5
+    met = [int(row) for step in range(5) for row in plan.rows(step)]
+    assert sorted(met) == list(range(10))
+    assert len(names) == 4

@@ -29,6 +29,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_COLUMNS = ("id", "image", "label", "caption")
+SIZE_COLUMNS = ("height", "width")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BucketRows:
+    """A size that pictures were asked to have, one of several, and how many have it."""
+
+    height: int
+    width: int
+    split_rows: Mapping[str, int]
+    """Rows of each split that has any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +54,7 @@ class DatasetInfo(BatchInfo):
     split_rows: Mapping[str, int]
     """Rows of each split."""
     image_size: tuple[int, int] | None
-    """Height and width of every picture; None where they differ."""
+    """Height and width of every picture; None where they differ, as in buckets."""
     channels: Literal[1, 3]
     num_skipped: Mapping[str, int]
     """Files that are no pictures by their names, by extension."""
@@ -51,6 +62,8 @@ class DatasetInfo(BatchInfo):
     """The source's settings."""
     augment: Mapping[str, Any] | None = None
     """The augmentation's settings; None when there are no copies."""
+    buckets: tuple[BucketRows, ...] = ()
+    """Every size there is, where pictures were sorted into buckets; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,12 @@ class Dataset:
                     groups.append(RowGroup(entry.name, index, size))
                 left = None if left is None else left - size
         return groups
+
+    def sizes(self, split: Split | None = None, limit: int | None = None) -> NDArray[np.int64]:
+        """Height and width of the rows of `row_groups`, shape (N, 2); no picture is read."""
+        tables = (self.reader.read(group, SIZE_COLUMNS) for group in self.row_groups(split, limit))
+        sizes = [np.stack([table[name].to_numpy() for name in SIZE_COLUMNS], 1) for table in tables]
+        return np.concatenate(sizes).astype(np.int64) if sizes else np.empty((0, 2), np.int64)
 
     def tables(
         self, split: Split | None = None, columns: Sequence[str] = ROW_COLUMNS

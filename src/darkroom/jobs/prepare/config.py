@@ -153,6 +153,17 @@ class AugmentConfig(Config):
         return self
 
 
+class BucketsConfig(Config):
+    """Aspect-ratio buckets: each picture gets the size of the nearest aspect ratio."""
+
+    resolution: Side = 512
+    """Every bucket has about resolution x resolution pixels."""
+    divisibility: Annotated[int, Field(ge=1, le=1024)] = 64
+    """Sides are multiples of this: 64 suits Stable Diffusion, 16 transformers."""
+    sizes: Annotated[tuple[tuple[Side, Side], ...], Field(min_length=1)] | None = None
+    """[height, width] of each bucket; null makes those of diffusers, from 1:2 to 2:1."""
+
+
 class PrepareConfig(BatchConfig):
     """Decode, check, augment, resize and store pictures as Parquet with Ray Data."""
 
@@ -163,11 +174,13 @@ class PrepareConfig(BatchConfig):
     pieces in flight."""
 
     image_size: tuple[Side, Side] | None = None
-    """[height, width] of every stored picture; null keeps each picture's own size."""
+    """[height, width] of every stored picture; without it and buckets each keeps its own size."""
+    buckets: BucketsConfig | None = None
+    """In place of image_size: pictures of several sizes, each of the nearest bucket's."""
     channels: Literal[1, 3] | None = None
     """1 stores grey (L), 3 stores RGB; null is 1 where every picture is grey, else 3."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
-    """How another aspect ratio meets image_size: centre crop, pad with background, or stretch."""
+    """How another aspect ratio meets the size: centre crop, pad with background, or stretch."""
     resample: Literal["bicubic", "bilinear", "lanczos", "nearest"] = "bicubic"
     """Resize filter; all but nearest are antialiased."""
     background: Byte = 255
@@ -206,6 +219,8 @@ class PrepareConfig(BatchConfig):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.buckets is not None and self.image_size is not None:
+            raise ValueError("image_size and buckets exclude each other; set one of them to null")
         jitter = self.augment.color_jitter
         if self.channels == 1 and jitter and (jitter.saturation or jitter.hue):
             raise ValueError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from darkroom.jobs.apart import check_apart
 from darkroom.jobs.artifacts import Kind
-from darkroom.jobs.artifacts.dataset import DatasetInfo
+from darkroom.jobs.artifacts.dataset import BucketRows, DatasetInfo
 from darkroom.jobs.artifacts.info import names_of, plain_values
 from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.batch.merge import Folder, Layout
@@ -79,7 +79,7 @@ def run(config: PrepareConfig) -> dict[str, Any]:
                 schema=DATASET_SCHEMA,
                 description="prepare",
                 unit="pictures",
-                note=_sizes,
+                note=partial(_sizes, most=None if config.buckets else 2),
             )
             batch.merge(
                 Layout(config.file_size_mb, config.row_group_rows, config.row_group_mb),
@@ -99,20 +99,22 @@ def _tell_of_limit(
         )  # fmt: skip
 
 
-def _sizes(rows: pa.Table) -> Mapping[str, Any]:
-    """[height, width] of the pictures; of several sizes two."""
-    sizes = set(zip(rows["height"].to_pylist(), rows["width"].to_pylist(), strict=True))
-    return {"sizes": [list(size) for size in sorted(sizes)[:2]]}
+def _sizes(rows: pa.Table, *, most: int | None) -> Mapping[str, Any]:
+    """[height, width, number] of the pictures, of `most` sizes."""
+    sizes = Counter(zip(rows["height"].to_pylist(), rows["width"].to_pylist(), strict=True))
+    return {"sizes": [[*size, count] for size, count in sorted(sizes.items())[:most]]}
 
 
 def _publish(
     batch: BatchRun, pieces: Sequence[PlannedPiece], listing: PictureListing, config: PrepareConfig
 ) -> Artifact:
     num_rows: Counter[str] = Counter(dict.fromkeys(SPLITS, 0))
-    sizes: set[tuple[int, int]] = set()
+    sizes: defaultdict[tuple[int, int], Counter[str]] = defaultdict(Counter)
     for commit in batch.commits:
-        num_rows[pieces[commit.piece].split] += sum(entry.rows or 0 for entry in commit.files)
-        sizes |= {(height, width) for height, width in commit.notes.get("sizes", ())}
+        split = pieces[commit.piece].split
+        num_rows[split] += sum(entry.rows or 0 for entry in commit.files)
+        for height, width, count in commit.notes.get("sizes", ()):
+            sizes[height, width][split] += count
     is_split = any(item.split is not None for item in listing.items)
     for split, needed_for in _NEEDED_FOR.items():
         if not num_rows[split] and (is_split or getattr(config.split, split)):
@@ -126,8 +128,20 @@ def _publish(
             channels=config.channels or 3,  # chosen before any was decoded
             num_skipped=listing.num_skipped,
             source=config.source.to_dict(),
+            buckets=_buckets(sizes) if config.buckets else (),
             augment=config.augment.to_dict() if config.augment.copies else None,
         )
+    )
+
+
+def _buckets(sizes: Mapping[tuple[int, int], Mapping[str, int]]) -> tuple[BucketRows, ...]:
+    """The buckets that got pictures, and how many; said."""
+    found = sorted(sizes.items())
+    shown = ", ".join(f"{height}x{width} ({sum(rows.values())})" for (height, width), rows in found)
+    logger.info("buckets: %d have pictures, height x width (pictures): %s", len(found), shown)
+    return tuple(
+        BucketRows(height=height, width=width, split_rows=dict(rows))
+        for (height, width), rows in found
     )
 
 
@@ -137,10 +151,12 @@ def _image_size(sizes: Sequence[tuple[int, int]], config: PrepareConfig) -> tupl
         return config.image_size
     if len(sizes) < 2:
         return sizes[0] if sizes else None
+    if config.buckets:
+        return None
     (height, width), (other_height, other_width) = sizes[:2]
     logger.info(
         "image_size: pictures keep their own, %dx%d and %dx%d among them (height x width); "
-        "to train, set one", height, width, other_height, other_width,
+        "to train, set one, or buckets", height, width, other_height, other_width,
     )  # fmt: skip
     return None
 
@@ -151,6 +167,7 @@ def _result(artifact: Artifact) -> dict[str, Any]:
         "num_rows",
         "split_rows",
         "image_size",
+        "buckets",
         "channels",
         "num_rejected",
         "rejected",

@@ -21,6 +21,7 @@ from darkroom.jobs.pictures.decode import Picture, decode, keep_memory
 from darkroom.jobs.pictures.encode import stored_bytes
 from darkroom.jobs.pictures.listing import Item
 from darkroom.jobs.prepare.augment import augment
+from darkroom.jobs.prepare.buckets import Size, bucket_sizes, nearest_bucket
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.plan import PlannedPiece, copy_id, num_copies
 from darkroom.jobs.prepare.resize import resize
@@ -87,7 +88,8 @@ class MakeRows:
 
     def __init__(self, config_values: dict[str, Any]) -> None:
         keep_memory()
-        self._config = build_config(PrepareConfig, config_values)
+        config = self._config = build_config(PrepareConfig, config_values)
+        self._buckets = bucket_sizes(config.buckets) if config.buckets else ()
 
     def __call__(self, table: pa.Table, rejects: Rejects) -> pa.Table:
         config = self._config
@@ -98,7 +100,7 @@ class MakeRows:
             if isinstance(picture, Reject):
                 rejects.found.append(picture)
             else:
-                rows.extend(item_rows(item, picture, data or b"", config))
+                rows.extend(item_rows(item, picture, data or b"", config, self._buckets))
         rows.sort(key=lambda row: rank_key(config.seed, "order", row[ID]))
         return pa.Table.from_pylist(rows, schema=DATASET_SCHEMA)
 
@@ -114,16 +116,17 @@ def has_every_copy(items: pa.Table, rows: pa.Table, *, copies: int) -> bool:
 
 
 def item_rows(
-    item: Item, picture: Picture, data: bytes, config: PrepareConfig
+    item: Item, picture: Picture, data: bytes, config: PrepareConfig, buckets: Sequence[Size] = ()
 ) -> Iterator[dict[str, Any]]:
     """The rows of one item, whose picture was decoded from `data`."""
+    size = stored_size(picture, config, buckets)
     for copy in range(num_copies(item.split, config.augment.copies) + 1):
         yield {
             ID: copy_id(item.id, copy),
             "label": item.label,
             "caption": item.caption,
             "split": item.split,
-            **_stored(picture, data, item.id, copy, config),
+            **_stored(picture, data, item.id, config, copy=copy, size=size),
         }
 
 
@@ -156,17 +159,23 @@ def decode_item(item: Item, data: bytes | None, config: PrepareConfig) -> Pictur
     )
 
 
+def stored_size(picture: Picture, config: PrepareConfig, buckets: Sequence[Size]) -> Size:
+    """Height and width that the picture and its copies are stored in."""
+    own = picture.image.height, picture.image.width
+    return nearest_bucket(*own, buckets) if buckets else config.image_size or own
+
+
 def _stored(
-    picture: Picture, data: bytes, image_id: str, copy: int, config: PrepareConfig
+    picture: Picture, data: bytes, image_id: str, config: PrepareConfig, *, copy: int, size: Size
 ) -> dict[str, Any]:
     """Encoded bytes with their width and height."""
     image = picture.image
     if copy:
         image = augment(image, config.augment, seed=config.seed, image_id=image_id, copy=copy)
-    height, width = config.image_size or (picture.image.height, picture.image.width)
+    height, width = size
     image = resize(
         image,
-        (height, width),
+        size,
         fit=config.fit,
         resample=config.resample,
         background=config.background,

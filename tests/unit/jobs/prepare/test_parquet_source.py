@@ -98,7 +98,7 @@ def test_a_row_group_s_pictures_stay_together_and_become_rows(tmp_path: Path) ->
     assert [len(group) for group in groups] == [1, 1, 1]
     assert len(set.union(*groups)) == 3
     captions = [item.caption for piece in pieces for item in piece.items]
-    assert sorted(captions) == sorted(texts)
+    assert sorted(captions, key=str) == sorted(texts)
     assert captions != texts
     stage, rejects = decoding(config), Rejects("decode")
     rows = stage.make()(item_table(pieces[0]), rejects).to_pylist()

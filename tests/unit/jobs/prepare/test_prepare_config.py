@@ -38,6 +38,8 @@ def test_source_is_told_by_its_kind() -> None:
         ({"channels": 2}, "channels", "1 or 3"),
         ({"image_size": [0, 8]}, "image_size.0", "greater than or equal to 1"),
         ({"image_size": [8]}, "image_size.1", "required"),
+        ({"image_size": [8, 8], "buckets": {}}, "config", "image_size and buckets exclude each"),
+        ({"buckets": {"sizes": []}}, "buckets.sizes", "at least 1"),
         ({"encoding": {"format": "gif"}}, "encoding.format", "'keep', 'jpeg', 'png' or 'webp'"),
         ({"encoding": {"quality": 101}}, "encoding.quality", "less than or equal to 100"),
         ({"channels": 1, "encoding": {"format": "webp"}}, "config", "use png or jpeg"),
