@@ -26,8 +26,8 @@ class CaptionModule(TrainedModule):
         groups = ("adapter", self.adapter, 1e-2), ("text", self.text, 1e-3)
         return [ParameterGroup(name, list(it.parameters()), rate) for name, it, rate in groups]
 
-    def loss(self, batch: Batch) -> Tensor:
-        return self.validation_losses(batch, 0).mean()
+    def training_losses(self, batch: Batch) -> Tensor:
+        return self.validation_losses(batch, 0)
 
     def validation_losses(self, batch: Batch, first_index: int) -> Tensor:  # noqa: ARG002
         tokens = [torch.tensor(list(str(caption).encode())) for caption in batch["caption"]]

@@ -16,6 +16,7 @@ from tests.helpers.training import pointer_of, started, train_config, wait_for_s
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.training.dataset import TrainingData
+from darkroom.jobs.training.draws import row_key
 from darkroom.jobs.training.goodput import Stopwatch
 from darkroom.jobs.training.ray_data_stream import RayDataStream, decoded_dataset
 from darkroom.storage import open_artifact
@@ -41,6 +42,9 @@ def batches_of(stream: RayDataStream) -> list[tuple[int, Counter[tuple[str, int]
     found = []
     for batch in stream:
         assert batch["image"].dtype.is_floating_point is False
+        keys = {row_key(f"train-{number:04d}") for number in range(NUM_TRAIN)}
+        assert len(set(batch["row"].tolist()) & keys) == len(batch["image"])
+        assert set(batch["epoch"].tolist()) == {stream._epoch}
         pairs = zip(batch["image"].numpy(), batch["label"].numpy(), strict=True)
         found.append((stream.epoch_at(0), Counter(fingerprint(*pair) for pair in pairs)))
     return found

@@ -64,14 +64,12 @@ def guided(
     return denoise
 
 
-def drop_labels(
-    labels: Tensor, null_class: int, probability: float, generator: torch.Generator | None = None
-) -> Tensor:
+def drop_labels(labels: Tensor, null_class: int, probability: float, uniform: Tensor) -> Tensor:
     """Labels (B,) with each replaced by the null class with this probability.
 
+    uniform: a number of each label's own, drawn from [0, 1), (B,).
     Source: Ho & Salimans 2022, Algorithm 1 (p_uncond).
     """
-    uniform = torch.rand(labels.shape, generator=generator, device=labels.device)
     return torch.where(uniform < probability, null_class, labels)
 
 

@@ -91,9 +91,10 @@ def test_an_unconditional_network_is_called_without_labels() -> None:
 
 def test_labels_are_dropped_with_the_given_probability() -> None:
     labels = torch.arange(10).repeat(1000)
-    dropped = drop_labels(labels, NULL, 0.1, torch.Generator().manual_seed(0))
+    uniform = torch.rand(labels.shape, generator=torch.Generator().manual_seed(0))
+    dropped = drop_labels(labels, NULL, 0.1, uniform)
     share = (dropped == NULL).float().mean().item()
     assert 0.08 < share < 0.12
     assert torch.equal(dropped[dropped != NULL], labels[dropped != NULL])
-    assert torch.equal(drop_labels(labels, NULL, 0.0), labels)
-    assert bool((drop_labels(labels, NULL, 1.0) == NULL).all())
+    assert torch.equal(drop_labels(labels, NULL, 0.0, uniform), labels)
+    assert bool((drop_labels(labels, NULL, 1.0, uniform) == NULL).all())

@@ -1,7 +1,7 @@
 """The LightningModule of `train`: the U-Net and its loss.
 
-torch is seeded from the step's coordinates before the loss, so noise, timesteps, label dropout,
-flips and dropout of a redone step are those of the first try.
+Noise, timestep, label dropout and flip are drawn for each row; dropout inside the network is the
+micro-batch's (`training/module.py`).
 
 Legend: B images of the micro-batch, C channels, H height, W width.
 """
@@ -11,12 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from darkroom.diffusion import (
-    NoiseSchedule,
-    build_schedule,
-    diffusion_loss,
-    drop_labels,
-)
+from darkroom.diffusion import NoiseSchedule, build_schedule, diffusion_loss, drop_labels
 from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.unet import build_unet
@@ -54,17 +49,19 @@ class DiffusionModule(TrainedModule):
         super().on_fit_start()
         self.schedule = self.schedule.to(self.device)
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Mean loss of this rank's micro-batch, shape ()."""
+    def training_losses(self, batch: Batch) -> Tensor:
+        """Per-image loss (B,)."""
+        draws, labels = self.draws(batch), batch.get("label")
         x0 = to_unit_range(batch["image"])
         if self.config.data.horizontal_flip:
-            mirrored = torch.rand(len(x0), device=x0.device) < 0.5
+            mirrored = draws.happens("horizontal_flip", 0.5)
             x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
-        labels = batch.get("label")
         if labels is not None and self.num_classes is not None:
-            labels = drop_labels(labels, self.num_classes, self.config.objective.label_dropout)
-        timesteps = torch.randint(0, self.schedule.num_timesteps, (len(x0),), device=x0.device)
-        return self._loss(x0, timesteps, torch.randn_like(x0), labels).mean()
+            probability = self.config.objective.label_dropout
+            uniform = draws.uniform("label_dropout")
+            labels = drop_labels(labels, self.num_classes, probability, uniform)
+        timesteps = draws.integers("timestep", self.schedule.num_timesteps)
+        return self._loss(x0, timesteps, draws.normal("noise", x0.shape[1:]), labels)
 
     def validation_losses(self, batch: Batch, first_index: int) -> Tensor:
         """Per-image loss (B,) with noise and timesteps fixed by each image's index."""

@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from darkroom.jobs.training.config import TrainingConfig
+from darkroom.jobs.training.draws import RowDraws
 from darkroom.jobs.training.lr import PlateauTracker, scale_at
 from darkroom.jobs.training.seeding import TRAINING_STEP, derive_seed
 from darkroom.jobs.training.training_stream import Batch
@@ -49,8 +50,12 @@ class TrainedModule(pl.LightningModule):
         """What is trained. Called once, when everything is built."""
 
     @abstractmethod
-    def loss(self, batch: Batch) -> Tensor:
-        """Mean loss of this rank's micro-batch, shape (). torch is seeded for the step."""
+    def training_losses(self, batch: Batch) -> Tensor:
+        """Per-row losses (B,) of a batch; the room takes their mean over the whole step.
+
+        What is random about a row comes from `draws`. torch is seeded for what is random inside
+        the network, dropout: that is the micro-batch's and no row's.
+        """
 
     @abstractmethod
     def validation_losses(self, batch: Batch, first_index: int) -> Tensor:
@@ -58,6 +63,10 @@ class TrainedModule(pl.LightningModule):
 
         What is random is a function of the index.
         """
+
+    def draws(self, batch: Batch) -> RowDraws:
+        """What is random about the rows of a training batch."""
+        return RowDraws(self.training_config.seed, batch["row"], batch["epoch"])
 
     def prepare(self) -> None:
         """Freeze what no group names, and start the average at the present weights."""
@@ -81,10 +90,10 @@ class TrainedModule(pl.LightningModule):
         self.ema.to(self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss, drawn as it was when this step was done before."""
+        """The loss; dropout is that of the time when this step was done before."""
         coordinates = batch["micro_step"], self.global_rank
         torch.manual_seed(derive_seed(self.training_config.seed, TRAINING_STEP, *coordinates))
-        return self.loss(batch)
+        return self.training_losses(batch).mean()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with the configured schedule, stepped per optimizer step."""

@@ -77,6 +77,12 @@ class DataPlan:
             size -= len(part)
         return np.concatenate(taken)
 
+    def epochs(self, micro_step: int) -> Rows:
+        """The epoch that each of `rows` is met in, shape (images_per_micro_batch,)."""
+        size = self.batching.images_per_micro_batch
+        first = self._first_row(micro_step) + self.batching.rank * size
+        return np.arange(first, first + size, dtype=np.int64) // self.num_rows
+
     def _first_row(self, micro_step: int) -> int:
         return micro_step * self.batching.images_per_micro_batch * self.batching.num_workers
 

@@ -33,6 +33,7 @@ from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.ray_data import map_bounded
 from darkroom.jobs.training.config import TrainingConfig, WorkersConfig
 from darkroom.jobs.training.dataset import TrainingData
+from darkroom.jobs.training.draws import row_key
 from darkroom.jobs.training.goodput import Stopwatch
 from darkroom.jobs.training.seeding import DATA_ORDER, derive_seed
 from darkroom.jobs.training.training_stream import Batch, TrainingStream, make_batch
@@ -48,7 +49,7 @@ _SHUFFLE_BATCHES = 8
 def decoded_dataset(
     data: TrainingData, config: TrainingConfig, columns: Sequence[str]
 ) -> ray.data.Dataset:
-    """The training split: image uint8 (C, H, W) and the other columns, in no order.
+    """The training split: image uint8 (C, H, W), the other columns and `row`, in no order.
 
     Errors: ConfigError when the workers leave no CPU to decode on; Ray Data would wait for ever.
     """
@@ -94,7 +95,7 @@ def _decode_groups(
     for file, group, num_rows in zip(batch["file"], batch["group"], batch["num_rows"], strict=True):
         wanted = RowGroup(str(file), int(group), int(num_rows))
         rows += _reader(uri, digest).read(wanted, ("id", *columns)).to_pylist()
-    return {
+    decoded: dict[str, Any] = {
         name: np.stack(
             [published_pixels(row[name], where=f"row {row['id']}", shape=shape) for row in rows]
         )
@@ -102,6 +103,7 @@ def _decode_groups(
         else [row[name] for row in rows]
         for name in columns
     }
+    return {**decoded, "row": np.array([row_key(row["id"]) for row in rows], dtype=np.int64)}
 
 
 @lru_cache(maxsize=2)
@@ -142,7 +144,9 @@ class RayDataStream(TrainingStream):
         for micro_step in range(self.first_micro_step, self._num_micro_steps):
             with self._waiting():
                 batch = next(batches)
-            yield make_batch(np.array(batch.pop("image")), batch, micro_step)
+            images, row = np.array(batch.pop("image")), np.array(batch.pop("row"))
+            epoch = np.full(len(row), self._epoch, dtype=np.int64)
+            yield make_batch(images, batch, row=row, epoch=epoch, micro_step=micro_step)
 
     def _batches(self) -> Iterator[dict[str, NDArray[Any]]]:
         self._epoch = self.first_epoch

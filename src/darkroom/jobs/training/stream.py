@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from darkroom.jobs.artifacts.row_groups import RowGroupReader
 from darkroom.jobs.pictures.decode import published_pixels
 from darkroom.jobs.training.dataset import TrainingData
+from darkroom.jobs.training.draws import row_key
 from darkroom.jobs.training.goodput import Stopwatch
 from darkroom.jobs.training.plan import DataPlan
 from darkroom.jobs.training.training_stream import Batch, TrainingStream, make_batch
@@ -49,13 +50,20 @@ class DataRows:
         self._others: dict[str, list[Any]] = {
             name: [None] * plan.num_rows for name in columns if name != "image"
         }
+        self._keys = np.zeros(plan.num_rows, dtype=np.int64)
         self._decoded: NDArray[np.uint8] | None = None
         self._known = np.zeros(plan.num_rows, dtype=bool)
         if plan.num_rows * data.shape.num_bytes <= cache_bytes:
             self._decoded = np.empty((plan.num_rows, *data.shape.chw), dtype=np.uint8)
 
-    def fetch(self, rows: NDArray[np.int64], micro_step: int = 0) -> Batch:
-        """The rows as one batch."""
+    def fetch(
+        self,
+        rows: NDArray[np.int64],
+        *,
+        epoch: NDArray[np.int64] | None = None,
+        micro_step: int = 0,
+    ) -> Batch:
+        """The rows as one batch; each in its epoch, or all in the first."""
         if self._decoded is not None:
             for row in rows[~self._known[rows]]:
                 self._decoded[row] = self._read(int(row))
@@ -64,7 +72,13 @@ class DataRows:
         else:
             images = np.stack([self._read(int(row)) for row in rows])
         others = {name: [column[row] for row in rows] for name, column in self._others.items()}
-        return make_batch(images, others, micro_step)
+        return make_batch(
+            images,
+            others,
+            row=self._keys[rows],
+            epoch=np.zeros_like(rows) if epoch is None else epoch,
+            micro_step=micro_step,
+        )
 
     def _read(self, row: int) -> NDArray[np.uint8]:
         number = int(np.searchsorted(self._plan.starts, row, side="right")) - 1
@@ -73,6 +87,7 @@ class DataRows:
         for name, column in self._others.items():
             column[row] = table[name][index].as_py()
         encoded, row_id = table["image"][index].as_py(), table["id"][index].as_py()
+        self._keys[row] = row_key(row_id)
         return published_pixels(encoded, where=f"row {row_id}", shape=self._shape)
 
     def _table(self, number: int) -> pa.Table:
@@ -137,7 +152,8 @@ class BatchStream(TrainingStream):
             for micro_step in range(self.first_micro_step, self._num_micro_steps):
                 if stop.is_set():
                     return
-                put(self._rows.fetch(self._plan.rows(micro_step), micro_step))
+                rows, epoch = self._plan.rows(micro_step), self._plan.epochs(micro_step)
+                put(self._rows.fetch(rows, epoch=epoch, micro_step=micro_step))
             put(None)
         except BaseException as error:  # noqa: BLE001 - the consumer raises it in its own thread
             put(error)

@@ -25,15 +25,29 @@ class Batch(TypedDict, total=False):
     label: torch.Tensor
     """int64 (B,); NO_LABEL where there is none."""
     caption: list[str | None]
+    row: torch.Tensor
+    """int64 (B,): `draws.row_key` of each row's id; always there."""
+    epoch: torch.Tensor
+    """int64 (B,): the epoch that each row is met in; always there."""
     micro_step: int
     """Where it stands in the run; always there."""
 
 
 def make_batch(
-    images: NDArray[np.uint8], others: Mapping[str, Iterable[Any]], micro_step: int
+    images: NDArray[np.uint8],
+    others: Mapping[str, Iterable[Any]],
+    *,
+    row: NDArray[np.int64],
+    epoch: NDArray[np.int64],
+    micro_step: int,
 ) -> Batch:
     """A batch of its rows' columns."""
-    batch: Batch = {"image": torch.from_numpy(images), "micro_step": micro_step}
+    batch: Batch = {
+        "image": torch.from_numpy(images),
+        "row": torch.from_numpy(row),
+        "epoch": torch.from_numpy(epoch),
+        "micro_step": micro_step,
+    }
     if "label" in others:
         labels = [NO_LABEL if label is None else label for label in others["label"]]
         batch["label"] = torch.tensor(labels, dtype=torch.int64)

@@ -33,6 +33,15 @@ def test_every_epoch_holds_every_row_once(
     assert stream.tolist() == singles.tolist()
 
 
+@given(sizes, st.integers(1, 9), st.integers(0, 60))
+def test_a_row_knows_its_epoch(group_sizes: list[int], batch: int, step: int) -> None:
+    """A batch may hold a row twice: each time in another epoch."""
+    plans = plan(group_sizes, Batching(batch))
+    pairs = list(zip(plans.rows(step).tolist(), plans.epochs(step).tolist(), strict=True))
+    assert len(set(pairs)) == batch
+    assert plans.epochs(step)[0] == plans.epoch_of(step)
+
+
 @given(sizes, st.integers(1, 4), st.integers(0, 40))
 def test_ranks_share_one_global_batch_whatever_their_number(
     group_sizes: list[int], per_rank: int, step: int

@@ -14,6 +14,7 @@ from darkroom.errors import DataError
 from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.training.dataset import TrainingData
+from darkroom.jobs.training.draws import row_key
 from darkroom.jobs.training.plan import Batching, DataPlan
 from darkroom.jobs.training.stream import BatchStream, DataRows
 from darkroom.storage import Artifact
@@ -38,21 +39,22 @@ def rows_of(
     return DataRows(data, plan, ("image", "label", "caption"), cache_bytes=cache_bytes)
 
 
-def table_rows(dataset: Artifact) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = [], []
+def table_rows(dataset: Artifact) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    images, labels, ids = [], [], []
     for entry in dataset.entries("data/train/"):
         table = dataset.read_table(entry.name)
         labels += table["label"].to_pylist()
+        ids += table["id"].to_pylist()
         for encoded in table["image"].to_pylist():
             with Image.open(io.BytesIO(encoded)) as image:
                 images.append(np.asarray(image)[None])
-    return np.stack(images), np.array(labels)
+    return np.stack(images), np.array(labels), ids
 
 
 @pytest.mark.parametrize("cache_bytes", [0, PLENTY])
 def test_batches_hold_the_rows_of_the_plan(digits: Artifact, cache_bytes: int) -> None:
     plan = plan_of(digits)
-    images, labels = table_rows(digits)
+    images, labels, ids = table_rows(digits)
     rows = rows_of(digits, plan, cache_bytes=cache_bytes)
     num_steps = NUM_TRAIN // 16 + 5  # into the second epoch, where the cache answers
     stream = BatchStream(rows, plan, num_micro_steps=num_steps)
@@ -63,6 +65,8 @@ def test_batches_hold_the_rows_of_the_plan(digits: Artifact, cache_bytes: int) -
         assert np.array_equal(batch["image"].numpy(), images[expected])
         assert np.array_equal(batch["label"].numpy(), labels[expected])
         assert batch["caption"] == [None] * 16
+        assert batch["row"].tolist() == [row_key(ids[row]) for row in expected]
+        assert batch["epoch"].tolist() == plan.epochs(step).tolist()
         seen += 1
     assert seen == len(stream) == num_steps
 
