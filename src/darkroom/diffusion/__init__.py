@@ -3,6 +3,7 @@
     config.py      the typed choice of schedule and prediction type (no torch)
     schedule.py    beta_t, alpha-bar_t, SNR(t), q(x_t | x_0)
     objective.py   what the network predicts, how it is weighted, the training loss
+    flow.py        straight paths: interpolation, velocity, shift of noise levels
     guidance.py    classifier-free guidance and label dropout
     noise.py       each image's own noise, whatever the batch it is drawn in
     sampler.py     DDPM, DDIM and DPM-Solver++ behind one signature

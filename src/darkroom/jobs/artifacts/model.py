@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from darkroom.diffusion.config import PredictionType, ScheduleConfig
 from darkroom.jobs.artifacts.info import Info
@@ -85,6 +85,25 @@ class ModelInfo(TrainedInfo):
     def shape(self) -> ImageShape:
         """The size of what it draws."""
         return ImageShape(*self.image_size, self.channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetunedInfo(TrainedInfo):
+    """What the manifest of a fine-tuned latent diffusion model, or of a LoRA, says of it."""
+
+    verb: ClassVar[str] = "finetune"
+
+    family: str
+    """Of the base: sd, sdxl, sd3 or flux."""
+    method: Literal["lora", "full"]
+    """lora: `model/` holds adapters alone; full: a whole diffusers folder."""
+    base_digest: str
+    """Names the base that it belongs to."""
+    base_license: str
+    """As the base's own card names it; "unknown" where it has none."""
+    trigger_words: tuple[str, ...]
+    image_size: tuple[int, int]
+    """Height and width in pixels of what it learnt from."""
 
 
 @dataclass(frozen=True)

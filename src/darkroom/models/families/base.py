@@ -6,6 +6,7 @@ nothing that is not in the folder.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +72,17 @@ class BaseModel:
 
 
 def load_base(
-    folder: Path, *, field: str, name: str, dtype: torch.dtype = torch.float32
+    folder: Path,
+    *,
+    field: str,
+    name: str,
+    dtype: torch.dtype = torch.float32,
+    whole: bool = False,
 ) -> BaseModel:
     """The folder's model on the CPU in evaluation mode; all but the VAE in `dtype`.
 
-    The VAE stays float32: SDXL's overflows in half precision.
+    The VAE stays float32: SDXL's overflows in half precision. whole: with a safety checker, where
+    the folder has one, which training has no use for.
     Errors: ConfigError naming `field` for a folder of no family, and what does not load.
     """
     import diffusers
@@ -87,11 +94,11 @@ def load_base(
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     pipeline_class = getattr(diffusers, family.pipeline)
-    unchecked = {"safety_checker": None} if family.name == "sd" else {}
+    left_out = {"safety_checker": None} if not whole and "safety_checker" in _parts(folder) else {}
     try:
         pipeline = pipeline_class.from_pretrained(
             folder, dtype={"default": dtype, "vae": torch.float32}, use_safetensors=True,
-            local_files_only=True, **unchecked,
+            local_files_only=True, **left_out,
         )  # fmt: skip
         check_weights(pipeline, folder)
     except Exception as error:  # a file that lies raises anything
@@ -103,6 +110,11 @@ def load_base(
         ) from error  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
     return BaseModel(family, pipeline)
+
+
+def _parts(folder: Path) -> dict[str, Any]:
+    parts: dict[str, Any] = json.loads((folder / "model_index.json").read_bytes())
+    return parts
 
 
 def check_weights(pipeline: Any, folder: Path) -> None:

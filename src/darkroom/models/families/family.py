@@ -6,8 +6,8 @@ Legend: B rows, T tokens, D width of the text's embedding, P of its pooled one, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor
@@ -69,6 +69,8 @@ class Family:
     """What is trained: its component, its subfolder and the prefix of its LoRA's names."""
     trainable_text_encoders: tuple[str, ...]
     """Those small enough to train along; T5 is not."""
+    unread_text_layers: Mapping[str, int] = field(default_factory=dict)
+    """Text encoder -> how many of its last layers nothing reads, and with them its last norm."""
     objective: Literal["diffusion", "flow"]
     """diffusion: noise by a schedule of betas, epsilon or v as the scheduler's config says.
     flow: straight paths from the picture to noise (Liu et al. 2022)."""

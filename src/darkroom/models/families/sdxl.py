@@ -43,6 +43,7 @@ SDXL = Family(
     pipeline="StableDiffusionXLPipeline",
     network="unet",
     trainable_text_encoders=("text_encoder", "text_encoder_2"),
+    unread_text_layers={"text_encoder": 1},  # its penultimate layer is read, and nothing else
     objective="diffusion",
     patch=1,
     lora_attention=UNET_ATTENTION,

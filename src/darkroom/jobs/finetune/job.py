@@ -1,0 +1,130 @@
+"""The `finetune` verb: latent diffusion with captions, from a base model of a known family.
+
+Here stands what is this verb's own: which base, what of it trains, and what is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darkroom.errors import ConfigError, DataError
+from darkroom.jobs.artifacts.model import FinetunedInfo
+from darkroom.jobs.finetune.config import FinetuneConfig
+from darkroom.jobs.training.dataset import TrainingData
+from darkroom.jobs.training.job import run_training
+from darkroom.jobs.training.trainable import OnRow, Trainable, TrainingResult, ignore_row
+from darkroom.models.find import FoundModel, find_model
+from darkroom.storage import Parent
+
+if TYPE_CHECKING:
+    from darkroom.jobs.training.module import TrainedModule
+    from darkroom.models.families.base import BaseModel
+
+FIELD = "base"
+
+
+def run(config: FinetuneConfig, *, on_row: OnRow = ignore_row) -> dict[str, Any]:
+    """Train until the model is published; returns where, and its figures.
+
+    Errors: as `run_training`; ConfigError for a base that is none.
+    """
+    base = find_model(config.base, field=FIELD)
+    return run_training(Finetuning(config, base), on_row=on_row)
+
+
+class Finetuning(Trainable[FinetuneConfig]):
+    """One base model, fine-tuned."""
+
+    verb = "finetune"
+    info = FinetunedInfo
+
+    def __init__(self, config: FinetuneConfig, base: FoundModel) -> None:
+        super().__init__(config)
+        self._base = base
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Pictures and their captions."""
+        return ("image", "caption")
+
+    def parents(self) -> Sequence[Parent]:
+        """The base: a run goes on, and its checkpoints load, over this one alone."""
+        return (self._base.as_parent("base"),)
+
+    def check(self, data: TrainingData) -> None:
+        """Refuse a base of no family and pictures that do not suit it."""
+        if data.shape.channels != 3:
+            raise DataError(
+                "input", data.uri, "has grey pictures, and the base draws in colour",
+                "prepare it with channels=3",
+            )  # fmt: skip
+        base = self._load()
+        multiple = base.pixel_multiple
+        for name, size in (("height", data.shape.height), ("width", data.shape.width)):
+            if size % multiple:
+                raise DataError(
+                    "input", data.uri, f"has pictures of {name} {size}, and the base takes "
+                    f"multiples of {multiple}", "prepare it with an image_size that is one",
+                )  # fmt: skip
+        self._check_settings(base)
+
+    def build(self, data: TrainingData) -> TrainedModule:
+        """The base with its adapters, and the loss."""
+        from darkroom.jobs.finetune.module import FinetuneModule
+
+        return FinetuneModule(self.config, self._load())
+
+    def export(self, data: TrainingData, result: TrainingResult, folder: Path) -> FinetunedInfo:
+        """A LoRA or a whole diffusers folder, with a model card."""
+        from darkroom.jobs.finetune.export import export_full, export_lora
+        from darkroom.jobs.finetune.model_card import license_of, model_card
+
+        full = self.config.method == "full"
+        base = self._load(whole=full)
+        with self._base.local() as base_folder:
+            base_license = license_of(base_folder)
+        if full:
+            export_full(base, result.weights, folder)
+        else:
+            export_lora(self.config, base, result.weights, folder)
+        info = FinetunedInfo(
+            family=base.family.name,
+            method=self.config.method,
+            base_digest=self._base.digest,
+            base_license=base_license,
+            trigger_words=self.config.trigger_words,
+            image_size=(data.shape.height, data.shape.width),
+            step=result.step,
+            seconds=result.seconds,
+            final=result.final,
+        )
+        card = model_card(
+            self.config, info, title=base.family.title,
+            data_digest=data.dataset.artifact.content_digest,
+        )  # fmt: skip
+        (folder / "model_card.md").write_text(card)
+        return info
+
+    def _load(self, *, whole: bool = False) -> BaseModel:
+        import torch
+
+        from darkroom.models.families.base import load_base
+
+        half = self.config.base_precision == "bfloat16"
+        with self._base.local() as folder:
+            return load_base(
+                folder, field=FIELD, name=self._base.name, whole=whole,
+                dtype=torch.bfloat16 if half else torch.float32,
+            )  # fmt: skip
+
+    def _check_settings(self, base: BaseModel) -> None:
+        from darkroom.jobs.finetune.noising import objective_of
+
+        objective_of(self.config.objective, base)
+        if not self.config.compute.sdpa:
+            raise ConfigError(
+                "compute.sdpa", self.config.compute.sdpa, "cannot be turned off: the base's "
+                "attention is scaled_dot_product_attention", "leave it at true",
+            )  # fmt: skip

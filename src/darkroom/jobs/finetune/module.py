@@ -1,0 +1,139 @@
+"""The LightningModule of `finetune`: a base model, of which adapters or the network train.
+
+The VAE is frozen always. Noise, noise level, VAE sample, caption dropout and flip are drawn for
+each row (`training/draws.py`). The base stays in evaluation mode: its dropout is no part of it.
+
+Legend: B rows of the micro-batch, C h w of latents, H W of pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from darkroom.jobs.finetune.adapters import make_trainable, trained_components
+from darkroom.jobs.finetune.config import FinetuneConfig
+from darkroom.jobs.finetune.noising import objective_of
+from darkroom.jobs.training.draws import RowDraws
+from darkroom.jobs.training.module import ParameterGroup, TrainedModule
+from darkroom.jobs.training.training_stream import Batch
+from darkroom.models.families.base import BaseModel
+from darkroom.models.families.family import Conditioning, Frame, TextEmbedding
+from darkroom.models.families.latents import encode_picture, to_network
+
+
+class FinetuneModule(TrainedModule):
+    """A base model whose network, or adapters in it, learn to undo noise in latents."""
+
+    def __init__(self, config: FinetuneConfig, base: BaseModel) -> None:
+        super().__init__(config)
+        self.config = config
+        self.base = base
+        # Under the names of their components, which checkpoints and files then carry.
+        for name, component in _modules(base).items():
+            self.add_module(name, component)
+        self.objective = objective_of(config.objective, base)
+        self._trained = {
+            name: make_trainable(config, base, name, component)
+            for name, component in trained_components(config, base).items()
+        }
+        self._prepare_network(base.network)
+
+    def _prepare_network(self, network: Any) -> None:
+        compute = self.config.compute
+        if compute.channels_last and self.base.family.network == "unet":
+            network.to(memory_format=torch.channels_last)
+        if self.config.gradient_checkpointing:
+            network.enable_gradient_checkpointing()
+        if compute.compile:
+            for part in network.modules():
+                if type(part).__name__ in self.base.family.repeated_blocks:
+                    part.compile()  # in place: names stay
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The network's, and the text encoders' where they train."""
+        network = self.base.family.network
+        rate = self.config.optimizer.learning_rate
+        groups = [ParameterGroup(network, self._trained[network], rate)]
+        encoders = [
+            each for name, some in self._trained.items() if name != network for each in some
+        ]
+        if self.config.text_encoder is not None:
+            rate = self.config.text_encoder.learning_rate
+            groups.append(ParameterGroup("text_encoder", encoders, rate))
+        return groups
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
+        """Training mode only for a network that trains in full."""
+        super().train(mode)
+        for name in _modules(self.base):
+            module = getattr(self, name)
+            module.train(mode and self.config.method == "full" and name in self._trained)
+        return self
+
+    def training_losses(self, batch: Batch) -> Tensor:
+        """Per-row loss (B,)."""
+        draws = self.draws(batch)
+        share = 0.5 if self.config.data.horizontal_flip else 0.0
+        flipped = draws.happens("horizontal_flip", share)
+        dropped = draws.happens("caption_dropout", self.config.objective.caption_dropout)
+        return self._losses(batch, draws, flipped=flipped, dropped=dropped)
+
+    def validation_losses(self, batch: Batch, first_index: int) -> Tensor:
+        """Per-row loss (B,), always with the same noise and noise level for a row."""
+        never = torch.zeros_like(batch["row"], dtype=torch.bool)
+        return self._losses(batch, self.draws(batch), flipped=never, dropped=never)
+
+    def _losses(self, batch: Batch, draws: RowDraws, *, flipped: Tensor, dropped: Tensor) -> Tensor:
+        pictures = batch["image"].float().div_(127.5).sub_(1.0)
+        pictures = torch.where(flipped[:, None, None, None], pictures.flip(-1), pictures)
+        posterior = encode_picture(self.base.vae, pictures)
+        noise = draws.normal("posterior", posterior.mean.shape[1:])
+        x0 = to_network(self.base.vae, posterior.sample(noise))
+        if self.config.compute.channels_last:
+            x0 = x0.contiguous(memory_format=torch.channels_last)
+        with self._autocast(x0.device):
+            given = Conditioning(
+                self._text(batch["caption"], dropped),
+                Frame.whole(*pictures.shape[-2:]),
+                guidance=self.config.objective.guidance,
+            )
+
+            def predict(x_t: Tensor, t: Tensor) -> Tensor:
+                return self.base.family.forward(self.base.network, x_t, t, given).float()
+
+            return self.objective.losses(predict, x0, draws)
+
+    def _text(self, captions: Sequence[str | None], dropped: Tensor) -> TextEmbedding:
+        """The captions' embedding; of those that are dropped, what stands for no text."""
+        left_out = dropped.tolist()
+        to_zeros = self.base.drops_text_to_zeros
+        texts = [
+            "" if caption is None or (out and not to_zeros) else caption
+            for caption, out in zip(captions, left_out, strict=True)
+        ]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self._trains_text):
+            text = self.base.encode_text(texts)
+        if not to_zeros:
+            return text
+        kept = (~dropped).to(text.sequence.dtype)
+        pooled = None if text.pooled is None else text.pooled * kept[:, None]
+        return TextEmbedding(text.sequence * kept[:, None, None], pooled)
+
+    @property
+    def _trains_text(self) -> bool:
+        return self.config.text_encoder is not None
+
+    def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        # Validation runs outside of Lightning's own.
+        mixed = self.config.compute.precision == "bfloat16"
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed)
+
+
+def _modules(base: BaseModel) -> dict[str, nn.Module]:
+    """All networks of the base, by the names of their components."""
+    return {base.family.network: base.network, **base.text_encoders, "vae": base.vae}
