@@ -10,7 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 __all__ = [
-    "classify", "evaluate", "generate", "open", "prepare", "report", "sample", "train",
+    "cache", "classify", "evaluate", "generate", "open", "prepare", "report", "sample", "train",
 ]  # fmt: skip
 
 

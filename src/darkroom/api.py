@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ClassifiedPictures,
         DiffusionModel,
         DrawnPictures,
+        EncodedPictures,
         MeasuredPictures,
         PreparedData,
         PromptedPictures,
@@ -64,6 +65,22 @@ def prepare(
     return PreparedData(
         _run("prepare", recipe, config, merge({"source": source}, settings), output)
     )
+
+
+def cache(
+    *,
+    input: Source,  # noqa: A002 - the field's name
+    model: Source,
+    output: Source,
+    recipe: str | None = None,
+    config: Source | None = None,
+    **settings: object,
+) -> EncodedPictures:
+    """Encode pictures and captions once, for fine-tuning. settings: docs/verbs/cache.md."""
+    from darkroom.published import EncodedPictures
+
+    values = {**settings, "input": input, "model": model}
+    return EncodedPictures(_run("cache", recipe, config, values, output))
 
 
 def train(

@@ -24,6 +24,7 @@ from PIL import Image
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.artifacts.evaluation import Evaluation
+from darkroom.jobs.artifacts.latents import Latents
 from darkroom.jobs.artifacts.model import ModelInfo, TrainedModel
 from darkroom.jobs.artifacts.pictures import PicturesInfo
 from darkroom.jobs.artifacts.predictions import PredictionsInfo
@@ -131,6 +132,20 @@ class PreparedData(Published):
 
     def _body(self) -> str:
         return self.rows(limit=FEW_ROWS)._repr_html_()
+
+
+class EncodedPictures(Published):
+    """Latents of pictures and embeddings of their captions."""
+
+    @cached_property
+    def latents(self) -> Latents:
+        """The typed latents, row by row as arrays."""
+        return Latents.of(self.artifact)
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        info = self.latents.info
+        return {**info.split_rows, "encodings of each": info.variants, "family": info.family}
 
 
 class DiffusionModel(Published):
@@ -333,6 +348,7 @@ class ReportPage(Published):
 
 _BY_KIND: Mapping[str, type[Published]] = {
     Kind.DATASET: PreparedData,
+    Kind.LATENTS: EncodedPictures,
     Kind.MODEL: DiffusionModel,
     Kind.SAMPLES: DrawnPictures,
     Kind.EVALUATION: MeasuredPictures,

@@ -20,6 +20,7 @@ from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
 from darkroom.jobs.artifacts.dataset import DatasetInfo
 from darkroom.jobs.artifacts.evaluation import EvaluationInfo
 from darkroom.jobs.artifacts.info import Info
+from darkroom.jobs.artifacts.latents import LatentsInfo
 from darkroom.jobs.artifacts.model import ModelInfo
 from darkroom.jobs.artifacts.pictures import PicturesInfo
 from darkroom.jobs.artifacts.predictions import ClassifierName, PredictionsInfo
@@ -38,6 +39,11 @@ INFOS: list[Info] = [
     DatasetInfo(
         **_ROWS, classes=("a", "b"), split_rows={"train": 3}, image_size=(8, 6), channels=1,
         num_skipped={}, source={"kind": "digits"},
+    ),
+    LatentsInfo(
+        **_ROWS, split_rows={"train": 3}, variants=2, augment={"horizontal_flip": 0.5},
+        stored_dtype="float16", precision="float32", family="sd", vae_digest="0" * 64,
+        text_digest="0" * 64, num_encoded=4, num_reused=2, num_texts_encoded=3, num_truncated=1,
     ),
     CheckpointInfo(step=3, epoch=1, seconds=0.5, validation_loss=None, finished=True),
     ModelInfo(

@@ -14,7 +14,15 @@ WITHOUT_TORCH = {"evaluate.job": {"torch", "ray"}}
 
 @pytest.mark.parametrize(
     "module",
-    ["train.job", "training.worker", "sample.job", "generate.job", "evaluate.job", "report.job"],
+    [
+        "train.job",
+        "training.worker",
+        "sample.job",
+        "cache.job",
+        "generate.job",
+        "evaluate.job",
+        "report.job",
+    ],
 )
 def test_a_driver_starts_without_what_its_workers_need(module: str) -> None:
     program = f"import sys, darkroom.jobs.{module}; print(*sys.modules)"

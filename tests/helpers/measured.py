@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from darkroom.config import build_config
-from darkroom.jobs.artifacts.dataset import DatasetInfo, DatasetPart
+from darkroom.jobs.artifacts.dataset import DatasetInfo
+from darkroom.jobs.artifacts.split_rows import SplitPart
 from darkroom.jobs.evaluate.config import EvaluateConfig
 from darkroom.jobs.measuring.comparison import GENERATED, LABEL, PIXELS, SET, column_bytes
 from darkroom.jobs.measuring.measurement import Measurement, plan
@@ -75,7 +76,7 @@ def one_picture_reference(
         files = [
             output.writer.write_bytes(
                 f"data/{split}/part-00000.parquet", rows, rows=1,
-                metadata=DatasetPart(split, (1,)).to_metadata(),
+                metadata=SplitPart(split, (1,)).to_metadata(),
             )
             for split in splits
         ]  # fmt: skip

@@ -17,7 +17,7 @@ from darkroom.cli import main
 from darkroom.config import JobConfig
 from darkroom.errors import ConfigError, ObjectNotFoundError
 
-VERBS = ("prepare", "train", "sample", "evaluate", "classify", "generate", "report")
+VERBS = ("prepare", "cache", "train", "sample", "evaluate", "classify", "generate", "report")
 
 
 class Seen(Exception):  # noqa: N818 - it stands for the job

@@ -22,6 +22,7 @@ from darkroom.places import absolute, absolute_or_hub_id, is_hub_id
 from darkroom.storage import EmbeddedServer, parse_uri
 
 PLACES = {
+    "cache": {"input", "output", "model", "reuse"},
     "classify": {"input", "output", "model.weights", "model.labels"},
     "evaluate": {"input", "output", "reference"},
     "generate": {"input", "output", "join.input", "draw.model", "enhance.model"},
@@ -38,12 +39,15 @@ TEXTS = {
         *("enhance.gguf_file", "enhance.system_prompt"),
         *("draw.variant", "draw.negative_prompt", "draw.class_template"),
     },
-    "prepare": {"source.classes.*"},
+    "prepare": {"source.classes.*", "source.image_column", "source.caption_column"},
     "report": {"title"},
     "sample": {"classes.*"},
 }
 """Fields that hold any other text."""
-KINDS = {"source.uri": ("image_folder", "idx", "captions"), "draw.model": ("class_conditional",)}
+KINDS = {
+    "source.uri": ("image_folder", "idx", "captions", "parquet"),
+    "draw.model": ("class_conditional",),
+}
 
 
 def text_fields(schema: Mapping[str, Any]) -> set[str]:
@@ -80,6 +84,8 @@ def complete(verb: str) -> dict[str, Any]:
         values["input"] = "/in"
     if "reference" in PLACES[verb]:
         values["reference"] = "/ref"
+    if "model" in PLACES[verb]:
+        values["model"] = "/model"
     return values
 
 

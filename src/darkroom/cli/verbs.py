@@ -137,6 +137,16 @@ VERBS = (
         settings={"source": {"kind": "image_folder"}},
     ),
     Verb(
+        "cache",
+        "Encode pictures and captions once, for fine-tuning.",
+        (
+            _uri("input", "Captioned data that `darkroom prepare` published."),
+            Flag("model", "What encodes: a diffusers folder or a hub id.", "model", "URI"),
+            Flag("reuse", "An earlier cache, to take from what is still right.", "reuse", "URI"),
+            _number("variants", "Encodings per picture."),
+        ),
+    ),
+    Verb(
         "train",
         "Train a class-conditional diffusion model.",
         (

@@ -58,17 +58,46 @@ class FoundModel:
     """Those that its loader reads, in order of their names."""
     manifest_digest: str | None = None
     """Of what Darkroom published; None for anything else."""
+    sha256s: tuple[str, ...] | None = None
+    """Of each file; None for a model of the hub, whose commit names them all."""
 
     @property
     def weights_bytes(self) -> int:
         """Size of the weights: the least that they take in memory at their own precision."""
         return sum(size for name, size in self.files if name.endswith(WEIGHTS))
 
+    def folders_digest(self, folders: Sequence[str]) -> str:
+        """Names the contents of some of its folders ("vae"), whatever the others hold."""
+        if self.sha256s is None:
+            return json_digest([self.digest, sorted(folders)])
+        files = zip(self.files, self.sha256s, strict=True)
+        return digest_of_files(
+            (*file, sha256) for file, sha256 in files if file[0].partition("/")[0] in folders
+        )
+
     def as_parent(self, role: str) -> Parent:
         """This model as something that an output was made with."""
         uri = str(self.uri or f"hub:{self.name}")
         digest = self.manifest_digest or self.digest
         return Parent(role, uri, digest, self.kind, published=self.manifest_digest is not None)
+
+    def folders_bytes(self, folders: Sequence[str]) -> int:
+        """As `weights_bytes`, of some of its folders."""
+        return sum(
+            size
+            for name, size in self.files
+            if name.endswith(WEIGHTS) and name.partition("/")[0] in folders
+        )
+
+    def read(self, file: str) -> bytes | None:
+        """One of its files; None where it has none of that name."""
+        if file not in {name for name, _ in self.files}:
+            return None
+        if self.uri is None:
+            return (hub_copy(self.name, self.digest, [file]) / file).read_bytes()
+        if self.manifest_digest is not None:
+            return open_artifact(self.uri).read_bytes(f"{ARTIFACT_PREFIX}{file}")
+        return open_store(self.uri).get(file)
 
     @contextmanager
     def local(self) -> Iterator[Path]:
@@ -131,11 +160,15 @@ def find_model(
         store = open_store(uri)
         found = loaded(listed := _listed(store, name, field))
         _check(store, listed, found, name, field)
-        return FoundModel(name, uri, _digest(found, _sha256s(store, found)), "folder", found)
+        sha256s = tuple(_sha256s(store, found))
+        digest = _digest(found, sha256s)
+        return FoundModel(name, uri, digest, "folder", found, sha256s=sha256s)
     entries = artifact.entries(ARTIFACT_PREFIX)
-    files = [(entry.name.removeprefix(ARTIFACT_PREFIX), entry.size) for entry in entries]
+    by_name = {entry.name.removeprefix(ARTIFACT_PREFIX): entry for entry in entries}
+    found = loaded((name, entry.size) for name, entry in by_name.items())
     kind, content = artifact.manifest.kind, artifact.content_digest
-    return FoundModel(name, uri, content, kind, loaded(files), artifact.digest)
+    sha256s = tuple(by_name[file].sha256 for file, _ in found)
+    return FoundModel(name, uri, content, kind, found, artifact.digest, sha256s)
 
 
 def find_file(name: str, *, field: str) -> FoundModel:

@@ -1,15 +1,12 @@
 """A dataset: pictures with labels and captions in splits, as `darkroom prepare` publishes them.
 
-Its files are `data/<split>/part-NNNNN.parquet` with the columns of `DATASET_SCHEMA`. Each file's
-entry in the manifest names its split and the rows of its row groups, so that training orders them
-without opening a file.
+Its files are those of `split_rows.py`, with the columns of `DATASET_SCHEMA`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -17,19 +14,17 @@ from numpy.typing import NDArray
 
 from darkroom.errors import DataError
 from darkroom.jobs.artifacts.batch import BatchInfo
-from darkroom.jobs.artifacts.info import plain_values, read_values
 from darkroom.jobs.artifacts.kind import Kind
-from darkroom.jobs.artifacts.row_groups import RowGroup, RowGroupReader
+from darkroom.jobs.artifacts.split_rows import SplitRows
 from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.pictures.decode import published_pixels
 from darkroom.jobs.pictures.shape import ImageShape
-from darkroom.storage import Artifact, FileEntry
+from darkroom.storage import Artifact
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_COLUMNS = ("id", "image", "label", "caption")
-SIZE_COLUMNS = ("height", "width")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +62,6 @@ class DatasetInfo(BatchInfo):
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetPart:
-    """What the entry of one data file says of it."""
-
-    split: Split
-    row_groups: tuple[int, ...]
-    """Rows of each row group."""
-
-    def to_metadata(self) -> dict[str, Any]:
-        """Plain JSON values for the file's entry."""
-        return plain_values(self)
-
-
-@dataclass(frozen=True, slots=True)
 class DatasetRow:
     """One picture with what is known of it."""
 
@@ -95,21 +77,15 @@ class DatasetRow:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(SplitRows):
     """A published dataset and its rows."""
 
-    artifact: Artifact
     info: DatasetInfo
 
     @classmethod
     def of(cls, artifact: Artifact, *, field: str = "input") -> Self:
         """Errors: DataError for what is no dataset."""
         return cls(artifact, DatasetInfo.of(artifact, field=field))
-
-    @cached_property
-    def reader(self) -> RowGroupReader:
-        """What reads the files."""
-        return RowGroupReader(self.artifact)
 
     def shape(self, *, field: str = "input") -> ImageShape:
         """The size of all pictures. Errors: DataError when they differ."""
@@ -119,28 +95,6 @@ class Dataset:
                 "prepare it again with image_size set",
             )  # fmt: skip
         return ImageShape(*self.info.image_size, self.info.channels)
-
-    def files(self, split: Split | None = None) -> list[FileEntry]:
-        """The data files of a split, or all, in order. This is how a row's split is known."""
-        return [entry for entry, _ in self._parts(split)]
-
-    def row_groups(self, split: Split | None = None, limit: int | None = None) -> list[RowGroup]:
-        """Row groups as the manifest lists them, at most `limit` rows of them; no file is read."""
-        groups: list[RowGroup] = []
-        left = limit
-        for entry, part in self._parts(split):
-            for index, num_rows in enumerate(part.row_groups):
-                size = num_rows if left is None else min(num_rows, left)
-                if size:
-                    groups.append(RowGroup(entry.name, index, size))
-                left = None if left is None else left - size
-        return groups
-
-    def sizes(self, split: Split | None = None, limit: int | None = None) -> NDArray[np.int64]:
-        """Height and width of the rows of `row_groups`, shape (N, 2); no picture is read."""
-        tables = (self.reader.read(group, SIZE_COLUMNS) for group in self.row_groups(split, limit))
-        sizes = [np.stack([table[name].to_numpy() for name in SIZE_COLUMNS], 1) for table in tables]
-        return np.concatenate(sizes).astype(np.int64) if sizes else np.empty((0, 2), np.int64)
 
     def tables(
         self, split: Split | None = None, columns: Sequence[str] = ROW_COLUMNS
@@ -154,13 +108,3 @@ class Dataset:
         for group in self.row_groups(split, limit):
             for row in self.reader.read(group, ROW_COLUMNS).to_pylist():
                 yield DatasetRow(**row)
-
-    def _parts(self, split: Split | None) -> Iterator[tuple[FileEntry, DatasetPart]]:
-        for entry in self.artifact.entries("data/"):
-            part = read_values(
-                DatasetPart, entry.metadata, what=f"has a file {entry.name}",
-                where=str(self.artifact.uri), field="input",
-                remedy="prepare it with `darkroom prepare`",
-            )  # fmt: skip
-            if split in (None, part.split):
-                yield entry, part

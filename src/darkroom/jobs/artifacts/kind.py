@@ -12,6 +12,7 @@ class Kind(StrEnum):
     """What an artifact is; `manifest.json` has it as text."""
 
     DATASET = "dataset"
+    LATENTS = "latents"
     CHECKPOINT = "checkpoint"
     MODEL = "model"
     SAMPLES = "samples"

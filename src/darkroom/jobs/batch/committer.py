@@ -40,7 +40,7 @@ class Committer:
     schema: pa.Schema
     files: FilesOf | None = None
     note: Callable[[pa.Table], Mapping[str, Any]] | None = None
-    """What to note of a piece's table in its commit."""
+    """What to note of a piece in its commit, from the last stage's table, as `files`."""
 
     def commit(self, piece: Piece) -> Commit:
         """Errors: DarkroomError when the table is not of the schema; those of storage."""
@@ -49,7 +49,7 @@ class Committer:
         num_rows = len(piece.table)
         if num_rows:
             table = in_schema(piece.table, self.schema)
-            notes = self.note(table) if self.note is not None else {}
+            notes = self.note(piece.table) if self.note is not None else {}
             name = part_name("data", piece.index)
             files.append(PieceFile(name, parquet_bytes(table), num_rows))
             files += self.files(piece.table) if self.files is not None else ()

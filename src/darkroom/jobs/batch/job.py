@@ -115,7 +115,7 @@ class BatchRun:
 
         schema: of the published Parquet; the last stage's table has these columns at least.
         files: further files of a piece, committed with it; they may take more columns.
-        note: what to note of a piece in its commit.
+        note: what to note of a piece in its commit; it may take more columns, too.
         Errors: ConfigError (does not fit the cluster), FencedError (a newer driver), DataError
         (too many rows are bad; what was committed is kept), DarkroomError (a stage failed).
         """

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from darkroom.config import Config, Fraction, Place, operational
 from darkroom.jobs.batch.config import BatchConfig, PieceRows
-from darkroom.jobs.pictures.config import EncodingConfig, LimitsConfig, Side
+from darkroom.jobs.pictures.config import EncodingConfig, LimitsConfig, Side, TransformsConfig
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 
@@ -93,34 +93,7 @@ class SplitConfig(Config):
         return self
 
 
-class RandomCropConfig(Config):
-    """A random window of the picture, resized as the picture itself would be."""
-
-    min_area: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Least share of the picture's area that a crop keeps."""
-    max_aspect: Annotated[float, Field(ge=1, le=4)] = 1.1
-    """Most by which a crop stretches width against height, either way."""
-
-
-class ColorJitterConfig(Config):
-    """Random changes of colour, each drawn uniformly from [1 - x, 1 + x] (hue: [-x, x])."""
-
-    brightness: Fraction = 0.0
-    """Range of the brightness factor."""
-    contrast: Fraction = 0.0
-    """Range of the contrast factor."""
-    saturation: Fraction = 0.0
-    """Range of the saturation factor; colour pictures only."""
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Range of the hue shift as a share of the colour circle; colour pictures only."""
-
-    @property
-    def is_identity(self) -> bool:
-        """Nothing would ever change."""
-        return not (self.brightness or self.contrast or self.saturation or self.hue)
-
-
-class AugmentConfig(Config):
+class AugmentConfig(TransformsConfig):
     """Extra training rows made from each training picture; the original is always kept too.
 
     Every random draw derives from (seed, picture id, copy index), so a redone row is equal.
@@ -128,18 +101,6 @@ class AugmentConfig(Config):
 
     copies: Annotated[int, Field(ge=0, le=100)] = 0
     """Augmented rows per training picture; their ids end in ~1, ~2, ..."""
-    horizontal_flip: Fraction = 0.0
-    """Probability of mirroring left and right (never for digits or text)."""
-    crop: RandomCropConfig | None = None
-    """Random crop; null for none."""
-    color_jitter: ColorJitterConfig | None = None
-    """Random change of colour; null for none."""
-
-    @property
-    def is_identity(self) -> bool:
-        """No transformation is declared."""
-        jitter = self.color_jitter
-        return not self.horizontal_flip and self.crop is None and (not jitter or jitter.is_identity)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -17,14 +17,14 @@ import pyarrow as pa
 
 from darkroom.config import build_config
 from darkroom.jobs.batch.stage import ID, Stage
+from darkroom.jobs.pictures.augment import augment
 from darkroom.jobs.pictures.decode import Picture, decode, keep_memory
 from darkroom.jobs.pictures.encode import stored_bytes
 from darkroom.jobs.pictures.listing import Item
-from darkroom.jobs.prepare.augment import augment
+from darkroom.jobs.pictures.resize import resize
 from darkroom.jobs.prepare.buckets import Size, bucket_sizes, nearest_bucket
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.plan import PlannedPiece, copy_id, num_copies
-from darkroom.jobs.prepare.resize import resize
 from darkroom.jobs.prepare.sources import open_source
 from darkroom.jobs.rejects import Reject, Rejects
 from darkroom.jobs.seeding import rank_key

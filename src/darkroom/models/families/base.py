@@ -78,11 +78,13 @@ def load_base(
     name: str,
     dtype: torch.dtype = torch.float32,
     whole: bool = False,
+    with_network: bool = True,
 ) -> BaseModel:
     """The folder's model on the CPU in evaluation mode; all but the VAE in `dtype`.
 
     The VAE stays float32: SDXL's overflows in half precision. whole: with a safety checker, where
-    the folder has one, which training has no use for.
+    the folder has one, which training has no use for. with_network: False for a model that only
+    encodes.
     Errors: ConfigError naming `field` for a folder of no family, and what does not load.
     """
     import diffusers
@@ -94,7 +96,10 @@ def load_base(
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     pipeline_class = getattr(diffusers, family.pipeline)
-    left_out = {"safety_checker": None} if not whole and "safety_checker" in _parts(folder) else {}
+    drops_checker = not whole and "safety_checker" in _parts(folder)
+    left_out = {"safety_checker": None} if drops_checker else {}
+    if not with_network:
+        left_out[family.network] = None
     try:
         pipeline = pipeline_class.from_pretrained(
             folder, dtype={"default": dtype, "vae": torch.float32}, use_safetensors=True,

@@ -12,7 +12,9 @@ from darkroom.models.families.flux import FLUX
 from darkroom.models.families.sd3 import SD3
 from darkroom.models.families.sdxl import SDXL
 from darkroom.models.families.stable_diffusion import STABLE_DIFFUSION
+from darkroom.models.find import FoundModel
 
+INDEX_NAME = "model_index.json"
 FAMILIES: tuple[Family, ...] = (STABLE_DIFFUSION, SDXL, SD3, FLUX)
 
 
@@ -21,7 +23,20 @@ def find_family(folder: Path, *, field: str, name: str) -> Family:
 
     Errors: ConfigError naming `field` for a folder of none.
     """
-    index = _model_index(folder)
+    try:
+        data: bytes | None = (folder / INDEX_NAME).read_bytes()
+    except OSError:
+        data = None
+    return _family(data, field=field, name=name)
+
+
+def family_of(model: FoundModel, *, field: str) -> Family:
+    """The family of a model wherever it lies; no more of it is read. Errors: as `find_family`."""
+    return _family(model.read(INDEX_NAME), field=field, name=model.name)
+
+
+def _family(data: bytes | None, *, field: str, name: str) -> Family:
+    index = json_object(data)
     if index is None:
         raise ConfigError(
             field, name, "is no diffusers folder: it has no model_index.json",
@@ -38,9 +53,10 @@ def find_family(folder: Path, *, field: str, name: str) -> Family:
     )  # fmt: skip
 
 
-def _model_index(folder: Path) -> dict[str, Any] | None:
+def json_object(data: bytes | None) -> dict[str, Any] | None:
+    """What a JSON file holds; None for no file, or none with an object."""
     try:
-        values = json.loads((folder / "model_index.json").read_bytes())
-    except (OSError, ValueError):
+        values = json.loads(data or b"")
+    except ValueError:
         return None
     return values if isinstance(values, dict) else None

@@ -15,7 +15,8 @@ import pytest
 from darkroom.config import JobConfig
 from darkroom.errors import DataError, IntegrityError
 from darkroom.jobs.artifacts.columns import check_columns
-from darkroom.jobs.artifacts.dataset import DatasetInfo, DatasetPart
+from darkroom.jobs.artifacts.dataset import DatasetInfo
+from darkroom.jobs.artifacts.split_rows import SplitPart
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import find_pictures
 from darkroom.jobs.measuring.source import open_reference
@@ -53,7 +54,7 @@ def dataset(folder: Path, data: bytes) -> Artifact:
         files = []
         for split in _SPLITS:
             entry = output.writer.write_bytes(f"data/{split}/part-00000.parquet", data)
-            about = DatasetPart(split, (NUM_ROWS,)).to_metadata()
+            about = SplitPart(split, (NUM_ROWS,)).to_metadata()
             files.append(replace(entry, rows=NUM_ROWS, metadata=about))
         info = DatasetInfo(
             num_rows=2 * NUM_ROWS, num_rejected=0, rejected={}, piece_rows=NUM_ROWS, figures=None,

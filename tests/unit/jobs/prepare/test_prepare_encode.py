@@ -10,7 +10,7 @@ from tests.helpers import pictures as files
 from darkroom.jobs.pictures.config import EncodingConfig
 from darkroom.jobs.pictures.decode import sniff
 from darkroom.jobs.pictures.encode import encode
-from darkroom.jobs.prepare.resize import Fit, resize
+from darkroom.jobs.pictures.resize import Fit, resize
 
 
 def resized(image: Image.Image, size: tuple[int, int], fit: Fit = "crop") -> Image.Image:

@@ -1,8 +1,8 @@
 """One random variant of a picture, by the declared transformations.
 
 Assumes an L or RGB picture. The draws come in a fixed order (flip, crop, brightness, contrast,
-saturation, hue) from a stream of (seed, picture id, copy index); resizing to the stored size is
-`encode.py`'s business, which runs afterwards.
+saturation, hue) from a stream of (seed, picture id, copy index); resizing to the wanted size is
+`resize.py`'s business, which runs afterwards.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import math
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from darkroom.jobs.prepare.config import AugmentConfig, ColorJitterConfig, RandomCropConfig
+from darkroom.jobs.pictures.config import ColorJitterConfig, RandomCropConfig, TransformsConfig
 from darkroom.jobs.seeding import generator
 
 
 def augment(
-    image: Image.Image, config: AugmentConfig, *, seed: int, image_id: str, copy: int
+    image: Image.Image, config: TransformsConfig, *, seed: int, image_id: str, copy: int
 ) -> Image.Image:
     """Copy number `copy` (from 1) of a picture."""
     random = generator(seed, f"augment {copy}", image_id)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from tests.helpers import pictures as files
 
-from darkroom.jobs.prepare.augment import augment
-from darkroom.jobs.prepare.config import AugmentConfig, ColorJitterConfig, RandomCropConfig
+from darkroom.jobs.pictures.augment import augment
+from darkroom.jobs.pictures.config import ColorJitterConfig, RandomCropConfig
+from darkroom.jobs.prepare.config import AugmentConfig
 
 EVERYTHING = AugmentConfig(
     copies=2,

@@ -1,0 +1,185 @@
+"""`darkroom cache`: a dataset's pictures and captions as a model's latents and embeddings.
+
+    driver: ids of the dataset, and where an earlier cache has them     (source.py)
+    Ray:    read -> encode -> commit, and merge                         (read.py, encode.py)
+
+Commits, reruns, files of a sensible size and the publication are the batch core's (`jobs/batch`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from darkroom.config import build_config
+from darkroom.jobs.apart import check_apart
+from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.info import names_of, plain_values
+from darkroom.jobs.artifacts.latents import NO_TEXT_NAME, Latents, LatentsInfo
+from darkroom.jobs.batch.job import BatchRun, open_batch
+from darkroom.jobs.batch.merge import Folder, Layout
+from darkroom.jobs.batch.once import entry_of, made_once
+from darkroom.jobs.batch.picture_rows import PictureOrigin
+from darkroom.jobs.batch.stage import Stage
+from darkroom.jobs.cache.config import CacheConfig
+from darkroom.jobs.cache.encode import COUNTS, LATENTS_SCHEMA, EncodeRows
+from darkroom.jobs.cache.encoder import load_encoder
+from darkroom.jobs.cache.keys import Encoding
+from darkroom.jobs.cache.read import CacheReading, reading
+from darkroom.jobs.cache.source import open_dataset, open_earlier, plan_rows
+from darkroom.jobs.drawing.stage import model_stage
+from darkroom.jobs.pictures.config import SPLITS, Split
+from darkroom.models.families.family import Family
+from darkroom.models.families.find import family_of, json_object
+from darkroom.models.find import FoundModel, find_model
+from darkroom.storage import Artifact, PartWriter
+
+logger = logging.getLogger(__name__)
+
+VAE_FOLDERS = ("vae",)
+TEXT_FOLDERS = tuple(
+    f"{part}{number}" for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")
+)
+
+
+def run(config: CacheConfig) -> dict[str, Any]:
+    """Encode and publish; returns what `--json` prints.
+
+    Errors: DataError (input, reuse), ConfigError (model, cluster), those of storage.
+    """
+    check_apart(config.output, config.input, field="input")
+    model = find_model(config.model, field="model")
+    family = family_of(model, field="model")
+    dataset = open_dataset(config, multiple=_pixel_multiple(model, family))
+    earlier, encoding = open_earlier(config), _encoding(config, model)
+    plan = plan_rows(dataset, earlier, config)
+    with open_batch(
+        config,
+        kind=Kind.LATENTS,
+        rows=plan.rows,
+        lengths=plan.lengths,
+        parents=[dataset.artifact.as_parent("data"), model.as_parent("model")],
+    ) as batch:
+        if batch.completed is not None:
+            return _result(batch.completed)
+        if earlier is not None:
+            _take_over(batch.writer, earlier, encoding)
+        what = CacheReading(
+            PictureOrigin.of(dataset.artifact),
+            None if earlier is None else PictureOrigin.of(earlier.artifact),
+            encoding,
+            config.variants,
+            config.augment,
+        )
+        batch.run(
+            [reading(what), _encoding_stage(config, model, batch.writer)],
+            schema=LATENTS_SCHEMA,
+            description="cache",
+            unit="pictures",
+            note=_counts,
+        )
+        batch.merge(
+            Layout(config.file_size_mb, config.row_group_rows, config.row_group_mb),
+            [Folder(f"data/{split}", {"split": split}) for split in plan.splits],
+        )
+        return _result(_publish(batch, config, encoding, family.name, plan.splits))
+
+
+def _pixel_multiple(model: FoundModel, family: Family) -> int:
+    """Of heights and widths, as `BaseModel` has it; from the VAE's config alone."""
+    vae = json_object(model.read("vae/config.json")) or {}
+    factor: int = 2 ** (len(vae.get("block_out_channels", [0])) - 1)
+    return factor * family.patch
+
+
+def _encoding(config: CacheConfig, model: FoundModel) -> Encoding:
+    return Encoding(
+        vae_digest=model.folders_digest(VAE_FOLDERS),
+        text_digest=model.folders_digest(TEXT_FOLDERS),
+        precision=config.encoders.precision,
+        stored_dtype=config.stored_dtype,
+        seed=config.seed,
+        augment=config.augment.to_dict(),
+    )
+
+
+def _encoding_stage(config: CacheConfig, model: FoundModel, writer: PartWriter) -> Stage:
+    make = partial(make_encoding, config.to_dict(), model, writer)
+    return model_stage("encode", config.encoders, make)
+
+
+def make_encoding(values: Mapping[str, Any], model: FoundModel, writer: PartWriter) -> EncodeRows:
+    """The encoding stage's function, on a worker."""
+    config = build_config(CacheConfig, values)
+    weights_bytes = model.folders_bytes((*VAE_FOLDERS, *TEXT_FOLDERS))
+    return EncodeRows(
+        partial(load_encoder, config.encoders, model, weights_bytes),
+        writer,
+        batch_size=config.batch_size,
+        stored_dtype=config.stored_dtype,
+    )
+
+
+def _take_over(writer: PartWriter, earlier: Latents, encoding: Encoding) -> None:
+    """What stands for no caption, where all captions may come from the earlier cache."""
+    info = earlier.info
+    then = (info.text_digest, info.precision, info.stored_dtype)
+    if then == (encoding.text_digest, encoding.precision, encoding.stored_dtype):
+        made_once(writer, NO_TEXT_NAME, lambda: earlier.artifact.read_bytes(NO_TEXT_NAME))
+
+
+def _counts(rows: pa.Table) -> Mapping[str, int]:
+    counts = {name: int(pc.sum(rows[name]).as_py()) for name in COUNTS}
+    return {**counts, "num_truncated": int(pc.sum(rows["is_truncated"]).as_py() or 0)}
+
+
+def _publish(
+    batch: BatchRun,
+    config: CacheConfig,
+    encoding: Encoding,
+    family: str,
+    splits: Sequence[Split],
+) -> Artifact:
+    counts: Counter[str] = Counter()
+    split_rows: Counter[str] = Counter(dict.fromkeys(SPLITS, 0))
+    for commit in batch.commits:
+        counts.update(commit.notes)
+        split_rows[splits[commit.piece]] += sum(entry.rows or 0 for entry in commit.files)
+    if counts["num_truncated"]:
+        logger.warning(
+            "%d captions are longer than a text encoder reads; what is over is left out",
+            counts["num_truncated"],
+        )
+    return batch.publish(
+        [entry_of(batch.writer, NO_TEXT_NAME)],
+        info=partial(
+            LatentsInfo,
+            split_rows=dict(split_rows),
+            variants=config.variants,
+            augment=config.augment.to_dict() if config.variants > 1 else None,
+            stored_dtype=config.stored_dtype,
+            precision=config.encoders.precision,
+            family=family,
+            vae_digest=encoding.vae_digest,
+            text_digest=encoding.text_digest,
+            num_encoded=counts["num_encoded"],
+            num_reused=counts["num_reused"],
+            num_texts_encoded=counts["num_texts"],
+            num_truncated=counts["num_truncated"],
+        ),
+    )
+
+
+def _result(artifact: Artifact) -> dict[str, Any]:
+    info = plain_values(LatentsInfo.of(artifact))
+    shown = (
+        *("num_rows", "split_rows", "variants", "family", "num_encoded", "num_reused"),
+        *("num_texts_encoded", "num_truncated", "num_rejected", "rejected", "figures"),
+    )
+    return {**names_of(artifact), **{name: info[name] for name in shown}}
