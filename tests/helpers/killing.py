@@ -18,6 +18,7 @@ from typing import Any
 from tests.helpers.proof import write_json
 from tests.helpers.training import running, wait_until
 
+import darkroom
 from darkroom.jobs.batch.commits import Commit, parse_commit
 from darkroom.storage import Artifact, open_artifact, open_store
 
@@ -43,6 +44,12 @@ class Kill:
     def rerun_share(self) -> float:
         """Share of the rows that the rerun had to do."""
         return 1 - self.resumed_rows / self.num_rows
+
+
+def published_here(verb: str, values: Mapping[str, Any]) -> Artifact:
+    """What the verb publishes from Python, on the Ray that this process has."""
+    getattr(darkroom, verb)(**values)
+    return open_artifact(str(values["output"]))
 
 
 def undisturbed(verb: str, values: Mapping[str, Any], directory: Path) -> Artifact:

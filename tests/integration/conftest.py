@@ -1,4 +1,4 @@
-"""Fixtures of the tests on a real Ray: started once per module, after the S3 server."""
+"""Fixtures of the tests on a real Ray: one per process, started when first asked for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from tests.conftest import TEST_BUCKET
+from tests.helpers.shared_ray import SharedRay
 
-from darkroom.jobs.session import ray_session
 from darkroom.storage import EmbeddedServer
 
 
@@ -18,8 +18,22 @@ def s3_session_uri(s3: EmbeddedServer) -> str:
     return f"s3://{TEST_BUCKET}/{uuid.uuid4().hex}"
 
 
+@pytest.fixture(scope="session")
+def shared_ray(s3: EmbeddedServer) -> Iterator[SharedRay]:
+    """The process's Ray, whose workers know the S3 server."""
+    ray = SharedRay()
+    yield ray
+    ray.stop()
+
+
 @pytest.fixture(scope="module")
-def ray_local(s3: EmbeddedServer) -> Iterator[None]:
-    """A local Ray whose workers know the S3 server; jobs use it as they find it."""
-    with ray_session():
-        yield
+def ray_local(shared_ray: SharedRay) -> SharedRay:
+    """The shared Ray runs; jobs use it as they find it."""
+    shared_ray.start()
+    return shared_ray
+
+
+@pytest.fixture(scope="module")
+def no_ray(shared_ray: SharedRay) -> None:
+    """This process has no Ray: the module starts its own."""
+    shared_ray.stop()

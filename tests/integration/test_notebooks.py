@@ -11,7 +11,14 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from tests.helpers.imagenet import lite0_weights
 from tests.helpers.notebooks import EXAMPLES, run_notebook
+from tests.helpers.shared_ray import SharedRay
 from tests.helpers.training import pointer_of
+
+
+@pytest.fixture
+def at_hand(ray_local: SharedRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's verbs find a cluster; `test_the_stop_button` has them start their own."""
+    monkeypatch.setenv("RAY_ADDRESS", ray_local.address)
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +27,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("notebooks")
 
 
-def test_the_theory_runs(folder: Path) -> None:
+def test_the_theory_runs(at_hand: None, folder: Path) -> None:
     outputs = run_notebook("diffusion.ipynb", folder, recipe="digits_smoke", root="out")
     assert sum("image/png" in output for output in outputs) == 9, "each cell that plots or draws"
     text = "".join(output.get("text/plain", "") for output in outputs)
     assert "middle" in text, "the shapes in the U-Net"
 
 
-def test_batch_inference_runs(folder: Path) -> None:
+def test_batch_inference_runs(at_hand: None, folder: Path) -> None:
     weights = str(lite0_weights(folder))
     outputs = run_notebook(
         "batch_inference.ipynb", folder, weights=weights, recipe="digits_smoke", root="out"

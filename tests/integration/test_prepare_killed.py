@@ -6,17 +6,15 @@ import uuid
 from pathlib import Path
 
 from tests.conftest import TEST_BUCKET
-from tests.helpers.killing import killed_and_rerun, undisturbed, write_proof
+from tests.helpers.killing import killed_and_rerun, published_here, write_proof
 from tests.helpers.prepare_runs import many_pieces
-
-from darkroom.storage import EmbeddedServer
 
 SEED = 1  # falls after some pieces were committed, and before the others
 
 
-def test_prepare_killed_and_run_again(s3: EmbeddedServer, tmp_path: Path) -> None:
+def test_prepare_killed_and_run_again(ray_local: None, tmp_path: Path) -> None:
     root = f"s3://{TEST_BUCKET}/killed-{uuid.uuid4().hex}"
-    reference = undisturbed("prepare", many_pieces(f"{root}/reference"), tmp_path)
+    reference = published_here("prepare", many_pieces(f"{root}/reference"))
     assert len(reference.entries("data/train/")) > 1, "pieces are merged to several files"
     kill = killed_and_rerun(
         "prepare", many_pieces(f"{root}/killed"), tmp_path, seed=SEED, reference=reference

@@ -6,19 +6,17 @@ import uuid
 from pathlib import Path
 
 from tests.conftest import TEST_BUCKET
-from tests.helpers.killing import killed_and_rerun, undisturbed, write_proof
+from tests.helpers.killing import killed_and_rerun, published_here, write_proof
 from tests.helpers.sample_runs import settings
 from tests.helpers.tiny_artifacts import publish_model
-
-from darkroom.storage import EmbeddedServer
 
 SEED = 3  # falls after some pieces were committed, and before the others
 
 
-def test_sample_killed_and_run_again(s3: EmbeddedServer, tmp_path: Path) -> None:
+def test_sample_killed_and_run_again(ray_local: None, tmp_path: Path) -> None:
     root = f"s3://{TEST_BUCKET}/killed-{uuid.uuid4().hex}"
     publish_model(f"{root}/model")
-    reference = undisturbed("sample", settings(root, "reference"), tmp_path)
+    reference = published_here("sample", settings(root, "reference"))
     assert len(reference.entries("images/")) == reference.manifest.rows
     assert reference.entries("strip/")
     kill = killed_and_rerun(

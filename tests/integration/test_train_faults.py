@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -28,11 +29,15 @@ from darkroom.storage import Artifact, open_artifact, open_output
 STEPS = 120
 """More than a fast machine does in the second that a row takes to the driver."""
 FAULT_AT = 20
+FAULTS: dict[int, tuple[FaultKind, str]] = {
+    FAULT_AT: ("expired_token", "they have expired"),
+    2 * FAULT_AT: ("skewed_clock", "set the clock"),
+}
 DATA = f"s3://{BUCKET}/data"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShortLivedKeys]:
+def place(no_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShortLivedKeys]:
     with short_lived_keys(tmp_path_factory.mktemp("faults")) as keys:
         publish_digits(DATA)
         with ray_session():
@@ -62,13 +67,13 @@ def settings_of(data: str, name: str) -> TrainConfig:
     )  # fmt: skip
 
 
-def once(act: Callable[[], None]) -> Callable[[Mapping[str, Any]], None]:
-    """Acts when a row of FAULT_AT or later is seen."""
-    left = [act]
+def acting(acts: Mapping[int, Callable[[], None]]) -> Callable[[Mapping[str, Any]], None]:
+    """Does each act when a row of its step or later is seen."""
+    left = dict(sorted(acts.items()))
 
     def on_row(row: Mapping[str, Any]) -> None:
-        if row["step"] >= FAULT_AT and left:
-            left.pop()()
+        for step in [step for step in left if row["step"] >= step][:1]:
+            left.pop(step)()
 
     return on_row
 
@@ -80,44 +85,49 @@ def endings(model: Artifact) -> list[str | None]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("with_expiry", [True, False])
-def test_keys_that_are_renewed_end_nothing(
-    fresh: ShortLivedKeys, undisturbed: Artifact, with_expiry: bool
-) -> None:
+def test_keys_that_are_renewed_end_nothing(fresh: ShortLivedKeys, undisturbed: Artifact) -> None:
+    """First keys that do not say when they end, and are refused; then keys that say it."""
+
     def renew() -> None:
-        fresh.hand_out(SECOND, with_expiry=with_expiry)
+        fresh.hand_out(SECOND, with_expiry=True)
         fresh.refuse("expired_token", FIRST)
 
-    fresh.hand_out(FIRST, with_expiry=with_expiry)
-    config = settings_of(DATA, f"renewed-{with_expiry}")
-    run(config, on_row=once(renew))
+    def renew_again() -> None:
+        fresh.mend()
+        fresh.hand_out(FIRST, with_expiry=True)
+        fresh.refuse("expired_token", SECOND)
+
+    config = settings_of(DATA, "renewed")
+    run(config, on_row=acting({FAULT_AT: renew, 2 * FAULT_AT: renew_again}))
     model = open_artifact(config.output)
     assert endings(model) == ["completed"]
     assert weights_digest(model) == weights_digest(undisturbed)
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(
-    ("kind", "says"), [("expired_token", "they have expired"), ("skewed_clock", "set the clock")]
-)
 def test_what_the_user_can_mend_ends_the_run_without_a_restart(
-    fresh: ShortLivedKeys, undisturbed: Artifact, kind: FaultKind, says: str
+    fresh: ShortLivedKeys, undisturbed: Artifact
 ) -> None:
-    config = settings_of(DATA, kind)
-    with pytest.raises(StorageAccessError, match=says) as caught:
-        run(config, on_row=once(lambda: fresh.refuse(kind)))
-    assert_one_line(caught.value)
-    fresh.mend()
-    stopped = pointer_of(config.output)
-    assert stopped is not None
+    config = settings_of(DATA, "mended")
+    stopped_at = []
+    for step, (kind, says) in FAULTS.items():
+        refuse = partial(fresh.refuse, kind)
+        with pytest.raises(StorageAccessError, match=says) as caught:
+            run(config, on_row=acting({step: refuse}))
+        assert_one_line(caught.value)
+        fresh.mend()
+        stopped = pointer_of(config.output)
+        assert stopped is not None
+        assert stopped.step < STEPS
+        stopped_at.append(stopped.step)
     run(config)
     model = open_artifact(config.output)
     account = ModelInfo.of(model).account
     assert account is not None
-    *_, before_last, last = account.attempts
-    assert last.first_step == stopped.step < STEPS
+    assert [attempt.first_step for attempt in account.attempts] == [0, *stopped_at]
     assert len({attempt.driver for attempt in account.attempts}) == len(account.attempts)
-    assert before_last.ending in ("failed", "killed")  # the store that refuses takes no last word
+    # The store that refuses takes no last word.
+    assert {attempt.ending for attempt in account.attempts[:-1]} <= {"failed", "killed"}
     assert weights_digest(model) == weights_digest(undisturbed)
 
 

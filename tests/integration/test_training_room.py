@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.helpers.shared_ray import SharedRay
 from tests.helpers.tiny_artifacts import publish_digits
 from tests.helpers.tiny_finetune import CaptionModule, Finetune, FinetuneInfo
 from tests.helpers.training import WAIT_SECONDS, pointer_of
@@ -36,8 +37,6 @@ from darkroom.jobs.training.job import run_training
 from tests.helpers.tiny_finetune import Finetune
 run_training(Finetune(build_config(TrainingConfig, json.loads(sys.argv[1]))))
 """
-
-pytestmark = pytest.mark.usefixtures("ray_local")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def config(data: str, output: str) -> TrainingConfig:
 
 @pytest.mark.timeout(1800)
 def test_a_second_verb_trains_resumes_and_is_published(
-    data: str, bucket_uri: str, tmp_path: Path
+    ray_local: SharedRay, data: str, bucket_uri: str, tmp_path: Path
 ) -> None:
     quiet = f"{bucket_uri}/undisturbed"
     rows: list[Any] = []
@@ -88,10 +87,10 @@ def test_a_second_verb_trains_resumes_and_is_published(
     state = pointer_of(stopped)
     assert state is not None
     resumed_from = state.step
-    again = subprocess.run(  # another driver with a Ray of its own
+    again = subprocess.run(  # another driver
         [sys.executable, "-c", DRIVER, json.dumps(config(data, stopped).to_dict())],
         timeout=WAIT_SECONDS, capture_output=True, text=True, check=False,
-        env={**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
+        env={**os.environ, "RAY_ADDRESS": ray_local.address, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
     )  # fmt: skip
     assert again.returncode == 0, again.stderr[-4000:]
     model = open_artifact(stopped)
