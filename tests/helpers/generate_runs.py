@@ -32,14 +32,14 @@ def settings(models: dict[str, str], output: str) -> dict[str, Any]:
         "piece_rows": 8,
         "enhance": {
             "model": models["enhance"],
-            "max_new_tokens": 16,
+            "max_new_tokens": 8,
             "temperature": 0.9,
             "batch_size": 3,
             "system_prompt": ".",
         },
         "draw": {
             "model": models["draw"],
-            "num_steps": 10,
+            "num_steps": 6,
             "guidance_scale": 2.0,
             "batch_size": 5,
         },

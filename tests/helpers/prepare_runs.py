@@ -6,13 +6,13 @@ from typing import Any
 
 
 def many_pieces(output: str) -> dict[str, Any]:
-    """The digits with copies: about 115 pieces, which take some seconds, and several files."""
+    """The digits with copies: about 75 pieces, which take some seconds, and several files."""
     return {
         "source": {"kind": "digits"},
         "output": output,
         "image_size": [48, 48],
         "encoding": {"format": "png"},
-        "augment": {"copies": 2, "crop": {"min_area": 0.5}},
+        "augment": {"copies": 1, "crop": {"min_area": 0.5}},
         "piece_rows": 16,
         "file_size_mb": 1,
     }

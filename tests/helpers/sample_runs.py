@@ -12,8 +12,9 @@ def settings(root: str, output: str) -> dict[str, Any]:
         "output": f"{root}/{output}",
         "num_images": 128,
         "sampler": "ddpm",
-        "num_steps": 50,
+        "num_steps": 30,
         "strip": 3,
         "piece_rows": 8,
         "batch_size": 5,
+        "num_workers": 1,
     }

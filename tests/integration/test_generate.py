@@ -129,16 +129,16 @@ def test_the_real_language_model_writes_about_the_animal(ray_local: None, tmp_pa
                 **recipe["enhance"],
                 "model": str(real_language_model()),
                 "gguf_file": REAL_GGUF,
-                "max_new_tokens": 32,
+                "max_new_tokens": 24,
             },
             "draw": None,
-            "limit": 6,
+            "limit": 4,
         },
     )
     made = rows(artifact)
     # A small model strays at times; most of its sentences are about what they were asked for.
     about = [row["animal"].split()[-1] in row["enhanced_prompt"].lower() for row in made]
-    assert sum(about) >= 4, [row["enhanced_prompt"] for row in made]
+    assert sum(about) >= 3, [row["enhanced_prompt"] for row in made]
     assert all("\n" not in row["enhanced_prompt"] for row in made)
 
 

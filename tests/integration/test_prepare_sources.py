@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 from PIL import Image
 from tests.helpers.idx_files import idx_pair
 from tests.helpers.pictures import decoded, encoded, thumbnail
-from tests.helpers.training import train_config
 
 from darkroom.config import build_config
 from darkroom.errors import DataError
@@ -22,9 +20,6 @@ from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.pictures.config import SPLITS
 from darkroom.jobs.prepare.config import PrepareConfig
 from darkroom.jobs.prepare.job import run as prepare
-from darkroom.jobs.sample.config import SampleConfig
-from darkroom.jobs.sample.job import run as sample
-from darkroom.jobs.train.job import run as train
 from darkroom.jobs.training.bucket_plan import BucketPlan
 from darkroom.storage import Artifact, open_artifact, open_store
 
@@ -143,28 +138,6 @@ def test_pictures_of_28_by_28_come_out_28_by_28(
     assert all(
         np.array_equal(stored[f"train-{index:06d}"], image) for index, image in enumerate(large)
     )
-    unet = {"block_out_channels": [8, 16, 16], "attention_resolutions": [7]}
-    config = train_config(
-        str(data.uri),
-        f"{bucket_uri}/model",
-        max_steps=2,
-        unet=unet,
-        validation={"every_steps": 2},
-        checkpoint={"every_steps": 2},
-        lr_schedule={"warmup_steps": 0},
-    )
-    train(config)
-    sampled = {
-        "input": f"{bucket_uri}/model", "output": f"{bucket_uri}/samples",
-        "num_images": 4, "num_steps": 2, "num_workers": 1,
-    }  # fmt: skip
-    sample(build_config(SampleConfig, sampled))
-    samples = open_artifact(f"{bucket_uri}/samples")
-    pictures = [samples.read_bytes(entry.name) for entry in samples.entries("images/")]
-    assert len(pictures) == 4
-    for png in pictures:
-        with Image.open(io.BytesIO(png)) as picture:
-            assert (picture.size, picture.mode) == ((28, 28), "L")
 
 
 def test_buckets_are_published_and_planned(bucket_uri: str) -> None:

@@ -1,7 +1,7 @@
 """Faults between a job and the real S3 server: it completes, or stops with one clear line.
 
 Either way nothing bad is published, no wrong byte is loaded, and the same command run again
-completes. Here each kind of fault strikes at every eighth call, in `proofs/test_call_sweep.py` at
+completes. Here each kind of fault strikes at every twelfth call, in `proofs/test_call_sweep.py` at
 each.
 """
 
@@ -19,7 +19,7 @@ from tests.helpers.small_run import check_published, read_run, run
 from darkroom.errors import StorageAccessError, StorageError
 from darkroom.storage import open_store, s3_client
 
-STRIDE = 8
+STRIDE = 12
 
 
 @pytest.fixture

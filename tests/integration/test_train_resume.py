@@ -32,7 +32,7 @@ from darkroom.jobs.training.goodput import PARTS
 from darkroom.jobs.training.telemetry import METRICS
 from darkroom.storage import Artifact, open_artifact, open_store
 
-STEPS = 200
+STEPS = 160
 METRICS_OFTEN = {"RAY_metrics_report_interval_ms": "500"}
 """Ray's own 10 s outlast a run."""
 

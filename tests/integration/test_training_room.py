@@ -55,7 +55,7 @@ def config(data: str, output: str) -> TrainingConfig:
         "lr_schedule": {"warmup_steps": 5},
         "ema": {"decay": 0.9},
         "validation": {"every_steps": 200, "num_images": 64},
-        "checkpoint": {"every_steps": 10, "asynchronous": False},
+        "checkpoint": {"every_steps": 100, "asynchronous": False},
         "log_every_steps": 5,
     }
     return build_config(TrainingConfig, values)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from darkroom.config import json_digest
 from darkroom.errors import ConfigError, IntegrityError, ObjectNotFoundError
-from darkroom.models.files import PICKLES, WEIGHTS, Sized, broken_file, loaded_files
+from darkroom.models.files import PICKLES, WEIGHTS, Read, Sized, broken_file, loaded_files
 from darkroom.models.hub import ask_hub, hub_copy
 from darkroom.models.node_copy import node_copy
 from darkroom.models.references import check_references
@@ -166,6 +166,11 @@ def find_model(
     entries = artifact.entries(ARTIFACT_PREFIX)
     by_name = {entry.name.removeprefix(ARTIFACT_PREFIX): entry for entry in entries}
     found = loaded((name, entry.size) for name, entry in by_name.items())
+
+    def read(file: str, start: int, length: int) -> bytes:
+        return artifact.store.get_range(by_name[file].key, start, length)
+
+    _check_files(found, read, name, field)
     kind, content = artifact.manifest.kind, artifact.content_digest
     sha256s = tuple(by_name[file].sha256 for file, _ in found)
     return FoundModel(name, uri, content, kind, found, artifact.digest, sha256s)
@@ -234,8 +239,7 @@ def _listed(store: ObjectStore, name: str, field: str) -> list[Sized]:
 def _check(
     store: ObjectStore, listed: list[Sized], loaded: tuple[Sized, ...], name: str, field: str
 ) -> None:
-    if fault := broken_file(loaded, store.get_range):
-        raise ConfigError(field, name, f"its file {fault[0]} {fault[1].what}", fault[1].remedy)
+    _check_files(loaded, store.get_range, name, field)
     if not any(file.endswith(WEIGHTS) for file, _ in loaded):
         pickles = [file for file, _ in listed if file.endswith(PICKLES)]
         if pickles:
@@ -243,6 +247,12 @@ def _check(
                 field, name, f"has its weights as pickles only ({pickles[0]}), which can run code",
                 "give its safetensors, or convert it with the library's own save_pretrained",
             )  # fmt: skip
+
+
+def _check_files(files: Iterable[Sized], read: Read, name: str, field: str) -> None:
+    """Before any worker starts: heads of files tell what is broken."""
+    if fault := broken_file(files, read):
+        raise ConfigError(field, name, f"its file {fault[0]} {fault[1].what}", fault[1].remedy)
 
 
 def _sha256s(store: ObjectStore, files: Sequence[Sized]) -> list[str]:

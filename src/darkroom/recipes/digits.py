@@ -95,7 +95,8 @@ def digits_smoke() -> Recipe:
                 compute=ComputeConfig(num_threads=1),
                 log_every_steps=10,
             ),
-            partial(_SAMPLE, num_images=40, num_steps=10, piece_rows=10),
+            # A worker takes longer to start than to draw all of them.
+            partial(_SAMPLE, num_images=40, num_steps=10, piece_rows=10, num_workers=1),
             partial(EvaluateConfig, num_bootstrap=20),
             partial(ReportConfig, title="Digits, smoke run", pictures_per_class=4),
         ),
