@@ -124,14 +124,14 @@ def test_kills_and_sigterm_leave_no_trace_in_the_weights(bucket_uri: str, tmp_pa
         assert run.wait() == 143, run.log.read_text()
         wall = time.time() - began_at
     log = run.log.read_text()
-    assert f"resuming from step {killed_at}" in log
+    first, restarted_at = (int(step) for step in re.findall(r"resuming from step (\d+)", log))
+    assert first == killed_at
     assert re.search(r"rank \d \(pid \d+ on .*\) has died", log)
-    # The worker died before the next checkpoint was published, so the steps that are redone are
-    # fewer than lie between two checkpoints.
-    assert f"resuming from step {worker_killed_at}" in log
+    # The other worker may still have published the checkpoint that both had reached.
+    assert worker_killed_at <= restarted_at <= worker_killed_at + 10
     stopped_at = step_now(output)
     assert f"stopped at step {stopped_at} of {STEPS}" in log  # the last step is the saved one
-    assert worker_killed_at < stopped_at < STEPS
+    assert restarted_at < stopped_at < STEPS
 
     with started(config, tmp_path) as run:  # the same command again ends it
         assert run.wait() == 0, run.log.read_text()
@@ -157,7 +157,7 @@ def test_kills_and_sigterm_leave_no_trace_in_the_weights(bucket_uri: str, tmp_pa
     assert account.wall_seconds == pytest.approx(wall, rel=0.1)
     assert account.total_worker_seconds == pytest.approx(2 * wall, rel=0.1)
     assert [attempt.first_step for attempt in attempts] == [
-        0, killed_at, worker_killed_at, stopped_at
+        0, killed_at, restarted_at, stopped_at
     ]  # fmt: skip
     assert attempts[-1].last_step == STEPS
     for attempt in attempts:
