@@ -26,7 +26,8 @@ class SharedRay:
         """For RAY_ADDRESS of another driver."""
         import ray
 
-        return ray.get_runtime_context().gcs_address
+        address: str = ray.get_runtime_context().gcs_address
+        return address
 
     def stop(self) -> None:
         """End it, if it runs."""
