@@ -20,7 +20,6 @@ from darkroom.jobs.artifacts.batch import BatchInfo
 from darkroom.jobs.artifacts.kind import Kind
 from darkroom.jobs.artifacts.split_rows import SplitRows
 from darkroom.jobs.pictures.config import Split
-from darkroom.jobs.seeding import generator
 from darkroom.storage import Artifact
 
 NO_TEXT_NAME = "no_text.parquet"
@@ -136,8 +135,3 @@ class Latents(SplitRows):
     def _array(self, data: bytes, shape: Any) -> Values:
         stored = np.frombuffer(data, np.dtype(self.info.stored_dtype).newbyteorder("<"))
         return stored.reshape(shape).astype(np.float32)
-
-
-def chosen_variant(row_id: str, *, seed: int, epoch: int, variants: int) -> int:
-    """Which of a picture's encodings an epoch meets: a pure function, uniform over 0 .. K - 1."""
-    return int(generator(seed, f"variant {epoch}", row_id).integers(variants))

@@ -136,7 +136,12 @@ class EncodeRows:
                 if not self._is_finite(row):
                     faults[row[ID]] = "nan_text", "the embedding of its caption is not finite"
         if missing:
-            made_once(self._writer, NO_TEXT_NAME, self._no_text)
+            _ = self._no_text_stored
+
+    @cached_property
+    def _no_text_stored(self) -> bytes:
+        """Looked for once for each worker; of all of them one makes it."""
+        return made_once(self._writer, NO_TEXT_NAME, self._no_text)
 
     def _no_text(self) -> bytes:
         rows = list(self._columns(self._encoder.no_text()))

@@ -17,7 +17,7 @@ from tests.helpers.pictures import decoded
 from tests.helpers.tiny_families import save_tiny
 
 from darkroom.errors import ConfigError, DataError
-from darkroom.jobs.artifacts.latents import Latents, LatentsInfo, chosen_variant
+from darkroom.jobs.artifacts.latents import Latents, LatentsInfo
 from darkroom.jobs.batch.stage import StageFunction
 from darkroom.jobs.rejects import DEAD_LETTERS_NAME, Rejects
 from darkroom.storage import lineage
@@ -190,17 +190,6 @@ def test_a_flip_is_the_encoding_of_the_mirrored_picture(root: Path, model: Path,
         with torch.no_grad():
             mean = vae.encode(x[None] / 127.5 - 1).latent_dist.mean
         np.testing.assert_allclose(row.mean[1], mean[0].numpy(), atol=TOLERANCE)
-
-
-def test_every_variant_is_met_and_the_choice_is_pure() -> None:
-    chosen = [
-        chosen_variant(f"row {n}", seed=3, epoch=epoch, variants=4)
-        for n in range(100)
-        for epoch in range(4)
-    ]
-    assert np.bincount(chosen).min() > 60
-    assert chosen[7] == chosen_variant("row 1", seed=3, epoch=3, variants=4)
-    assert {chosen_variant("a", seed=0, epoch=e, variants=1) for e in range(9)} == {0}
 
 
 def test_sdxl_has_a_pooled_embedding_and_zeros_for_no_caption(root: Path, data: str) -> None:
