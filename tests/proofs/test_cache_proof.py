@@ -18,7 +18,7 @@ from tests.helpers.tiny_families import save_tiny
 from darkroom.storage import EmbeddedServer
 
 NUM_KILLS = int(os.environ.get("BATCH_PROOF_KILLS", "5"))
-NUM_ROWS = 120
+NUM_ROWS = 40
 
 
 def many() -> dict[str, Captioned]:

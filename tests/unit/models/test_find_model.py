@@ -35,6 +35,30 @@ def test_a_folder_is_named_by_its_contents(store_uri: str) -> None:
         pass
 
 
+def test_parts_of_a_folder_have_names_of_their_own(store_uri: str) -> None:
+    fill(store_uri)
+    open_store(store_uri).put("vae/model.safetensors", WEIGHTS)
+    before = find_model(store_uri, field="model")
+    assert before.folders_digest(["vae"]) != before.folders_digest(["unet"])
+    assert (before.folders_bytes(["vae"]), before.weights_bytes) == (100, 200)
+    fill(store_uri, WEIGHTS[:-1] + b"v")
+    after = find_model(store_uri, field="model")
+    assert after.folders_digest(["vae"]) == before.folders_digest(["vae"])
+    assert after.folders_digest(["unet"]) != before.folders_digest(["unet"])
+    hub = FoundModel("org/name", None, "commit", "hub", before.files)
+    assert hub.folders_digest(["vae"]) != hub.folders_digest(["unet"])
+
+
+def test_one_file_is_read_alone(store_uri: str) -> None:
+    fill(store_uri)
+    model = find_model(store_uri, field="model")
+    assert model.read("config.json") == b"{}"
+    assert model.read("vae/config.json") is None
+    published = publish_model(f"{store_uri}/published")
+    found = find_model(str(published.uri), field="model")
+    assert found.read("unet/config.json") == published.read_bytes("model/unet/config.json")
+
+
 def test_equal_bytes_have_one_name_wherever_they_lie(tmp_path: Path, bucket_uri: str) -> None:
     """A bucket tells of its objects what depends on how they came there."""
     for place in (str(tmp_path), bucket_uri):

@@ -7,7 +7,7 @@ Imports no torch. Pixels are uint8, RGB, of the size that the dataset stores the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -19,6 +19,7 @@ from PIL import Image
 
 from darkroom.jobs.artifacts.latents import PICTURE_COLUMNS, TEXT_COLUMNS
 from darkroom.jobs.artifacts.row_groups import RowGroupReader
+from darkroom.jobs.artifacts.split_rows import SIZE_COLUMNS
 from darkroom.jobs.batch.picture_rows import PictureOrigin
 from darkroom.jobs.batch.stage import ID, Stage
 from darkroom.jobs.cache.keys import Encoding, picture_sha256, split_keys
@@ -26,6 +27,7 @@ from darkroom.jobs.pictures.augment import augment
 from darkroom.jobs.pictures.config import TransformsConfig
 from darkroom.jobs.pictures.decode import keep_memory, published_pixels
 from darkroom.jobs.pictures.resize import resize
+from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.rejects import Rejects
 
 READ_SCHEMA = pa.schema(
@@ -48,7 +50,7 @@ READ_SCHEMA = pa.schema(
 """`kept` has a variant's stored encoding or null, `pixels` (H x W x 3) those of the others. The
 columns of the text are null where it is to be encoded."""
 
-_DATASET_COLUMNS = (ID, "image", "caption")
+_DATASET_COLUMNS = (ID, "image", "caption", *SIZE_COLUMNS)
 _OLD_COLUMNS = ("picture_keys", "text_key", "is_truncated", *PICTURE_COLUMNS, *TEXT_COLUMNS)
 
 
@@ -88,8 +90,7 @@ class ReadRows:
 
     def _read(self, new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
         what, row_id = self._what, new[ID]
-        pixels = _rgb(published_pixels(new["image"], where=f"row {row_id}"))
-        height, width = pixels.shape[:2]
+        height, width = new["height"], new["width"]
         sha256 = picture_sha256(new["image"])
         keys = [
             what.encoding.of_picture(sha256, row_id=row_id, variant=k, size=(height, width))
@@ -110,10 +111,19 @@ class ReadRows:
             "picture_keys": b"".join(keys),
             "text_key": text_key,
             "kept": kept,
-            "pixels": [self._variant(pixels, row_id, k).tobytes() for k in missing],
+            "pixels": self._pixels(new, missing),
             "latents_shape": _of_variants(old["latents_shape"], len(keys)) if is_known else None,
             **{name: text.get(name) for name in (*TEXT_COLUMNS, "is_truncated")},
         }
+
+    def _pixels(self, row: Mapping[str, Any], variants: Sequence[int]) -> list[bytes]:
+        """Of each of the variants; a picture of which nothing is missing is not decoded."""
+        if not variants:
+            return []
+        shape = ImageShape(row["height"], row["width"], 3)
+        pixels_CHW = published_pixels(row["image"], where=f"row {row[ID]}", shape=shape)
+        pixels_HWC = np.ascontiguousarray(pixels_CHW.transpose(1, 2, 0))
+        return [self._variant(pixels_HWC, row[ID], k).tobytes() for k in variants]
 
     def _variant(
         self, pixels_HWC: NDArray[np.uint8], row_id: str, variant: int
@@ -140,12 +150,6 @@ def _encodings(old: Mapping[str, Any]) -> dict[bytes, bytes]:
 
 def _of_variants(shape: list[int], variants: int) -> list[int]:
     return [variants, *shape[1:]]
-
-
-def _rgb(pixels_CHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """H x W x 3, whatever the dataset's channels."""
-    colours = np.broadcast_to(pixels_CHW, (3, *pixels_CHW.shape[1:]))
-    return np.ascontiguousarray(colours.transpose(1, 2, 0))
 
 
 def _row(

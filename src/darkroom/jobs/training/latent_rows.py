@@ -28,7 +28,7 @@ VARIANT = "variant"
 
 
 class LatentBatch(TypedDict, total=False):
-    """One rank's micro-batch of pictures of one size."""
+    """One rank's rows of a step, pictures of one size."""
 
     mean: torch.Tensor
     """float32 (B, C, H, W): of the posterior, before the VAE's scale and shift."""
@@ -44,8 +44,10 @@ class LatentBatch(TypedDict, total=False):
     """int64 (B,): `draws.row_key` of each row's id."""
     epoch: torch.Tensor
     """int64 (B,): the epoch that each row is met in."""
-    micro_step: int
-    """Where it stands in the run."""
+    step: int
+    """The optimizer step that it is for, 0-based."""
+    first: int
+    """Where its first row stands among the rows of all ranks."""
 
 
 class LatentRows:
@@ -62,7 +64,7 @@ class LatentRows:
         self._tables: OrderedDict[int, pa.Table] = OrderedDict()
 
     def fetch(
-        self, rows: NDArray[np.int64], *, epoch: NDArray[np.int64], micro_step: int = 0
+        self, rows: NDArray[np.int64], *, epoch: NDArray[np.int64], step: int = 0, first: int = 0
     ) -> LatentBatch:
         """The rows as one batch, each in its epoch.
 
@@ -85,7 +87,8 @@ class LatentRows:
             "size": sizes.pop(),
             "row": keys,
             "epoch": epochs,
-            "micro_step": micro_step,
+            "step": step,
+            "first": first,
         }
         if pooled := _pooled(found):
             batch["pooled"] = _stack(pooled)

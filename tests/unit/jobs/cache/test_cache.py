@@ -254,6 +254,13 @@ def test_long_captions_are_counted_and_those_without_are_dead_letters(
     found = cached_here(cache_config(str(data.uri), str(root / "long"), model))
     assert found.info.num_truncated == 1
     assert [row.id for row in found.rows() if row.is_truncated] == ["a"]
+    plain = diffusers.DiffusionPipeline.from_pretrained(model, local_files_only=True)
+    with torch.no_grad():
+        text, _ = plain.encode_prompt(
+            pictures["a"].caption, "cpu", 1, do_classifier_free_guidance=False
+        )
+    row = next(row for row in found.rows() if row.id == "a")
+    np.testing.assert_allclose(row.text.sequence, text[0].numpy(), atol=TOLERANCE)
     assert found.info.rejected == {"no_caption": 1}
     kept = cached_here(
         cache_config(str(data.uri), str(root / "long-again"), model, reuse=str(found.artifact.uri))

@@ -46,12 +46,12 @@ def test_an_epoch_meets_each_row_once_in_batches_of_one_size(latents: Latents) -
     met: Counter[int] = Counter()
     for step in range(plan.steps_per_epoch):
         wanted = plan.rows(step)
-        batch = rows.fetch(wanted, epoch=np.zeros_like(wanted), micro_step=step)
+        batch = rows.fetch(wanted, epoch=np.zeros_like(wanted), step=step)
         height, width = batch["size"]
         assert batch["mean"].shape == (len(wanted), 4, height // 2, width // 2)
         assert batch["mean"].dtype == torch.float32
         assert batch["pooled"].shape[0] == batch["sequence"].shape[0] == len(wanted)
-        assert batch["micro_step"] == step
+        assert batch["step"] == step
         met.update(batch["row"].tolist())
     assert met == Counter(row_key(row.id) for row in latents.rows("train"))
 
