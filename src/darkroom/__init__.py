@@ -10,7 +10,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 __all__ = [
-    "cache", "classify", "evaluate", "generate", "open", "prepare", "report", "sample", "train",
+    "cache", "classify", "evaluate", "finetune", "generate", "open", "prepare", "report", "sample",
+    "train",
 ]  # fmt: skip
 
 

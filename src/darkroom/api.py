@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         DiffusionModel,
         DrawnPictures,
         EncodedPictures,
+        FinetunedModel,
         MeasuredPictures,
         PreparedData,
         PromptedPictures,
@@ -95,6 +96,20 @@ def train(
     from darkroom.published import DiffusionModel
 
     return DiffusionModel(_run("train", recipe, config, {**settings, "input": input}, output))
+
+
+def finetune(
+    *,
+    input: Source,  # noqa: A002 - the field's name
+    output: Source,
+    recipe: str | None = None,
+    config: Source | None = None,
+    **settings: object,
+) -> FinetunedModel:
+    """Fine-tune a text-to-image model by LoRA or in full. settings: docs/verbs/finetune.md."""
+    from darkroom.published import FinetunedModel
+
+    return FinetunedModel(_run("finetune", recipe, config, {**settings, "input": input}, output))
 
 
 def sample(

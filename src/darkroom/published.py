@@ -25,7 +25,12 @@ from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.artifacts.evaluation import Evaluation
 from darkroom.jobs.artifacts.latents import Latents
-from darkroom.jobs.artifacts.model import ModelInfo, TrainedModel
+from darkroom.jobs.artifacts.model import (
+    METRICS_FILE,
+    FinetunedInfo,
+    ModelInfo,
+    TrainedModel,
+)
 from darkroom.jobs.artifacts.pictures import PicturesInfo
 from darkroom.jobs.artifacts.predictions import PredictionsInfo
 from darkroom.jobs.artifacts.row_groups import RowGroupReader
@@ -205,6 +210,25 @@ class DiffusionModel(Published):
         )
 
 
+class FinetunedModel(Published):
+    """A fine-tuned text-to-image model, or a LoRA; `generate` draws with it."""
+
+    @cached_property
+    def info(self) -> FinetunedInfo:
+        """What the manifest says of it."""
+        return FinetunedInfo.of(self.artifact)
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        info = self.info
+        return {"steps": info.step, "family": info.family, "method": info.method}
+
+    @cached_property
+    def metrics(self) -> TableRows:
+        """The log of training: a row per logged step."""
+        return TableRows(self.artifact.read_table(METRICS_FILE))
+
+
 @dataclass(frozen=True)
 class DrawnNow:
     """Pictures that a model has just drawn, which show themselves on one sheet."""
@@ -360,6 +384,8 @@ _BY_KIND: Mapping[str, type[Published]] = {
 
 def published(artifact: Artifact) -> Published:
     """The artifact as what its verb's function returns."""
+    if FinetunedInfo.found_in(artifact) is not None:
+        return FinetunedModel(artifact)
     return _BY_KIND.get(artifact.manifest.kind, Published)(artifact)
 
 

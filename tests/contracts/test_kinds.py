@@ -21,7 +21,7 @@ from darkroom.jobs.artifacts.dataset import DatasetInfo
 from darkroom.jobs.artifacts.evaluation import EvaluationInfo
 from darkroom.jobs.artifacts.info import Info
 from darkroom.jobs.artifacts.latents import LatentsInfo
-from darkroom.jobs.artifacts.model import ModelInfo
+from darkroom.jobs.artifacts.model import FinetunedInfo, ModelInfo
 from darkroom.jobs.artifacts.pictures import PicturesInfo
 from darkroom.jobs.artifacts.predictions import ClassifierName, PredictionsInfo
 from darkroom.jobs.artifacts.report import ReportInfo
@@ -71,6 +71,11 @@ INFOS: list[Info] = [
     ),
 ]  # fmt: skip
 """One of each kind."""
+FINETUNED = FinetunedInfo(
+    family="sd", method="lora", base_digest="0" * 64, base_license="unknown", trigger_words=("x",),
+    image_size=(8, 6), step=3, seconds=0.5, final={"loss": 0.1, "validation_loss": None},
+)  # fmt: skip
+"""The other value of a model."""
 
 
 def _described(root: Path, kind: str, metadata: dict[str, Any]) -> Artifact:
@@ -83,12 +88,12 @@ def test_every_kind_has_its_value() -> None:
     assert [info.kind for info in INFOS] == list(Kind)
 
 
-@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.kind)
+@pytest.mark.parametrize("info", [*INFOS, FINETUNED], ids=lambda info: type(info).__name__)
 def test_what_a_kind_says_is_read_as_it_was_written(info: Info, tmp_path: Path) -> None:
     assert type(info).of(_described(tmp_path, info.kind, info.to_metadata())) == info
 
 
-@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.kind)
+@pytest.mark.parametrize("info", [*INFOS, FINETUNED], ids=lambda info: type(info).__name__)
 def test_what_does_not_fit_is_refused_in_one_line(info: Info, tmp_path: Path) -> None:
     good = info.to_metadata()
     name = next(name for name in good if name != "version")

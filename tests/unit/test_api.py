@@ -17,7 +17,9 @@ from darkroom.cli import main
 from darkroom.config import JobConfig
 from darkroom.errors import ConfigError, ObjectNotFoundError
 
-VERBS = ("prepare", "cache", "train", "sample", "evaluate", "classify", "generate", "report")
+VERBS = (
+    "prepare", "cache", "train", "finetune", "sample", "evaluate", "classify", "generate", "report",
+)  # fmt: skip
 
 
 class Seen(Exception):  # noqa: N818 - it stands for the job

@@ -155,6 +155,15 @@ VERBS = (
         ),
     ),
     Verb(
+        "finetune",
+        "Fine-tune a text-to-image model on captioned pictures: LoRA or in full.",
+        (
+            _uri("input", "Captioned data that `darkroom prepare` published."),
+            Flag("base", "A diffusers folder (path or s3:// URI) or a hub id.", "base", "URI"),
+            _number("num-workers", "Data-parallel workers.", "workers.num_workers"),
+        ),
+    ),
+    Verb(
         "sample",
         "Draw pictures with a trained model.",
         (

@@ -11,6 +11,14 @@ from collections.abc import Callable
 
 from darkroom.errors import ConfigError
 from darkroom.recipes.digits import digits, digits_smoke
+from darkroom.recipes.finetune import (
+    flux_lora,
+    sd15_full,
+    sd15_lora,
+    sd35_lora,
+    sdxl_lora,
+    tiny_sd,
+)
 from darkroom.recipes.generate import animals, animals_cpu
 from darkroom.recipes.imagenette import imagenette, imagenette_cpu
 from darkroom.recipes.mnist import fashion_mnist, mnist
@@ -27,6 +35,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "animals_cpu": animals_cpu,
     "imagenette": imagenette,
     "imagenette_cpu": imagenette_cpu,
+    "tiny_sd": tiny_sd,
+    "sd15_lora": sd15_lora,
+    "sd15_full": sd15_full,
+    "sdxl_lora": sdxl_lora,
+    "sd35_lora": sd35_lora,
+    "flux_lora": flux_lora,
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from darkroom.diffusion.config import PredictionType, ScheduleConfig
+from darkroom.errors import DataError
 from darkroom.jobs.artifacts.info import Info
 from darkroom.jobs.artifacts.kind import Kind
 from darkroom.jobs.pictures.shape import ImageShape
@@ -81,6 +82,16 @@ class ModelInfo(TrainedInfo):
     prediction_type: PredictionType
     schedule: ScheduleConfig
 
+    @classmethod
+    def of(cls, artifact: Artifact, *, field: str = "input") -> Self:
+        """As every kind's; a text-to-image model is refused by its name."""
+        if FinetunedInfo.found_in(artifact) is not None:
+            raise DataError(
+                field, str(artifact.uri), "is a fine-tuned text-to-image model",
+                "draw with `darkroom generate --model`",
+            )  # fmt: skip
+        return super().of(artifact, field=field)
+
     @property
     def shape(self) -> ImageShape:
         """The size of what it draws."""
@@ -104,6 +115,13 @@ class FinetunedInfo(TrainedInfo):
     trigger_words: tuple[str, ...]
     image_size: tuple[int, int]
     """Height and width in pixels of what it learnt from."""
+
+    @classmethod
+    def found_in(cls, artifact: Artifact) -> Self | None:
+        """What a model says of itself, if it was fine-tuned; None for what `train` published."""
+        manifest = artifact.manifest
+        finetuned = manifest.kind == cls.kind and "base_digest" in manifest.metadata
+        return cls.of(artifact) if finetuned else None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from darkroom.config import Fraction, NonNegativeFloat, PositiveInt, operational
+from darkroom.config import (
+    Config,
+    Fraction,
+    ModelPlace,
+    NonNegativeFloat,
+    PositiveInt,
+    operational,
+)
 from darkroom.diffusion.config import SamplerName
 from darkroom.jobs.batch.config import WorkerPool
 
@@ -64,11 +71,25 @@ class ClassDrawingConfig(DrawingConfig):
         return self
 
 
+class LoraUse(Config):
+    """A LoRA over the model that draws."""
+
+    model: Annotated[ModelPlace, operational()]
+    """What `darkroom finetune` published, or a folder with one safetensors file in diffusers'
+    format; its digest, not this name, identifies it."""
+    weight: Annotated[float, Field(ge=-10, le=10)] = 1.0
+    """How much it counts: 0 is the base alone."""
+    any_base: Annotated[bool, operational()] = False
+    """Draw over another base than the one that it was trained over, if names and shapes fit."""
+
+
 class TextDrawingConfig(DrawingConfig):
     """Any diffusers text-to-image pipeline. The defaults suit SDXL-Turbo."""
 
     variant: str | None = None
     """Which weight files of the folder: fp16 for `*.fp16.safetensors`."""
+    lora: LoraUse | None = None
+    """A LoRA over the model; null for none."""
     num_steps: PositiveInt = 1
     """Denoising steps. The default suits SDXL-Turbo."""
     guidance_scale: NonNegativeFloat = 0.0

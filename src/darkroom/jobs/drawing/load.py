@@ -10,12 +10,18 @@ from darkroom.models.find import FoundModel
 
 
 def load_drawer(
-    config: ClassDrawingConfig | TextDrawingConfig, model: FoundModel, *, prefix: str = ""
+    config: ClassDrawingConfig | TextDrawingConfig,
+    model: FoundModel,
+    *,
+    lora: FoundModel | None = None,
+    prefix: str = "",
 ) -> Drawer:
-    """The model on this process's device. prefix: of the config's fields in messages.
+    """The model on this process's device.
+
+    lora: the one that the config asks for. prefix: of the config's fields in messages.
 
     Errors: ConfigError and DataError when it cannot be loaded.
     """
     if isinstance(config, ClassDrawingConfig):
         return ClassConditionalDrawer(config, model, prefix=prefix)
-    return TextToImageDrawer(config, model, prefix=prefix)
+    return TextToImageDrawer(config, model, lora=lora, prefix=prefix)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darkroom.errors import ConfigError, DataError
+from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.artifacts.model import FinetunedInfo
 from darkroom.jobs.finetune.config import FinetuneConfig
 from darkroom.jobs.training.dataset import TrainingData
@@ -59,6 +60,11 @@ class Finetuning(Trainable[FinetuneConfig]):
             raise DataError(
                 "input", data.uri, "has grey pictures, and the base draws in colour",
                 "prepare it with channels=3",
+            )  # fmt: skip
+        if not _has_captions(data):
+            raise DataError(
+                "input", data.uri, "has no caption in its training split",
+                "prepare it with source.kind captions or parquet",
             )  # fmt: skip
         base = self._load()
         multiple = base.pixel_multiple
@@ -128,3 +134,13 @@ class Finetuning(Trainable[FinetuneConfig]):
                 "compute.sdpa", self.config.compute.sdpa, "cannot be turned off: the base's "
                 "attention is scaled_dot_product_attention", "leave it at true",
             )  # fmt: skip
+
+
+def _has_captions(data: TrainingData) -> bool:
+    """Whether one row has a text; row groups are read up to the first that has."""
+    # Of its own: an opened reader cannot travel to the workers.
+    dataset = Dataset(data.dataset.artifact, data.dataset.info)
+    for table in dataset.tables("train", ("caption",)):
+        if any(caption for caption in table["caption"].to_pylist()):
+            return True
+    return False

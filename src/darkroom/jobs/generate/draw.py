@@ -20,13 +20,15 @@ from darkroom.models.find import FoundModel
 PURPOSE = "draw"
 
 
-def draw_stage(values: Mapping[str, Any], model: FoundModel) -> DrawStage:
+def draw_stage(
+    values: Mapping[str, Any], model: FoundModel, lora: FoundModel | None = None
+) -> DrawStage:
     """The stage's function, on a worker."""
     config = build_config(GenerateConfig, values)
     if config.draw is None:
         raise DarkroomError("the draw stage was built without its settings")
     return DrawStage(
-        partial(load_drawer, config.draw, model, prefix="draw."),
+        partial(load_drawer, config.draw, model, lora=lora, prefix="draw."),
         partial(requests_of, config),
         batch_size=config.draw.batch_size,
     )

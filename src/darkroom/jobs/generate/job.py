@@ -18,9 +18,10 @@ from darkroom.jobs.artifacts.info import names_of, plain_values
 from darkroom.jobs.artifacts.pictures import PicturesInfo
 from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.batch.stage import Stage
-from darkroom.jobs.drawing.config import WorkerConfig
+from darkroom.jobs.drawing.config import TextDrawingConfig, WorkerConfig
 from darkroom.jobs.drawing.drawer import STAGE
 from darkroom.jobs.drawing.encode import encode_stage, image_files
+from darkroom.jobs.drawing.lora import check_base, find_lora
 from darkroom.jobs.drawing.stage import model_stage
 from darkroom.jobs.generate.config import GenerateConfig
 from darkroom.jobs.generate.draw import draw_stage
@@ -40,22 +41,24 @@ def run(config: GenerateConfig) -> dict[str, Any]:
     config = _resolved(config)
     prompts = build_prompts(config)
     llm, model = _models(config)
+    lora = None
     if model is not None:
         check_model(config, model)
+        lora = _lora(config, model)
     check_memory(_loaded(config, llm, model))
     schema = output_schema(config, prompts.table.column_names)
     with open_batch(
         config,
         kind=Kind.PICTURES,
         rows=prompts.table,
-        parents=_parents(prompts, llm, model),
+        parents=_parents(prompts, llm, model, lora),
         rejected=prompts.bad,
     ) as batch:
         if batch.completed is not None:
             return _result(batch.completed)
         draws = config.draw is not None
         batch.run(
-            _stages(config, llm, model),
+            _stages(config, llm, model, lora),
             schema=schema,
             files=image_files if draws and config.image_files else None,
             description="generate",
@@ -84,6 +87,16 @@ def _models(config: GenerateConfig) -> tuple[FoundModel | None, FoundModel | Non
     return llm, model
 
 
+def _lora(config: GenerateConfig, model: FoundModel) -> FoundModel | None:
+    """The adapter over the model that draws. Errors: ConfigError for another base's."""
+    if not isinstance(config.draw, TextDrawingConfig) or config.draw.lora is None:
+        return None
+    lora = find_lora(config.draw, prefix="draw.")
+    if lora is not None:
+        check_base(config.draw.lora, lora, model, prefix="draw.")
+    return lora
+
+
 def _loaded(
     config: GenerateConfig, llm: FoundModel | None, model: FoundModel | None
 ) -> list[tuple[str, WorkerConfig, int]]:
@@ -96,7 +109,10 @@ def _loaded(
 
 
 def _stages(
-    config: GenerateConfig, llm: FoundModel | None, model: FoundModel | None
+    config: GenerateConfig,
+    llm: FoundModel | None,
+    model: FoundModel | None,
+    lora: FoundModel | None,
 ) -> list[Stage]:
     stages = []
     if config.enhance is not None and llm is not None:
@@ -106,13 +122,15 @@ def _stages(
         )  # fmt: skip
         stages.append(model_stage("enhance", config.enhance, make))
     if config.draw is not None and model is not None:
-        draw = partial(draw_stage, config.to_dict(), model)
+        draw = partial(draw_stage, config.to_dict(), model, lora)
         stages.append(model_stage(STAGE, config.draw, draw))
     return [*stages, encode_stage(constants_of(config, llm, model))]
 
 
-def _parents(prompts: Prompts, llm: FoundModel | None, model: FoundModel | None) -> list[Parent]:
-    models = [("language_model", llm), ("model", model)]
+def _parents(
+    prompts: Prompts, llm: FoundModel | None, model: FoundModel | None, lora: FoundModel | None
+) -> list[Parent]:
+    models = [("language_model", llm), ("model", model), ("lora", lora)]
     return [
         *prompts.parents,
         *(folder.as_parent(role) for role, folder in models if folder is not None),

@@ -14,7 +14,7 @@ import psutil
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts import Kind
-from darkroom.jobs.artifacts.model import ModelInfo
+from darkroom.jobs.artifacts.model import FinetunedInfo, ModelInfo
 from darkroom.jobs.drawing.class_conditional import check_settings
 from darkroom.jobs.drawing.config import WorkerConfig
 from darkroom.jobs.drawing.device import MIB, loaded_bytes
@@ -42,16 +42,25 @@ def resolve_backend(config: EnhanceConfig) -> str:
 def check_model(config: GenerateConfig, model: FoundModel) -> None:
     """The drawing model can do what the config says. Errors: DataError, ConfigError."""
     if isinstance(config.draw, ClassConditionalConfig):
-        info = ModelInfo.of(open_artifact(config.draw.model), field="draw.model")
-        if not info.class_conditional:
+        trained = ModelInfo.of(open_artifact(config.draw.model), field="draw.model")
+        if not trained.class_conditional:
             raise ConfigError(
                 "draw.model", config.draw.model, "knows no classes", "use `darkroom sample`"
             )
-        check_settings(config.draw, info, prefix="draw.")
-    elif model.kind == Kind.MODEL:
+        check_settings(config.draw, trained, prefix="draw.")
+        return
+    if model.kind != Kind.MODEL:
+        return
+    info = FinetunedInfo.found_in(open_artifact(str(model.uri)))
+    if info is None:
         raise ConfigError(
             "draw.kind", "text_to_image", f"{model.uri} was published by `darkroom train` and "
             "takes classes, not texts", "set draw.kind to class_conditional",
+        )  # fmt: skip
+    if info.method == "lora":
+        raise ConfigError(
+            "draw.model", model.name, "is a LoRA, which draws over its base",
+            "give the base as draw.model and this as draw.lora.model",
         )  # fmt: skip
 
 

@@ -1,0 +1,125 @@
+"""A LoRA over the pipeline that draws: loaded only where every part of it fits the base.
+
+diffusers warns where names are unknown and goes on, and the base's own picture would be published
+under the LoRA's name. So names and shapes are compared first, and what was applied is counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from darkroom.errors import ConfigError
+from darkroom.jobs.artifacts.model import FinetunedInfo
+from darkroom.jobs.batch.stage import is_out_of_memory
+from darkroom.jobs.drawing.config import LoraUse, TextDrawingConfig
+from darkroom.models.find import FoundModel, find_model
+from darkroom.storage import open_artifact
+
+NAME = "darkroom"
+"""Of the adapter inside the pipeline."""
+_ENDS = (
+    (".lora_A.weight", 1),
+    (".lora_B.weight", 0),
+    (".lora.down.weight", 1),  # of older diffusers
+    (".lora.up.weight", 0),
+)
+"""End of a name, and the axis that the base's own layer shares with it."""
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def find_lora(config: TextDrawingConfig, *, prefix: str = "") -> FoundModel | None:
+    """The adapter that is asked for. Errors: ConfigError where none lies there."""
+    if config.lora is None:
+        return None
+    return find_model(config.lora.model, field=f"{prefix}lora.model")
+
+
+def check_base(use: LoraUse, lora: FoundModel, base: FoundModel, *, prefix: str = "") -> None:
+    """What Darkroom published says which base it belongs to. Errors: ConfigError for another."""
+    if lora.manifest_digest is None:
+        return
+    field = f"{prefix}lora.model"
+    info = FinetunedInfo.of(open_artifact(str(lora.uri)), field=field)
+    if info.method != "lora":
+        raise ConfigError(
+            field, lora.name, "is a whole model and no LoRA", f"give it as {prefix}model"
+        )
+    if info.base_digest != base.digest and not use.any_base:
+        raise ConfigError(
+            field, lora.name,
+            f"was trained over another base ({info.base_digest[:12]}, not {base.digest[:12]})",
+            f"give its own base as {prefix}model, or set {prefix}lora.any_base for a relative",
+        )  # fmt: skip
+
+
+def load_lora(pipeline: Any, use: LoraUse, lora: FoundModel, *, prefix: str = "") -> None:
+    """Put the adapter into the pipeline with its weight. Errors: ConfigError in one line."""
+    field = f"{prefix}lora.model"
+    with lora.local() as folder:
+        path = _file(folder, lora, field)
+        for problem in _faults(pipeline, _shapes(path)):
+            raise ConfigError(field, lora.name, problem, _REMEDY)
+        try:
+            pipeline.load_lora_weights(
+                folder, weight_name=path.name, adapter_name=NAME, local_files_only=True,
+                use_safetensors=True,
+            )  # fmt: skip
+        except Exception as error:  # peft and torch raise anything
+            if is_out_of_memory(error):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(field, lora.name, f"cannot be loaded ({reason})", _REMEDY) from error
+    if not any(NAME in names for names in pipeline.get_list_adapters().values()):
+        raise ConfigError(field, lora.name, "changes nothing of this base", _REMEDY)
+    pipeline.set_adapters([NAME], [use.weight])
+
+
+_REMEDY = "give a LoRA in diffusers' format that was trained over this base"
+
+
+def _file(folder: Path, lora: FoundModel, field: str) -> Path:
+    names = [name for name, _ in lora.files if name.endswith(".safetensors")]
+    if len(names) != 1 or "/" in names[0]:
+        raise ConfigError(
+            field, lora.name, f"holds {len(names)} files of weights, and a LoRA is one", _REMEDY
+        )
+    return folder / names[0]
+
+
+def _shapes(path: Path) -> Shapes:
+    """Of the tensors in a safetensors file, by name; read from its header alone."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+
+
+def _faults(pipeline: Any, shapes: Shapes) -> Iterator[str]:
+    """What does not fit: names of another tool or family first, then sizes."""
+    for name, shape in shapes.items():
+        component, _, inner = name.partition(".")
+        module = pipeline.components.get(component)
+        end, axis = next((each for each in _ENDS if name.endswith(each[0])), ("", 0))
+        if not end or module is None or not hasattr(module, "get_submodule"):
+            yield f"has a name that is not diffusers' for this family ({name})"
+            continue
+        layer = _layer(module, inner.removesuffix(end))
+        if layer is None:
+            yield f"changes a layer that the base does not have ({name.removesuffix(end)})"
+        elif shape[axis] != layer.weight.shape[axis]:
+            yield (
+                f"does not fit the base: {name} has shape {list(shape)}, and the layer "
+                f"{list(layer.weight.shape)}"
+            )
+
+
+def _layer(module: Any, name: str) -> Any:
+    for each in (name, name.removeprefix("text_model.")):
+        try:
+            return module.get_submodule(each)
+        except AttributeError:
+            continue
+    return None
