@@ -98,7 +98,7 @@ def exact_epochs(data: TrainingData, count: int) -> Callable[[], BatchStream]:
     groups = data.dataset.row_groups("train")
     plan = DataPlan(groups, seed=0, shuffle_window=16, batching=Batching(BATCH))
     rows = DataRows(data, plan, COLUMNS, cache_bytes=0)
-    return lambda: BatchStream(rows, plan, num_micro_steps=count // BATCH)
+    return lambda: BatchStream(rows, plan, num_steps=count // BATCH)
 
 
 def ray_data_epochs(
@@ -109,7 +109,7 @@ def ray_data_epochs(
     (shard,) = decoded.streaming_split(1, equal=True)
     return lambda: RayDataStream(
         shard, seed=0, batch_size=BATCH, batches_per_epoch=count // BATCH,
-        num_micro_steps=count // BATCH, stopwatch=Stopwatch(),
+        num_steps=count // BATCH, stopwatch=Stopwatch(),
     )  # fmt: skip
 
 

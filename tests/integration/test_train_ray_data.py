@@ -61,7 +61,7 @@ def test_an_epoch_holds_every_row_once_in_another_order_each_time(
     per_epoch = NUM_TRAIN // 32
     stream = RayDataStream(
         shard, seed=0, batch_size=32, batches_per_epoch=per_epoch,
-        num_micro_steps=2 * per_epoch, stopwatch=Stopwatch(),
+        num_steps=2 * per_epoch, stopwatch=Stopwatch(),
     )  # fmt: skip
     stream.first_epoch = 3
     batches = batches_of(stream)

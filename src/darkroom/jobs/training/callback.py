@@ -21,6 +21,7 @@ from darkroom.jobs.training.barrier import StepBarrier
 from darkroom.jobs.training.checkpoint import CheckpointPublisher
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.endings import Ending, Outcome
+from darkroom.jobs.training.gradients import num_ranks
 from darkroom.jobs.training.lr import ImprovementTracker
 from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.jobs.training.module import TrainedModule
@@ -66,14 +67,15 @@ class RunCallback(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Seek the stream; Lightning has restored the step by now."""
         step = trainer.global_step
-        self._accumulation = self._config.optimizer.accumulation_steps
-        self._stream.first_micro_step = step * self._accumulation
+        self._stream.first_step = step
         device = pl_module.device
         self._barrier = StepBarrier(self._heartbeat, device, self._config.checkpoint.every_minutes)
         self._barrier.start(step)
         self._first_bad_step = torch.tensor(-1, device=device)
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-        self._last_step = self._logged_step = self._saved_step = step
+        self._num_rows = 0
+        self._logged_step = self._saved_step = step
+        self._num_told = len(cast("TrainedModule", pl_module).micro_batches.events)
         self._started = self._logged_at = time.monotonic()
         self._waited_before = 0.0
         self._heartbeat.begin_at(step)
@@ -94,13 +96,12 @@ class RunCallback(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Take one micro-batch's loss; at the end of an optimizer step do all the rest."""
+        """Take the step's loss; do all the rest."""
         module = cast("TrainedModule", pl_module)
-        self._loss_sum += outputs["loss"].detach() / self._accumulation
-        step = trainer.global_step
-        if step == self._last_step:
-            return
-        self._last_step = self._heartbeat.step = step
+        self._loss_sum += outputs["loss_sum"]
+        self._num_rows += outputs["num_rows"]
+        step = self._heartbeat.step = trainer.global_step
+        self._tell_of_memory(module)
         module.update_ema()
         self._note_non_finite(module, step)
         last = step >= self._config.max_steps
@@ -125,6 +126,12 @@ class RunCallback(pl.Callback):
         self.outcome.step = trainer.global_step
         self._heartbeat.stopwatch.switch("startup")
 
+    def _tell_of_memory(self, module: TrainedModule) -> None:
+        events = module.micro_batches.events
+        for event in events[self._num_told :] if self._publisher is not None else ():
+            self._heartbeat.warn(str(event))
+        self._num_told = len(events)
+
     def _note_non_finite(self, module: TrainedModule, step: int) -> None:
         # On the device, without waiting for it; the gradient norm is the same on all ranks.
         fresh = (self._first_bad_step < 0) & ~torch.isfinite(module.grad_norm)
@@ -145,7 +152,7 @@ class RunCallback(pl.Callback):
         return self._seconds_before + time.monotonic() - self._started
 
     def _epoch(self, step: int) -> int:
-        return self._stream.epoch_at(step * self._accumulation)
+        return self._stream.epoch_at(step)
 
     def _log_metrics(self, trainer: pl.Trainer, module: TrainedModule, step: int) -> None:
         if self._stop_if_non_finite(trainer):
@@ -156,15 +163,17 @@ class RunCallback(pl.Callback):
         self._log_row(
             trainer,
             step,
-            loss=_mean_over_ranks(self._loss_sum / num_steps),
+            loss=_mean_over_ranks(self._loss_sum, self._num_rows),
             **_learning_rates(trainer),
             grad_norm=float(module.grad_norm),
             param_norm=_norm(module),
             images_per_second=num_steps * self._config.batch_size / interval,
             data_wait_share=waited / interval,
             memory_bytes=_memory_bytes(module.device),
+            micro_batch_size=module.micro_batches.size,
         )
         self._loss_sum.zero_()
+        self._num_rows = 0
         self._logged_step, self._logged_at = step, now
         self._waited_before = self._stream.wait_seconds
 
@@ -223,12 +232,12 @@ def _learning_rates(trainer: pl.Trainer) -> dict[str, float]:
     return {"learning_rate": first["lr"], **rates}
 
 
-def _mean_over_ranks(value: torch.Tensor) -> float:
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        value = value.clone()
-        dist.all_reduce(value)
-        value /= dist.get_world_size()
-    return float(value)
+def _mean_over_ranks(loss_sum: torch.Tensor, num_rows: int) -> float:
+    """The mean over all rows of all ranks, which may have had unequal shares."""
+    shared = torch.stack((loss_sum, torch.full_like(loss_sum, num_rows)))
+    if num_ranks() > 1:
+        dist.all_reduce(shared)
+    return float(shared[0] / shared[1])
 
 
 def _norm(module: TrainedModule) -> float:

@@ -1,8 +1,8 @@
 """Config that training verbs share: optimizer, rates, EMA, validation, checkpoints, workers.
 
-`batch_size` is the number of images behind one optimizer step, over all workers and
-accumulation steps, so a run means the same on one GPU and on eight. Fields marked
-operational change how a run proceeds and not what it computes.
+`batch_size` is the number of images behind one optimizer step, over all workers, so a run means
+the same on one GPU, on three and on eight. Fields marked operational change how a run proceeds
+and not what it computes.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ class OptimizerConfig(Config):
     """Decoupled weight decay."""
     max_grad_norm: PositiveFloat | None = 1.0
     """Gradients are clipped to this global norm; null for no clipping."""
-    accumulation_steps: PositiveInt = 1
-    """Micro-batches per optimizer step; divides batch_size."""
+    accumulation_steps: Annotated[PositiveInt, operational()] = 1
+    """Micro-batches that a worker's share of the batch is computed in, one after the other; more
+    where memory does not suffice."""
 
 
 class LrScheduleConfig(Config):
@@ -105,8 +106,8 @@ class ComputeConfig(Config):
     sdpa: bool = True
     """torch's scaled_dot_product_attention; false is the plain attention."""
     deterministic: bool = True
-    """Deterministic kernels and a fixed gradient summation order: a resumed run ends with
-    bit-identical weights on CPU. See docs/verbs/train.md for what it costs."""
+    """Deterministic kernels: a resumed run ends with bit-identical weights on CPU. See
+    docs/verbs/train.md for what it costs."""
     num_threads: PositiveInt = 1
     """CPU threads per worker inside torch."""
 
@@ -127,10 +128,11 @@ class DataConfig(Config):
 
 
 class WorkersConfig(Config):
-    """Ray Train workers; none of this changes what a step computes but the rank layout."""
+    """Ray Train workers; none of this changes what a step computes, and a run may resume on more
+    or fewer."""
 
     num_workers: Annotated[PositiveInt, operational()] = 1
-    """Data-parallel workers; divides batch_size / accumulation_steps."""
+    """Data-parallel workers, at most batch_size; their shares of a batch may differ by a row."""
     use_gpu: Annotated[bool, operational()] = False
     """One GPU per worker."""
     cpus_per_worker: Annotated[NonNegativeFloat | None, operational()] = None
@@ -169,7 +171,7 @@ class TrainingConfig(JobConfig):
     max_steps: PositiveInt = 100_000
     """Optimizer steps in all."""
     batch_size: PositiveInt = 128
-    """Images per optimizer step, over all workers and accumulation steps."""
+    """Images per optimizer step, over all workers."""
     limit: PositiveInt | None = None
     """Train on at most so many rows, for a quick look."""
     log_every_steps: Annotated[PositiveInt, operational()] = 50
@@ -186,18 +188,21 @@ class TrainingConfig(JobConfig):
     workers: WorkersConfig = WorkersConfig()
 
     @property
-    def images_per_micro_batch(self) -> int:
-        """Images of one rank in one forward pass."""
-        return self.batch_size // (self.workers.num_workers * self.optimizer.accumulation_steps)
+    def largest_share(self) -> int:
+        """Images of a batch that one worker has at most."""
+        return -(-self.batch_size // self.workers.num_workers)
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Images of one forward pass, where memory suffices."""
+        return -(-self.largest_share // self.optimizer.accumulation_steps)
 
     @model_validator(mode="after")
-    def _batch_divides(self) -> TrainingConfig:
-        share = self.workers.num_workers * self.optimizer.accumulation_steps
-        if self.batch_size % share:
+    def _batch_is_shared_out(self) -> TrainingConfig:
+        if self.batch_size < self.workers.num_workers:
             raise ValueError(
-                f"batch_size {self.batch_size} does not divide by workers.num_workers "
-                f"{self.workers.num_workers} x optimizer.accumulation_steps "
-                f"{self.optimizer.accumulation_steps}; use a multiple of {share}"
+                f"batch_size {self.batch_size} leaves some of the {self.workers.num_workers} "
+                f"workers without an image; raise it or lower workers.num_workers"
             )
         return self
 

@@ -68,12 +68,12 @@ class TrainingData:
                 "prepare more data or use fewer workers",
             )
         rows_per_worker = self.num_train_rows // config.workers.num_workers
-        if config.data.ingest == "ray_data" and rows_per_worker < config.images_per_micro_batch:
+        if config.data.ingest == "ray_data" and rows_per_worker < config.largest_share:
             raise ConfigError(
                 "data.ingest",
                 "ray_data",
-                f"a worker's share of an epoch is {rows_per_worker} rows, less than its batch of "
-                f"{config.images_per_micro_batch}",
+                f"a worker's share of an epoch is {rows_per_worker} rows, less than its share of "
+                f"a batch, {config.largest_share}",
                 "lower batch_size, or set data.ingest to exact, whose batches span epochs",
             )
         for field, value, other in () if self.has_validation else _fields_that_validate(config):

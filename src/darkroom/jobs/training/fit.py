@@ -40,10 +40,13 @@ from darkroom.storage import Artifact, open_artifact
 from darkroom.temporary import temporary_folder
 
 _MEGABYTE = 1024**2
-# find_unused_parameters keeps DDP from rebuilding its gradient buckets after the first
-# backward: a rebuilt bucket sums in another order, and a resumed run starts with the old one.
-# Two ranks add in one order either way.
-_RANKS_WITH_ONE_SUM_ORDER = 2
+
+
+class RowShares(ray.train.lightning.RayDDPStrategy):  # type: ignore[misc] # untyped, as Ray has it
+    """Ranks that share out rows. `gradients.py` sums over them, and nothing wraps the module."""
+
+    def configure_ddp(self) -> None:
+        """Leave the module as it is."""
 
 
 def fit(worker: WorkerSettings) -> Outcome:
@@ -141,8 +144,7 @@ class _Rank:
         if world == 1:
             strategy = SingleDeviceStrategy(device=ray.train.torch.get_device())
         else:
-            fixed_order = config.compute.deterministic and world > _RANKS_WITH_ONE_SUM_ORDER
-            strategy = ray.train.lightning.RayDDPStrategy(find_unused_parameters=fixed_order)
+            strategy = RowShares()
         return pl.Trainer(
             max_steps=config.max_steps,
             max_epochs=-1,
@@ -151,7 +153,6 @@ class _Rank:
             strategy=strategy,
             plugins=[ray.train.lightning.RayLightningEnvironment()] if world > 1 else None,
             precision="bf16-mixed" if config.compute.precision == "bfloat16" else "32-true",
-            accumulate_grad_batches=config.optimizer.accumulation_steps,
             callbacks=[callback],
             logger=False,
             enable_checkpointing=False,
@@ -163,27 +164,27 @@ class _Rank:
 
     def _stream(self) -> TrainingStream:
         config, data = self.config, self.worker.data
-        batch_size = config.images_per_micro_batch
-        num_micro_steps = config.max_steps * config.optimizer.accumulation_steps
+        batching = Batching(config.batch_size, self.world, self.rank)
         if config.data.ingest == "ray_data":
             return RayDataStream(
                 ray.train.get_dataset_shard(TRAIN_SHARD),
                 seed=config.seed,
-                batch_size=batch_size,
-                batches_per_epoch=data.num_train_rows // self.world // batch_size,
-                num_micro_steps=num_micro_steps,
+                batch_size=batching.size,
+                batches_per_epoch=data.num_train_rows // self.world // config.largest_share,
+                first=batching.first,
+                num_steps=config.max_steps,
                 stopwatch=self.heartbeat.stopwatch,
             )
         plan = DataPlan(
             data.dataset.row_groups("train", config.limit),
             seed=config.seed,
             shuffle_window=config.data.shuffle_window,
-            batching=Batching(batch_size, self.world, self.rank),
+            batching=batching,
         )
         return BatchStream(
             self._rows(plan),
             plan,
-            num_micro_steps=num_micro_steps,
+            num_steps=config.max_steps,
             stopwatch=self.heartbeat.stopwatch,
         )
 
@@ -196,7 +197,7 @@ class _Rank:
         return Validation(
             self._rows(plan),
             num_rows=plan.num_rows,
-            batch_size=self.config.images_per_micro_batch,
+            batch_size=self.config.micro_batch_size,
         )
 
     def _rows(self, plan: DataPlan) -> DataRows:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 METRIC_COLUMNS = (
     *("step", "epoch", "seconds", "loss", "validation_loss", "learning_rate", "grad_norm"),
-    *("param_norm", "images_per_second", "data_wait_share", "memory_bytes"),
+    *("param_norm", "images_per_second", "data_wait_share", "memory_bytes", "micro_batch_size"),
 )
 """What every log has; a verb's own columns stand behind them, by name."""
 _WHOLE = {"step", "epoch"}

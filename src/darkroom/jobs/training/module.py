@@ -15,15 +15,18 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import torch.distributed as dist
 from diffusers.training_utils import EMAModel
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.draws import RowDraws
+from darkroom.jobs.training.gradients import num_ranks
 from darkroom.jobs.training.lr import PlateauTracker, scale_at
+from darkroom.jobs.training.micro_batches import MicroBatches
 from darkroom.jobs.training.seeding import TRAINING_STEP, derive_seed
-from darkroom.jobs.training.training_stream import Batch
+from darkroom.jobs.training.training_stream import Batch, num_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class TrainedModule(pl.LightningModule):
         self.plateau = PlateauTracker(config.lr_schedule.factor, config.lr_schedule.patience)
         # Read by the callback; stays on the device so that no step waits for it.
         self.grad_norm = torch.zeros(())
+        self.automatic_optimization = False  # `micro_batches.py` does what Lightning would.
+        self.micro_batches = MicroBatches(config.micro_batch_size, batch_size=config.batch_size)
 
     @abstractmethod
     def parameter_groups(self) -> Sequence[ParameterGroup]:
@@ -86,14 +91,50 @@ class TrainedModule(pl.LightningModule):
         )
 
     def on_fit_start(self) -> None:
-        """Move the average, which is no module, to the device of the parameters."""
-        self.ema.to(self.device)
+        """Move the average, which is no module, to the device of the parameters.
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss; dropout is that of the time when this step was done before."""
-        coordinates = batch["micro_step"], self.global_rank
-        torch.manual_seed(derive_seed(self.training_config.seed, TRAINING_STEP, *coordinates))
-        return self.training_losses(batch).mean()
+        All ranks begin with rank 0's numbers, should another kind of processor make others.
+        """
+        self.ema.to(self.device)
+        if num_ranks() > 1:
+            for tensor in (*self.trained.values(), *self.ema.shadow_params):
+                dist.broadcast(tensor.detach(), src=0)
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Nothing yet: a micro-batch is moved when it is due."""
+        return batch
+
+    def on_device(self, batch: Batch) -> Batch:
+        """A batch on the device of the parameters."""
+        moved: Batch = super().transfer_batch_to_device(batch, self.device, 0)
+        return moved
+
+    def seed_dropout(self, step: int, first: int) -> None:
+        """Seed torch for a micro-batch by its step and where its first row stands in the batch."""
+        torch.manual_seed(derive_seed(self.training_config.seed, TRAINING_STEP, step, first))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor | int]:
+        """One optimizer step; the sum of this rank's losses, and of how many rows."""
+        optimizer: Any = self.optimizers()
+        schedule: Any = self.lr_schedulers()
+        loss_sum = self.micro_batches.gradients(
+            self, batch, spare_bytes=0 if optimizer.optimizer.state else self._first_step_bytes()
+        )
+        limit = self.training_config.optimizer.max_grad_norm
+        self.grad_norm = torch.nn.utils.clip_grad_norm_(
+            self.trained.values(), float("inf") if limit is None else limit
+        )
+        optimizer.step()
+        schedule.step()
+        return {"loss_sum": loss_sum, "num_rows": num_rows(batch)}
+
+    def _first_step_bytes(self) -> int:
+        """What the optimizer takes from a GPU's memory in its first step: two moments."""
+        if self.device.type != "cuda":
+            return 0
+        return 2 * sum(each.numel() * each.element_size() for each in self.trained.values())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with the configured schedule, stepped per optimizer step."""
@@ -117,18 +158,6 @@ class TrainedModule(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step", "frequency": 1},
         }
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Any,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip by global norm, keeping the norm from before clipping for the metrics."""
-        limit = self.training_config.optimizer.max_grad_norm
-        self.grad_norm = torch.nn.utils.clip_grad_norm_(
-            self.trained.values(), float("inf") if limit is None else limit
-        )
 
     def update_ema(self) -> None:
         """Take the weights after an optimizer step into the average."""
@@ -155,6 +184,7 @@ class TrainedModule(pl.LightningModule):
             del checkpoint["state_dict"][name]
         checkpoint["ema"] = {"names": list(self.trained), **self.ema.state_dict()}
         checkpoint["plateau"] = vars(self.plateau).copy()
+        checkpoint["micro_batches"] = self.micro_batches.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them; the weights and the optimizer are Lightning's, which wants all weights."""
@@ -162,6 +192,7 @@ class TrainedModule(pl.LightningModule):
         checkpoint["state_dict"].update({name: built[name] for name in self._frozen()})
         self.ema.load_state_dict(checkpoint["ema"])
         self.plateau = PlateauTracker(**checkpoint["plateau"])
+        self.micro_batches.restore(checkpoint["micro_batches"])
 
     def _frozen(self) -> list[str]:
         named = self.named_parameters(remove_duplicate=False)

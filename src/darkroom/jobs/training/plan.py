@@ -2,9 +2,9 @@
 
 An epoch permutes the row groups by (seed, epoch), cuts them into windows of
 `shuffle_window` groups, and permutes the rows of each window by (seed, epoch, window). Epochs
-follow each other without a seam: no row is dropped, and a batch may span two epochs. Global
-micro-batch m takes the next rows in that order, rank r of W the r-th of W equal slices, so the
-union over ranks is the same for every W.
+follow each other without a seam: no row is dropped, and a batch may span two epochs. Each global
+step takes the next rows in that order, rank r of W the r-th of W slices, so the union over ranks
+is the same for every W. Where W does not divide the batch, the first ranks have a row more.
 
 Nothing is read here; `stream.py` does that.
 """
@@ -29,15 +29,27 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How a global step is cut: images per rank and micro-batch, ranks, this rank."""
+    """How a global step's rows are shared out: how many, over how many ranks, and which is this."""
 
-    images_per_micro_batch: int
+    batch_size: int
     num_workers: int = 1
     rank: int = 0
 
+    @property
+    def first(self) -> int:
+        """Where this rank's rows begin among the step's."""
+        whole, left = divmod(self.batch_size, self.num_workers)
+        return self.rank * whole + min(self.rank, left)
+
+    @property
+    def size(self) -> int:
+        """How many rows are this rank's."""
+        whole, left = divmod(self.batch_size, self.num_workers)
+        return whole + (self.rank < left)
+
 
 class DataPlan:
-    """The order of rows over epochs, and one rank's slice of each micro-batch.
+    """The order of rows over epochs, and one rank's slice of each step.
 
     Rows are numbered globally: row group g starts at `starts[g]` in the order given.
     """
@@ -60,14 +72,14 @@ class DataPlan:
         self._windows: OrderedDict[tuple[int, int], Rows] = OrderedDict()
         self._orders: OrderedDict[int, tuple[Rows, Rows]] = OrderedDict()
 
-    def epoch_of(self, micro_step: int) -> int:
-        """The epoch that the micro-batch starts in."""
-        return self._first_row(micro_step) // self.num_rows
+    def epoch_of(self, step: int) -> int:
+        """The epoch that the step starts in."""
+        return step * self.batching.batch_size // self.num_rows
 
-    def rows(self, micro_step: int) -> Rows:
-        """Global row numbers, shape (images_per_micro_batch,), of this rank's micro-batch."""
-        size = self.batching.images_per_micro_batch
-        position = self._first_row(micro_step) + self.batching.rank * size
+    def rows(self, step: int) -> Rows:
+        """Global row numbers of this rank's rows, shape (batching.size,)."""
+        size = self.batching.size
+        position = self._first_row(step)
         taken: list[Rows] = []
         while size:
             epoch, offset = divmod(position, self.num_rows)
@@ -77,14 +89,13 @@ class DataPlan:
             size -= len(part)
         return np.concatenate(taken)
 
-    def epochs(self, micro_step: int) -> Rows:
-        """The epoch that each of `rows` is met in, shape (images_per_micro_batch,)."""
-        size = self.batching.images_per_micro_batch
-        first = self._first_row(micro_step) + self.batching.rank * size
-        return np.arange(first, first + size, dtype=np.int64) // self.num_rows
+    def epochs(self, step: int) -> Rows:
+        """The epoch that each of `rows` is met in, shape (batching.size,)."""
+        first = self._first_row(step)
+        return np.arange(first, first + self.batching.size, dtype=np.int64) // self.num_rows
 
-    def _first_row(self, micro_step: int) -> int:
-        return micro_step * self.batching.images_per_micro_batch * self.batching.num_workers
+    def _first_row(self, step: int) -> int:
+        return step * self.batching.batch_size + self.batching.first
 
     def _take(self, epoch: int, offset: int, size: int) -> Rows:
         """At most `size` rows from `offset` of the epoch, within one window."""

@@ -116,7 +116,7 @@ def _reader(uri: str, digest: str) -> RowGroupReader:
 
 
 class RayDataStream(TrainingStream):
-    """One rank's micro-batches from its shard, epoch after epoch."""
+    """One rank's shares of the batches, from its shard, epoch after epoch."""
 
     def __init__(
         self,
@@ -125,28 +125,31 @@ class RayDataStream(TrainingStream):
         seed: int,
         batch_size: int,
         batches_per_epoch: int,
-        num_micro_steps: int,
+        first: int = 0,
+        num_steps: int,
         stopwatch: Stopwatch,
     ) -> None:
-        super().__init__(num_micro_steps=num_micro_steps, stopwatch=stopwatch)
+        """first: where this rank's rows stand in a batch."""
+        super().__init__(num_steps=num_steps, stopwatch=stopwatch)
         self._shard = shard
+        self._first = first
         self._seed = seed
         self._batch_size = batch_size
         self._batches_per_epoch = batches_per_epoch
         self._epoch = self._taken = 0
 
-    def epoch_at(self, micro_step: int) -> int:
+    def epoch_at(self, step: int) -> int:
         """The epoch of the batch that was handed out last, or the next one after its end."""
         return self._epoch + (self._taken == self._batches_per_epoch)
 
     def __iter__(self) -> Iterator[Batch]:
         batches = self._batches()
-        for micro_step in range(self.first_micro_step, self._num_micro_steps):
+        for step in range(self.first_step, self._num_steps):
             with self._waiting():
                 batch = next(batches)
             images, row = np.array(batch.pop("image")), np.array(batch.pop("row"))
             epoch = np.full(len(row), self._epoch, dtype=np.int64)
-            yield make_batch(images, batch, row=row, epoch=epoch, micro_step=micro_step)
+            yield make_batch(images, batch, row=row, epoch=epoch, step=step, first=self._first)
 
     def _batches(self) -> Iterator[dict[str, NDArray[Any]]]:
         self._epoch = self.first_epoch

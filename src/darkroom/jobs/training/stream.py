@@ -61,7 +61,8 @@ class DataRows:
         rows: NDArray[np.int64],
         *,
         epoch: NDArray[np.int64] | None = None,
-        micro_step: int = 0,
+        step: int = 0,
+        first: int = 0,
     ) -> Batch:
         """The rows as one batch; each in its epoch, or all in the first."""
         if self._decoded is not None:
@@ -77,7 +78,8 @@ class DataRows:
             others,
             row=self._keys[rows],
             epoch=np.zeros_like(rows) if epoch is None else epoch,
-            micro_step=micro_step,
+            step=step,
+            first=first,
         )
 
     def _read(self, row: int) -> NDArray[np.uint8]:
@@ -101,23 +103,23 @@ class DataRows:
 
 
 class BatchStream(TrainingStream):
-    """The exact stream: what a micro-step holds is the plan's, wherever a run starts."""
+    """The exact stream: what a step holds is the plan's, wherever a run starts."""
 
     def __init__(
         self,
         rows: DataRows,
         plan: DataPlan,
         *,
-        num_micro_steps: int,
+        num_steps: int,
         stopwatch: Stopwatch | None = None,
     ) -> None:
-        super().__init__(num_micro_steps=num_micro_steps, stopwatch=stopwatch)
+        super().__init__(num_steps=num_steps, stopwatch=stopwatch)
         self._rows = rows
         self._plan = plan
 
-    def epoch_at(self, micro_step: int) -> int:
-        """The epoch that a micro-batch starts in."""
-        return self._plan.epoch_of(micro_step)
+    def epoch_at(self, step: int) -> int:
+        """The epoch that a step starts in."""
+        return self._plan.epoch_of(step)
 
     def __iter__(self) -> Iterator[Batch]:
         ahead: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=_BATCHES_AHEAD)
@@ -149,11 +151,12 @@ class BatchStream(TrainingStream):
                     return
 
         try:
-            for micro_step in range(self.first_micro_step, self._num_micro_steps):
+            first = self._plan.batching.first
+            for step in range(self.first_step, self._num_steps):
                 if stop.is_set():
                     return
-                rows, epoch = self._plan.rows(micro_step), self._plan.epochs(micro_step)
-                put(self._rows.fetch(rows, epoch=epoch, micro_step=micro_step))
+                rows, epoch = self._plan.rows(step), self._plan.epochs(step)
+                put(self._rows.fetch(rows, epoch=epoch, step=step, first=first))
             put(None)
         except BaseException as error:  # noqa: BLE001 - the consumer raises it in its own thread
             put(error)

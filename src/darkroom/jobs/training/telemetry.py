@@ -32,6 +32,7 @@ OF_THE_LOG = {
     "images_per_second": "Images that all workers trained on per second",
     "data_wait_share": "Share of rank 0's time spent waiting for data",
     "memory_bytes": "Memory of rank 0: peak allocated on a GPU, else resident",
+    "micro_batch_size": "Images of one forward pass; halved where memory does not suffice",
 }
 """Columns of the metrics log, as they were last logged."""
 

@@ -18,7 +18,10 @@ NO_LABEL = -1
 
 
 class Batch(TypedDict, total=False):
-    """One rank's micro-batch, as far as the verb asks for its columns."""
+    """One rank's rows of a step, as far as the verb asks for their columns.
+
+    Every tensor and list holds a value for each row; the rest is the step's.
+    """
 
     image: torch.Tensor
     """uint8 (B, C, H, W)."""
@@ -29,8 +32,26 @@ class Batch(TypedDict, total=False):
     """int64 (B,): `draws.row_key` of each row's id; always there."""
     epoch: torch.Tensor
     """int64 (B,): the epoch that each row is met in; always there."""
-    micro_step: int
-    """Where it stands in the run; always there."""
+    step: int
+    """The optimizer step that it is for, 0-based; always there."""
+    first: int
+    """Where its first row stands among the rows of all ranks; always there."""
+
+
+def num_rows(batch: Batch) -> int:
+    """How many rows a batch has."""
+    return len(batch["row"])
+
+
+def part(batch: Batch, first: int, last: int) -> Batch:
+    """Rows `first` to `last` of a batch."""
+    cut: Any = {
+        name: value[first:last] if isinstance(value, torch.Tensor | list) else value
+        for name, value in batch.items()
+    }
+    rows: Batch = cut
+    rows["first"] += first
+    return rows
 
 
 def make_batch(
@@ -39,14 +60,16 @@ def make_batch(
     *,
     row: NDArray[np.int64],
     epoch: NDArray[np.int64],
-    micro_step: int,
+    step: int = 0,
+    first: int = 0,
 ) -> Batch:
     """A batch of its rows' columns."""
     batch: Batch = {
         "image": torch.from_numpy(images),
         "row": torch.from_numpy(row),
         "epoch": torch.from_numpy(epoch),
-        "micro_step": micro_step,
+        "step": step,
+        "first": first,
     }
     if "label" in others:
         labels = [NO_LABEL if label is None else label for label in others["label"]]
@@ -57,16 +80,16 @@ def make_batch(
 
 
 class TrainingStream(ABC):
-    """An iterable of one rank's micro-batches from `first_micro_step` on.
+    """An iterable of one rank's shares of the batches from `first_step` on.
 
     Lightning takes its length for the length of an epoch; here that is the whole run, which
     keeps its own epoch logic out of the data order.
     """
 
-    def __init__(self, *, num_micro_steps: int, stopwatch: Stopwatch | None = None) -> None:
-        self._num_micro_steps = num_micro_steps
+    def __init__(self, *, num_steps: int, stopwatch: Stopwatch | None = None) -> None:
+        self._num_steps = num_steps
         self._stopwatch = stopwatch or Stopwatch()
-        self.first_micro_step = 0
+        self.first_step = 0
         """Where a start begins; set before the first batch is taken."""
         self.first_epoch = 0
         """The epoch that the checkpoint lies in; a stream that can seek needs only the step."""
@@ -74,14 +97,14 @@ class TrainingStream(ABC):
         """Time that training has waited for batches."""
 
     def __len__(self) -> int:
-        return self._num_micro_steps
+        return self._num_steps
 
     @abstractmethod
     def __iter__(self) -> Iterator[Batch]: ...
 
     @abstractmethod
-    def epoch_at(self, micro_step: int) -> int:
-        """The epoch that a micro-batch starts in."""
+    def epoch_at(self, step: int) -> int:
+        """The epoch that a step starts in."""
 
     # Lightning takes a loader that has these for resumable; the position is the checkpoint's.
     def state_dict(self) -> dict[str, Any]:

@@ -7,8 +7,6 @@ number of ranks.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -32,9 +30,7 @@ class Validation:
         with module.averaged(), torch.no_grad():
             for first in list(range(0, self._num_rows, self._batch_size))[rank::world]:
                 last = min(first + self._batch_size, self._num_rows)
-                batch: Any = module.transfer_batch_to_device(
-                    self._rows.fetch(np.arange(first, last, dtype=np.int64)), module.device, 0
-                )
+                batch = module.on_device(self._rows.fetch(np.arange(first, last, dtype=np.int64)))
                 losses[first:last] = module.validation_losses(batch, first).double().cpu()
         if world > 1:
             shared = losses.to(module.device)

@@ -13,13 +13,9 @@ from darkroom.jobs.train.config import TrainConfig
 VALID: dict[str, Any] = {"input": "data", "output": "model"}
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "batch not divisible by workers": (
-        {"batch_size": 10, "workers": {"num_workers": 4}},
-        "use a multiple of 4",
-    ),
-    "batch not divisible by accumulation": (
-        {"batch_size": 10, "optimizer": {"accumulation_steps": 3}},
-        "use a multiple of 3",
+    "more workers than images": (
+        {"batch_size": 3, "workers": {"num_workers": 4}},
+        "batch_size 3 leaves some of the 4 workers without an image",
     ),
     "no steps": ({"max_steps": 0}, "greater than or equal to 1"),
     "checkpoints further apart than the run": (
@@ -70,8 +66,30 @@ def test_how_it_runs_is_no_part_of_the_digest() -> None:
         "input": "elsewhere",
         "output": "other",
         "log_every_steps": 7,
-        "workers": {"num_workers": 4},
+        "workers": {"num_workers": 3},
+        "optimizer": {"accumulation_steps": 5},
         "checkpoint": {"every_steps": 10, "keep_last": 9},
     }
     assert build_config(TrainConfig, moved).digest == base.digest
     assert build_config(TrainConfig, VALID | {"batch_size": 64}).digest != base.digest
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "num_workers", "accumulation_steps", "largest_share", "micro_batch_size"),
+    [(32, 1, 1, 32, 32), (32, 3, 1, 11, 11), (32, 3, 2, 11, 6), (32, 2, 5, 16, 4), (3, 3, 9, 1, 1)],
+)
+def test_a_batch_is_shared_out_evenly(
+    batch_size: int,
+    num_workers: int,
+    accumulation_steps: int,
+    largest_share: int,
+    micro_batch_size: int,
+) -> None:
+    values: dict[str, Any] = {
+        "batch_size": batch_size,
+        "workers": {"num_workers": num_workers},
+        "optimizer": {"accumulation_steps": accumulation_steps},
+    }
+    config = build_config(TrainConfig, VALID | values)
+    assert config.largest_share == largest_share
+    assert config.micro_batch_size == micro_batch_size

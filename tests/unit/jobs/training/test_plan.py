@@ -42,18 +42,24 @@ def test_a_row_knows_its_epoch(group_sizes: list[int], batch: int, step: int) ->
     assert plans.epochs(step)[0] == plans.epoch_of(step)
 
 
-@given(sizes, st.integers(1, 4), st.integers(0, 40))
+@given(sizes, st.integers(1, 20), st.integers(1, 7), st.integers(0, 40))
 def test_ranks_share_one_global_batch_whatever_their_number(
-    group_sizes: list[int], per_rank: int, step: int
+    group_sizes: list[int], batch_size: int, num_workers: int, step: int
 ) -> None:
-    whole = plan(group_sizes, Batching(per_rank * 4)).rows(step)
-    for num_workers in (1, 2, 4):
-        size = per_rank * 4 // num_workers
-        parts = [
-            plan(group_sizes, Batching(size, num_workers, rank)).rows(step)
-            for rank in range(num_workers)
-        ]
-        assert np.concatenate(parts).tolist() == whole.tolist()
+    whole = plan(group_sizes, Batching(batch_size))
+    ranks = [
+        plan(group_sizes, Batching(batch_size, num_workers, rank)) for rank in range(num_workers)
+    ]
+    parts = [rank.rows(step) for rank in ranks]
+    assert np.concatenate(parts).tolist() == whole.rows(step).tolist()
+    epochs = np.concatenate([rank.epochs(step) for rank in ranks])
+    assert epochs.tolist() == whole.epochs(step).tolist()
+    assert {rank.epoch_of(step) for rank in ranks} == {whole.epoch_of(step)}
+    sizes_ = [len(rows) for rows in parts]
+    assert sizes_ == [rank.batching.size for rank in ranks]
+    assert sizes_ == sorted(sizes_, reverse=True)
+    assert sizes_[0] - sizes_[-1] <= 1
+    assert [rank.batching.first for rank in ranks] == [sum(sizes_[:r]) for r in range(num_workers)]
 
 
 @given(sizes, st.integers(0, 200))

@@ -57,11 +57,11 @@ def test_batches_hold_the_rows_of_the_plan(digits: Artifact, cache_bytes: int) -
     images, labels, ids = table_rows(digits)
     rows = rows_of(digits, plan, cache_bytes=cache_bytes)
     num_steps = NUM_TRAIN // 16 + 5  # into the second epoch, where the cache answers
-    stream = BatchStream(rows, plan, num_micro_steps=num_steps)
+    stream = BatchStream(rows, plan, num_steps=num_steps)
     seen = 0
     for step, batch in enumerate(stream):
         expected = plan.rows(step)
-        assert batch["micro_step"] == step
+        assert batch["step"] == step
         assert np.array_equal(batch["image"].numpy(), images[expected])
         assert np.array_equal(batch["label"].numpy(), labels[expected])
         assert batch["caption"] == [None] * 16
@@ -74,10 +74,10 @@ def test_batches_hold_the_rows_of_the_plan(digits: Artifact, cache_bytes: int) -
 def test_a_resumed_stream_reads_only_what_is_due(digits: Artifact) -> None:
     plan = plan_of(digits)
     rows = rows_of(digits, plan)
-    stream = BatchStream(rows, plan, num_micro_steps=60)
-    stream.first_micro_step = 59
+    stream = BatchStream(rows, plan, num_steps=60)
+    stream.first_step = 59
     (batch,) = list(stream)
-    assert batch["micro_step"] == 59
+    assert batch["step"] == 59
     read = {plan.groups[number].index for number in rows._tables}
     starts = np.searchsorted(plan.starts, plan.rows(59), side="right") - 1
     assert read == {plan.groups[number].index for number in set(starts.tolist())}
@@ -93,7 +93,7 @@ def test_an_abandoned_stream_ends_its_thread(digits: Artifact) -> None:
 
     plan = plan_of(digits)
     rows = rows_of(digits, plan)
-    iterator = iter(BatchStream(rows, plan, num_micro_steps=10_000))
+    iterator = iter(BatchStream(rows, plan, num_steps=10_000))
     next(iterator)
     iterator.close()  # type: ignore[attr-defined] # a generator
     assert not [thread for thread in threading.enumerate() if thread.name == "batch-stream"]
@@ -103,7 +103,7 @@ def test_an_image_of_another_size_is_named(digits: Artifact) -> None:
     plan = plan_of(digits)
     rows = rows_of(digits, plan, side=16)
     with pytest.raises(DataError, match=r"8x8.*row train-\d+, is not the 16x16"):
-        list(BatchStream(rows, plan, num_micro_steps=1))
+        list(BatchStream(rows, plan, num_steps=1))
 
 
 def test_a_flipped_bit_is_never_trained_on(tmp_path: Path) -> None:
@@ -117,4 +117,4 @@ def test_a_flipped_bit_is_never_trained_on(tmp_path: Path) -> None:
     path.write_bytes(bytes(damaged))
     rows = rows_of(dataset, plan)
     with pytest.raises(Exception, match=r"(?i)crc|checksum|corrupt"):
-        list(BatchStream(rows, plan, num_micro_steps=NUM_TRAIN // 16))
+        list(BatchStream(rows, plan, num_steps=NUM_TRAIN // 16))

@@ -1,0 +1,123 @@
+"""The gradient of one optimizer step: a rank's share of the batch, in pieces that fit into memory.
+
+When a rank runs out of memory, all ranks halve the micro-batch and do the step again. What a row
+contributes does not depend on its micro-batch (`draws.py`), so the step means what it meant, up to
+rounding; only dropout inside the network falls otherwise. The size is the run's state: it is in
+each checkpoint, and in no config.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from darkroom.errors import ConfigError
+from darkroom.jobs.training.gradients import failed_rank, sum_over_ranks
+from darkroom.jobs.training.training_stream import Batch, num_rows, part
+
+if TYPE_CHECKING:
+    from darkroom.jobs.training.module import TrainedModule
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """A step that was done again with a smaller micro-batch."""
+
+    step: int
+    """The optimizer step, 0-based."""
+    rank: int
+    """A rank whose memory did not suffice."""
+    micro_batch_size: int
+    """What was too much."""
+    new_micro_batch_size: int
+
+    def __str__(self) -> str:
+        return (
+            f"rank {self.rank} ran out of memory at step {self.step} with {self.micro_batch_size} "
+            f"rows at once: the step is done again with {self.new_micro_batch_size}; the batch "
+            "stays what it is"
+        )
+
+
+class MicroBatches:
+    """Gradients of steps, at most `size` rows at once; every rank has one, and all stay alike."""
+
+    def __init__(self, size: int, *, batch_size: int) -> None:
+        """size: to begin with. batch_size: rows of a full step over all ranks."""
+        self.size = size
+        self._batch_size = batch_size
+        self.events: list[OutOfMemory] = []
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"events": [asdict(event) for event in self.events]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """What did not fit before does not fit now, whatever the config says."""
+        self.events = [OutOfMemory(**event) for event in state["events"]]
+        if self.events:
+            self.size = min(self.size, self.events[-1].new_micro_batch_size)
+
+    def gradients(self, module: TrainedModule, batch: Batch, *, spare_bytes: int = 0) -> Tensor:
+        """Leave the gradient of the step's mean loss in `.grad`, alike on every rank.
+
+        spare_bytes: memory that must be left, for what a first step allocates afterwards.
+        Returns the sum of this rank's losses, shape ().
+        Errors: ConfigError when a single row does not fit.
+        """
+        parameters = list(module.trained.values())
+        while True:
+            losses = self._try(module, batch, spare_bytes)
+            rank = failed_rank(parameters, failed=losses is None)
+            if rank is None and losses is not None:
+                sum_over_ranks(parameters)
+                return losses
+            self._halve(batch["step"], rank or 0)
+
+    def _try(self, module: TrainedModule, batch: Batch, spare_bytes: int) -> Tensor | None:
+        """None when memory did not suffice; no rank waits for another meanwhile."""
+        try:
+            return self._backward(module, batch, spare_bytes)
+        except torch.OutOfMemoryError:
+            pass  # Its frames hold the pass's tensors until here.
+        for parameter in module.trained.values():
+            parameter.grad = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
+
+    def _backward(self, module: TrainedModule, batch: Batch, spare_bytes: int) -> Tensor:
+        spare = torch.empty(spare_bytes, dtype=torch.uint8, device=module.device)
+        for parameter in module.trained.values():
+            parameter.grad = None
+        total = torch.zeros((), dtype=torch.float64, device=module.device)
+        for first, last in self._bounds(num_rows(batch)):
+            module.seed_dropout(batch["step"], batch["first"] + first)
+            losses = module.training_losses(module.on_device(part(batch, first, last)))
+            module.manual_backward(losses.sum() / self._batch_size)
+            total += losses.detach().sum()
+        del spare
+        return total
+
+    def _bounds(self, rows: int) -> Iterator[tuple[int, int]]:
+        for first in range(0, rows, self.size):
+            yield first, min(first + self.size, rows)
+
+    def _halve(self, step: int, rank: int) -> None:
+        if self.size == 1:
+            raise ConfigError(
+                "batch_size",
+                self._batch_size,
+                f"not even one row at a time fits into the memory of rank {rank}",
+                "take a smaller network or smaller pictures, compute.precision bfloat16, or a "
+                "device with more memory",
+            )
+        event = OutOfMemory(step, rank, self.size, self.size // 2)
+        self.events.append(event)
+        self.size = event.new_micro_batch_size
