@@ -87,6 +87,11 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
         [(f"ray_darkroom_train_memory_bytes{{{OF_CLUSTER}}}", "{{run}}")],
     ),
     (
+        "Images of one forward pass of training",
+        "short",
+        [(f"ray_darkroom_train_micro_batch_size{{{OF_CLUSTER}}}", "{{run}}")],
+    ),
+    (
         "Jobs by state",
         "short",
         [

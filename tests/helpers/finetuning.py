@@ -50,7 +50,6 @@ def batch_of(rows: int = 4, *, seed: int = 0, epoch: int = 0, first: int = 0) ->
         {"caption": [CAPTIONS[number % len(CAPTIONS)] for number in numbers]},
         row=np.array([row_key(f"row-{number}") for number in numbers], dtype=np.int64),
         epoch=np.full(rows, epoch, dtype=np.int64),
-        micro_step=0,
     )
 
 

@@ -84,15 +84,15 @@ class Module(DiffusionModule):
         self.scenario, self.rank = scenario, rank
         self.prepare()
         self.micro_batches.size = scenario.micro_batch_size
-        self.adamw = torch.optim.AdamW(self.trained.values(), lr=config.optimizer.learning_rate)
-        self.adamw.optimizer = self.adamw  # type: ignore[attr-defined] # as Lightning wraps it
-        self.constant = torch.optim.lr_scheduler.ConstantLR(self.adamw, factor=1)
+        built: Any = self.configure_optimizers()
+        self.adamw, self.rate = built["optimizer"], built["lr_scheduler"]["scheduler"]
+        self.adamw.optimizer = self.adamw  # as Lightning wraps it
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:  # noqa: ARG002
         return self.adamw
 
     def lr_schedulers(self) -> Any:
-        return self.constant
+        return self.rate
 
     def manual_backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
         loss.backward()  # type: ignore[no-untyped-call] # torch's own

@@ -15,6 +15,7 @@ class CheckpointInfo(Info):
 
     kind: ClassVar[Kind] = Kind.CHECKPOINT
     verb: ClassVar[str] = "train"
+    version: ClassVar[int] = 2  # 1 drew noise for a worker's batch, and kept other loops' counts
 
     step: int
     epoch: int

@@ -51,6 +51,19 @@ class Goodput:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutOfMemory:
+    """A step that was done again with a smaller micro-batch."""
+
+    step: int
+    """The optimizer step, 0-based."""
+    rank: int
+    """One whose memory did not suffice."""
+    micro_batch_size: int
+    """What was too much."""
+    new_micro_batch_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainedInfo(Info):
     """What the manifest of every trained model says of it, whatever it is."""
 
@@ -63,6 +76,7 @@ class TrainedInfo(Info):
     final: Mapping[str, float | None]
     """The last value of each figure of the log."""
     account: Goodput | None = None
+    out_of_memory: tuple[OutOfMemory, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from darkroom.diffusion.config import ScheduleConfig, ScheduleKind
 from darkroom.diffusion.schedule import NoiseSchedule, build_schedule
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.evaluation import Evaluation
-from darkroom.jobs.artifacts.model import TrainedModel
+from darkroom.jobs.artifacts.model import OutOfMemory, TrainedModel
 from darkroom.jobs.artifacts.samples import Samples
 from darkroom.jobs.report.measures import measure_plots, measures_table
 from darkroom.jobs.report.pictures import (
@@ -80,8 +80,21 @@ def training_section(model: TrainedModel) -> Section:
     max_grad_norm = model.artifact.manifest.config.get("optimizer", {}).get("max_grad_norm")
     return Section(
         "training", "Training", [SideBySide(training_plots(log, max_grad_norm=max_grad_norm))],
-        f"{model.info.step:,} optimizer steps in {duration(model.info.seconds)}.",
+        f"{model.info.step:,} optimizer steps in {duration(model.info.seconds)}."
+        + memory_words(model.info.out_of_memory),
     )  # fmt: skip
+
+
+def memory_words(events: Sequence[OutOfMemory]) -> str:
+    """What training did when memory did not suffice."""
+    if not events:
+        return ""
+    steps = sorted({event.step for event in events})
+    return (
+        f" Memory did not suffice at step{'s' * (len(steps) > 1)} {', '.join(map(str, steps))}: "
+        f"the micro-batch went from {events[0].micro_batch_size} to "
+        f"{events[-1].new_micro_batch_size} images, the batch stayed what it is."
+    )
 
 
 def measures_section(evaluation: Evaluation | None) -> Section | None:

@@ -42,6 +42,11 @@ class UNetTraining(Trainable[TrainConfig]):
 
     verb = "train"
     info = ModelInfo
+    network_fields = (
+        *("unet.block_out_channels", "unet.layers_per_block", "unet.attention_resolutions"),
+        *("unet.attention_head_dim", "unet.norm_num_groups", "objective.class_conditional"),
+        "objective.prediction_type",
+    )
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from darkroom.jobs.training.endings import Ending, Outcome
 from darkroom.jobs.training.gradients import num_ranks
 from darkroom.jobs.training.lr import ImprovementTracker
 from darkroom.jobs.training.metrics_log import MetricsLog
+from darkroom.jobs.training.micro_batches import described
 from darkroom.jobs.training.module import TrainedModule
 from darkroom.jobs.training.monitor import Heartbeat
 from darkroom.jobs.training.training_stream import TrainingStream
@@ -129,7 +130,7 @@ class RunCallback(pl.Callback):
     def _tell_of_memory(self, module: TrainedModule) -> None:
         events = module.micro_batches.events
         for event in events[self._num_told :] if self._publisher is not None else ():
-            self._heartbeat.warn(str(event))
+            self._heartbeat.warn(described(event))
         self._num_told = len(events)
 
     def _note_non_finite(self, module: TrainedModule, step: int) -> None:

@@ -163,11 +163,30 @@ class WorkersConfig(Config):
         return self
 
 
+class InitFromConfig(Config):
+    """A new run that starts where another has come to. Learning rates and schedule are the new
+    config's; early stopping and plateau begin anew."""
+
+    uri: Annotated[Place, operational()]
+    """A published run, or one of its checkpoints; its digest, not this name, identifies it."""
+    steps: Literal["continue", "restart"] = "continue"
+    """continue: "train longer": steps, schedule and the order of the data go on where that run
+    stands, and max_steps counts from its beginning. restart: all begin at 0."""
+    weights: Literal["trained", "averaged"] = "trained"
+    """The weights as they are trained, or the average (EMA) that was published."""
+    optimizer: Literal["keep", "fresh"] = "keep"
+    """Moments of the optimizer."""
+    ema: Literal["keep", "fresh"] = "keep"
+    """The average; a fresh one begins at the weights."""
+
+
 class TrainingConfig(JobConfig):
     """What every training verb's config has."""
 
     input: Annotated[Place, operational()]
     """URI of a dataset that `prepare` published; its digest, not this name, identifies it."""
+    init_from: InitFromConfig | None = None
+    """Start from another run's checkpoint; null starts from nothing."""
     max_steps: PositiveInt = 100_000
     """Optimizer steps in all."""
     batch_size: PositiveInt = 128

@@ -15,7 +15,7 @@ import torch
 
 from darkroom.errors import IntegrityError
 from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
-from darkroom.jobs.artifacts.model import METRICS_FILE, MODEL_PREFIX
+from darkroom.jobs.artifacts.model import METRICS_FILE, MODEL_PREFIX, OutOfMemory
 from darkroom.jobs.training.checkpoint import STATE_FILE
 from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.goodput import GoodputAccount
@@ -69,9 +69,15 @@ def export_model(
         account.end("completed", time.time())
         return output.publish(
             [replace(file, content=file.name.startswith(MODEL_PREFIX)) for file in files],
-            metadata=replace(exported, account=account.summary()).to_metadata(),
+            metadata=replace(
+                exported, account=account.summary(), out_of_memory=_memory_events(state)
+            ).to_metadata(),
             made_on_the_way=[checkpoint.as_parent("checkpoint")],
         )
+
+
+def _memory_events(state: Mapping[str, Any]) -> tuple[OutOfMemory, ...]:
+    return tuple(OutOfMemory(**event) for event in state["micro_batches"]["events"])
 
 
 def _check_finite(weights: Mapping[str, torch.Tensor]) -> None:

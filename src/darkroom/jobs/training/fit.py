@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -28,10 +28,12 @@ from darkroom.jobs.training.checkpoint import STATE_FILE, CheckpointPublisher, r
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.endings import Outcome
 from darkroom.jobs.training.metrics_log import MetricsLog
+from darkroom.jobs.training.module import TrainedModule
 from darkroom.jobs.training.monitor import Heartbeat
 from darkroom.jobs.training.plan import Batching, DataPlan
 from darkroom.jobs.training.ray_data_stream import TRAIN_SHARD, RayDataStream
 from darkroom.jobs.training.seeding import INITIAL_WEIGHTS, derive_seed
+from darkroom.jobs.training.starting_state import starting_state
 from darkroom.jobs.training.stream import BatchStream, DataRows
 from darkroom.jobs.training.training_stream import TrainingStream
 from darkroom.jobs.training.validation import Validation
@@ -70,6 +72,18 @@ def _prepare_torch(config: TrainingConfig) -> None:
 
 
 @dataclass(frozen=True)
+class _Beginning:
+    """Where a start of the workers begins; by default at nothing."""
+
+    step: int = 0
+    epoch: int = 0
+    seconds: float = 0.0
+    log: MetricsLog = field(default_factory=MetricsLog)
+    state: Path | None = None
+    """What Lightning restores."""
+
+
+@dataclass(frozen=True)
 class _Rank:
     """One worker's parts."""
 
@@ -92,32 +106,28 @@ class _Rank:
         module.prepare()
         stream = self._stream()
         try:
-            checkpoint = self._resume()
+            begin = self._beginning(module)
         except FencedError:
             return Outcome("fenced")
-        log, before = MetricsLog(), None
-        if checkpoint is not None:
-            log = MetricsLog.from_bytes((self.directory / METRICS_FILE).read_bytes())
-            before = CheckpointInfo.of(checkpoint)
-            stream.first_epoch = before.epoch
+        stream.first_epoch = begin.epoch
         publisher = None
         if self.rank == 0:
-            self.heartbeat.report_start(before.step if before else 0)
+            self.heartbeat.report_start(begin.step)
             publisher = self._publisher()
         callback = RunCallback(
             self.config,
             stream=stream,
             validation=self._validation(),
-            log=log,
+            log=begin.log,
             publisher=publisher,
             heartbeat=self.heartbeat,
-            seconds_before=before.seconds if before else 0.0,
+            seconds_before=begin.seconds,
         )
         try:
             self._trainer(callback).fit(
                 module,
                 train_dataloaders=stream,
-                ckpt_path=self.directory / STATE_FILE if before else None,
+                ckpt_path=begin.state,
                 weights_only=True,
             )
         finally:
@@ -127,6 +137,26 @@ class _Rank:
         if publisher is not None and publisher.ended:
             callback.outcome.ending, callback.outcome.fault = publisher.ended, publisher.fault
         return callback.outcome
+
+    def _beginning(self, module: TrainedModule) -> _Beginning:
+        """The run's own newest checkpoint, else another run's that it starts from, else nothing.
+
+        Errors: FencedError, on every rank; InputError when the other run's does not fit.
+        """
+        state = self.directory / STATE_FILE
+        if (checkpoint := self._resume()) is not None:
+            info = CheckpointInfo.of(checkpoint)
+            log = MetricsLog.from_bytes((self.directory / METRICS_FILE).read_bytes())
+            return _Beginning(info.step, info.epoch, info.seconds, log, state)
+        start, init_from = self.worker.start, self.config.init_from
+        if start is None or init_from is None:
+            return _Beginning()
+        start.download(self.directory)
+        info = CheckpointInfo.of(start)
+        at = (info.step, info.epoch) if init_from.steps == "continue" else (0, 0)
+        before = torch.load(state, map_location="cpu", weights_only=True)
+        torch.save(starting_state(before, module, init_from, step=at[0]), state)
+        return _Beginning(*at, state=state)
 
     def _publisher(self) -> CheckpointPublisher:
         return CheckpointPublisher(

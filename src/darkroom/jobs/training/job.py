@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from darkroom.errors import InterruptedBySignal, StorageError
+from darkroom.errors import InterruptedBySignal, OutputExistsError, StorageError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.columns import check_columns
 from darkroom.jobs.artifacts.info import names_of
@@ -26,6 +26,7 @@ from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.endings import raise_for
 from darkroom.jobs.training.goodput import GoodputAccount
 from darkroom.jobs.training.goodput_records import AccountRecords, command_began_at
+from darkroom.jobs.training.init_from import ROLE, starting_checkpoint
 from darkroom.jobs.training.trainable import OnRow, Trainable, ignore_row
 from darkroom.jobs.training.worker_settings import WorkerSettings
 from darkroom.storage import Artifact, RunPointer, open_artifact, open_output, open_store
@@ -40,12 +41,29 @@ def run_training(trainable: Trainable[Any], *, on_row: OnRow = ignore_row) -> di
     Errors: InputError leaves for bad input and for what the user can mend on the way,
     TrainingError, InterruptedBySignal (143), and FencedError when another driver took the run over.
     """
+    try:
+        return _run(trainable, on_row=on_row)
+    except OutputExistsError as error:
+        if error.field != "max_steps":
+            raise
+        raise OutputExistsError(
+            error.field, error.value, error.problem,
+            "to train longer, start a new run from that one: init_from.uri, with another output",
+        ) from None  # fmt: skip
+
+
+def _run(trainable: Trainable[Any], *, on_row: OnRow) -> dict[str, Any]:
     began_at = command_began_at()
     config: TrainingConfig = trainable.config
     dataset = open_artifact(config.input, kind=Kind.DATASET)
     data = TrainingData.of(dataset, config)
     trainable.check(data)
-    parents = (dataset.as_parent("data"), *trainable.parents())
+    start = starting_checkpoint(config, trainable.network_fields)
+    parents = (
+        dataset.as_parent("data"),
+        *(() if start is None else (start.as_parent(ROLE),)),
+        *trainable.parents(),
+    )
     with open_output(config.output, kind=Kind.MODEL, config=config, parents=parents) as output:
         if output.completed is not None:
             return _summary(trainable, output.completed)
@@ -72,7 +90,7 @@ def run_training(trainable: Trainable[Any], *, on_row: OnRow = ignore_row) -> di
         with _ending_on_record(account, records):
             checkpoint = checkpoint_to_export(pointer, config.export)
             if checkpoint is None:
-                settings = WorkerSettings(trainable, data, address, parents)
+                settings = WorkerSettings(trainable, data, address, parents, start)
                 _train(settings, account=account, records=records, on_row=on_row)
                 checkpoint = checkpoint_to_export(
                     RunPointer.attach(config.output, owner=address.owner), config.export

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from darkroom.errors import ConfigError
+from darkroom.jobs.artifacts.model import OutOfMemory
 from darkroom.jobs.training.gradients import failed_rank, sum_over_ranks
 from darkroom.jobs.training.training_stream import Batch, num_rows, part
 
@@ -24,24 +25,13 @@ if TYPE_CHECKING:
     from darkroom.jobs.training.module import TrainedModule
 
 
-@dataclass(frozen=True, slots=True)
-class OutOfMemory:
-    """A step that was done again with a smaller micro-batch."""
-
-    step: int
-    """The optimizer step, 0-based."""
-    rank: int
-    """A rank whose memory did not suffice."""
-    micro_batch_size: int
-    """What was too much."""
-    new_micro_batch_size: int
-
-    def __str__(self) -> str:
-        return (
-            f"rank {self.rank} ran out of memory at step {self.step} with {self.micro_batch_size} "
-            f"rows at once: the step is done again with {self.new_micro_batch_size}; the batch "
-            "stays what it is"
-        )
+def described(event: OutOfMemory) -> str:
+    """A line for the log."""
+    return (
+        f"rank {event.rank} ran out of memory at step {event.step} with {event.micro_batch_size} "
+        f"rows at once: the step is done again with {event.new_micro_batch_size}; the batch stays "
+        "what it is"
+    )
 
 
 class MicroBatches:
@@ -118,6 +108,8 @@ class MicroBatches:
                 "take a smaller network or smaller pictures, compute.precision bfloat16, or a "
                 "device with more memory",
             )
-        event = OutOfMemory(step, rank, self.size, self.size // 2)
+        event = OutOfMemory(
+            step=step, rank=rank, micro_batch_size=self.size, new_micro_batch_size=self.size // 2
+        )
         self.events.append(event)
         self.size = event.new_micro_batch_size

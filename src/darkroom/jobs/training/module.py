@@ -180,7 +180,7 @@ class TrainedModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out what is frozen; add the average and the plateau's memory."""
-        for name in self._frozen():
+        for name in self.frozen_names():
             del checkpoint["state_dict"][name]
         checkpoint["ema"] = {"names": list(self.trained), **self.ema.state_dict()}
         checkpoint["plateau"] = vars(self.plateau).copy()
@@ -189,12 +189,13 @@ class TrainedModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them; the weights and the optimizer are Lightning's, which wants all weights."""
         built = self.state_dict()
-        checkpoint["state_dict"].update({name: built[name] for name in self._frozen()})
+        checkpoint["state_dict"].update({name: built[name] for name in self.frozen_names()})
         self.ema.load_state_dict(checkpoint["ema"])
         self.plateau = PlateauTracker(**checkpoint["plateau"])
         self.micro_batches.restore(checkpoint["micro_batches"])
 
-    def _frozen(self) -> list[str]:
+    def frozen_names(self) -> list[str]:
+        """What is not trained, and in no checkpoint."""
         named = self.named_parameters(remove_duplicate=False)
         return [name for name, parameter in named if not parameter.requires_grad]
 

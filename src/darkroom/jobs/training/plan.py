@@ -80,7 +80,7 @@ class DataPlan:
         """Global row numbers of this rank's rows, shape (batching.size,)."""
         size = self.batching.size
         position = self._first_row(step)
-        taken: list[Rows] = []
+        taken: list[Rows] = [np.empty(0, dtype=np.int64)]
         while size:
             epoch, offset = divmod(position, self.num_rows)
             part = self._take(epoch, offset, size)

@@ -56,6 +56,9 @@ class Trainable(ABC, Generic[ConfigT]):
     """Its name, on the progress bar."""
     info: ClassVar[type[TrainedInfo]]
     """What the model's manifest says of it."""
+    network_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields of the config, dotted, that shape the network: where one differs, a run cannot start
+    from the other's checkpoint."""
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config

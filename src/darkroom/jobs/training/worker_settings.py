@@ -8,7 +8,7 @@ from typing import Any
 from darkroom.jobs.training.checkpoint import RunAddress
 from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.trainable import Trainable
-from darkroom.storage import Parent
+from darkroom.storage import Artifact, Parent
 
 
 @dataclass(frozen=True)
@@ -20,5 +20,7 @@ class WorkerSettings:
     address: RunAddress
     parents: tuple[Parent, ...]
     """Of every checkpoint, and of the model."""
+    start: Artifact | None = None
+    """The checkpoint that the run starts from, where it starts from one (`init_from`)."""
     monitor: Any = None
     """The run's `RunMonitor`, once there is one."""
