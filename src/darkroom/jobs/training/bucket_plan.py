@@ -49,7 +49,7 @@ class BucketPlan:
     ) -> None:
         """buckets: of each row, shape (num_rows,). batch_size: rows of a step, on all ranks."""
         num_rows = sum(group.num_rows for group in groups)
-        # A micro-batch as long as the data is an epoch.
+        # A step as long as the data is an epoch.
         self._order = DataPlan(
             groups, seed=seed, shuffle_window=shuffle_window, batching=Batching(num_rows)
         )
