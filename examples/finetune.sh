@@ -27,9 +27,10 @@ fi
 prepared=(--set source.kind=captions --set 'image_size=[32, 32]' --set channels=3)
 step photographs: prepare --input "$work/photographs" --output "$root/data" "${prepared[@]}"
 step concept: prepare --input "$work/concept" --output "$root/concept" "${prepared[@]}"
-step full: finetune --recipe tiny_sd --base "$work/tiny_sd" --input "$root/data" --output "$root/model"
+step full: finetune --recipe tiny_sd --base "$work/tiny_sd" --input "$root/data" --output "$root/model" \
+  --num-workers 2
 step LoRA: finetune --recipe tiny_sd --base "$root/model" --input "$root/concept" --output "$root/lora" \
-  --set method=lora --set lora.rank=8 --set lora.targets=all --set max_steps=120 \
+  --num-workers 2 --set method=lora --set lora.rank=8 --set lora.targets=all --set max_steps=120 \
   --set optimizer.learning_rate=5e-3 --set 'trigger_words=[zwk]'
 
 printf 'id,prompt\n%s\n' '1,a photo of a cat' '2,a photo of a cup of coffee' '3,a photo of a zwk flower' >"$work/prompts.csv"
