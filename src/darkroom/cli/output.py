@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 from darkroom.cli.stopping import Stopped
 from darkroom.cli.streams import StdoutLostError, can_spell
@@ -102,8 +102,16 @@ def _rows(result: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
     for key, value in result.items():
         if isinstance(value, Mapping):
             yield from _rows(value, f"{prefix}{key}.")
+        elif _are_mappings(value):
+            yield from _rows({str(i): item for i, item in enumerate(value)}, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", _show(value)
+
+
+def _are_mappings(value: object) -> TypeGuard[Sequence[Mapping[str, Any]]]:
+    if not isinstance(value, list | tuple):
+        return False
+    return bool(value) and all(isinstance(item, Mapping) for item in value)
 
 
 def _show(value: object) -> str:
@@ -112,5 +120,5 @@ def _show(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_show(item) for item in value)
+        return ", ".join(_show(item) for item in value) or "-"
     return "-" if value is None else str(value)

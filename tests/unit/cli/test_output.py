@@ -31,16 +31,21 @@ def test_a_result_is_one_figure_a_line(capsys: pytest.CaptureFixture[str]) -> No
             "classes": {"0": 3, "1": None},
             "range": [1, 2.0],
             "biased": True,
+            "buckets": [{"height": 64}, {"height": 96}],
+            "none": [],
         },
         as_json=False,
     )
     assert capsys.readouterr().out.splitlines() == [
-        "output     s3://b/x",
-        "loss       0.1235",
-        "classes.0  3",
-        "classes.1  -",
-        "range      1, 2",
-        "biased     yes",
+        "output            s3://b/x",
+        "loss              0.1235",
+        "classes.0         3",
+        "classes.1         -",
+        "range             1, 2",
+        "biased            yes",
+        "buckets.0.height  64",
+        "buckets.1.height  96",
+        "none              -",
     ]
 
 
