@@ -32,3 +32,7 @@ class SharedRay:
     def stop(self) -> None:
         """End it, if it runs."""
         self._session.close()
+
+
+SHARED_RAY = SharedRay()
+"""This process's."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.conftest import TEST_BUCKET
-from tests.helpers.shared_ray import SharedRay
+from tests.helpers.shared_ray import SHARED_RAY, SharedRay
 
 from darkroom.storage import EmbeddedServer
 
@@ -21,9 +21,8 @@ def s3_session_uri(s3: EmbeddedServer) -> str:
 @pytest.fixture(scope="session")
 def shared_ray(s3: EmbeddedServer) -> Iterator[SharedRay]:
     """The process's Ray, whose workers know the S3 server."""
-    ray = SharedRay()
-    yield ray
-    ray.stop()
+    yield SHARED_RAY
+    SHARED_RAY.stop()
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +30,3 @@ def ray_local(shared_ray: SharedRay) -> SharedRay:
     """The shared Ray runs; jobs use it as they find it."""
     shared_ray.start()
     return shared_ray
-
-
-@pytest.fixture(scope="module")
-def no_ray(shared_ray: SharedRay) -> None:
-    """This process has no Ray: the module starts its own."""
-    shared_ray.stop()
