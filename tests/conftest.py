@@ -18,7 +18,6 @@ import pytest
 from hypothesis import settings
 from tests.helpers.fault_proxy import FaultProxy
 from tests.helpers.file_clock import FileClock, num_processes
-from tests.helpers.shared_ray import SHARED_RAY
 
 from darkroom.storage import EmbeddedServer
 
@@ -89,12 +88,6 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
             environment.setenv(name, value)
         server.create_bucket(TEST_BUCKET)
         yield server
-
-
-@pytest.fixture(scope="module")
-def no_ray() -> None:
-    """This process has no Ray: the module starts its own, or looks for one."""
-    SHARED_RAY.stop()
 
 
 @pytest.fixture

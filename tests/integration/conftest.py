@@ -1,4 +1,4 @@
-"""Fixtures of the tests on a real Ray: one per process, started when first asked for."""
+"""Fixtures of the tests on a real Ray: started once per module, after the S3 server."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from tests.conftest import TEST_BUCKET
-from tests.helpers.shared_ray import SHARED_RAY, SharedRay
 
+from darkroom.jobs.session import ray_session
 from darkroom.storage import EmbeddedServer
 
 
@@ -18,15 +18,10 @@ def s3_session_uri(s3: EmbeddedServer) -> str:
     return f"s3://{TEST_BUCKET}/{uuid.uuid4().hex}"
 
 
-@pytest.fixture(scope="session")
-def shared_ray(s3: EmbeddedServer) -> Iterator[SharedRay]:
-    """The process's Ray, whose workers know the S3 server."""
-    yield SHARED_RAY
-    SHARED_RAY.stop()
-
-
 @pytest.fixture(scope="module")
-def ray_local(shared_ray: SharedRay) -> SharedRay:
-    """The shared Ray runs; jobs use it as they find it."""
-    shared_ray.start()
-    return shared_ray
+def ray_local(s3: EmbeddedServer) -> Iterator[str]:
+    """A local Ray whose workers know the S3 server, by its address; jobs use it as they find it."""
+    with ray_session():
+        import ray
+
+        yield ray.get_runtime_context().gcs_address

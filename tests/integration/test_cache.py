@@ -35,7 +35,7 @@ def test_each_picture_is_encoded_once_and_a_changed_one_alone(
     s3_session_uri: str, tmp_path: Path
 ) -> None:
     model = upload(save_tiny("sdxl", tmp_path / "sdxl"), f"{s3_session_uri}/model")
-    data = publish_pictures(f"{s3_session_uri}/captioned")
+    data = publish_pictures(f"{s3_session_uri}/captioned-pictures")
     output = f"{s3_session_uri}/latents"
     result = run(cache_config(str(data.uri), output, model, variants=2, augment=FLIP))
     assert (result["num_rows"], result["num_encoded"], result["num_reused"]) == (5, 10, 0)

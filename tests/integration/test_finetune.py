@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("ray_local")
 
 @pytest.fixture(scope="module")
 def data(s3_session_uri: str) -> str:
-    uri = f"{s3_session_uri}/captioned"
+    uri = f"{s3_session_uri}/captioned-photographs"
     publish_captioned(uri)
     return uri
 

@@ -11,14 +11,13 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from tests.helpers.imagenet import lite0_weights
 from tests.helpers.notebooks import EXAMPLES, run_notebook
-from tests.helpers.shared_ray import SharedRay
 from tests.helpers.training import pointer_of
 
 
 @pytest.fixture
-def at_hand(ray_local: SharedRay, monkeypatch: pytest.MonkeyPatch) -> None:
+def at_hand(ray_local: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel's verbs find a cluster; `test_the_stop_button` has them start their own."""
-    monkeypatch.setenv("RAY_ADDRESS", ray_local.address)
+    monkeypatch.setenv("RAY_ADDRESS", ray_local)
 
 
 @pytest.fixture(scope="module")

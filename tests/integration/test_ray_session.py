@@ -24,8 +24,6 @@ with ray_session():
 """
 
 
-pytestmark = pytest.mark.usefixtures("no_ray")
-
 LEAVE_A_FILE = """
 import os, tempfile
 from darkroom.jobs.session import ray_session

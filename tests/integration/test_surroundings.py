@@ -29,7 +29,7 @@ def odd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ray_in_odd_folder(odd_folder: Path, no_ray: None) -> Iterator[None]:
+def ray_in_odd_folder(odd_folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(odd_folder)
         with ray_session():

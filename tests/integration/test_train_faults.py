@@ -37,7 +37,7 @@ DATA = f"s3://{BUCKET}/data"
 
 
 @pytest.fixture(scope="module")
-def place(no_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShortLivedKeys]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShortLivedKeys]:
     with short_lived_keys(tmp_path_factory.mktemp("faults")) as keys:
         publish_digits(DATA)
         with ray_session():

@@ -97,6 +97,7 @@ def test_a_stopped_run_starts_its_epoch_anew_and_ends(
     state = pointer_of(bucket_uri)
     assert state is not None
     assert 20 <= state.step < STEPS
+    logging.getLogger("darkroom").propagate = True  # a command in this process turns it off
     with caplog.at_level(logging.INFO, logger="darkroom"):
         train(config)
     assert f"resuming from step {state.step}" in caplog.text

@@ -5,6 +5,7 @@ All share one Ray. `make proof` changes the number twice, by signals, and counts
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -83,6 +84,7 @@ def test_three_workers_then_two_of_which_one_has_little_memory(
     resumed_from = state.step
 
     little = Memory(rank=1, most_rows=8, from_step=resumed_from + 2)
+    logging.getLogger("darkroom").propagate = True  # a command in this process turns it off
     run_training(SmallMemory(config(data, output, 2), little))
 
     model = open_artifact(output)

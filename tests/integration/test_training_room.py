@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.helpers.shared_ray import SharedRay
 from tests.helpers.tiny_artifacts import publish_digits
 from tests.helpers.tiny_finetune import CaptionModule, Finetune, FinetuneInfo
 from tests.helpers.training import WAIT_SECONDS, pointer_of
@@ -63,7 +62,7 @@ def config(data: str, output: str) -> TrainingConfig:
 
 @pytest.mark.timeout(1800)
 def test_a_second_verb_trains_resumes_and_is_published(
-    ray_local: SharedRay, data: str, bucket_uri: str, tmp_path: Path
+    ray_local: str, data: str, bucket_uri: str, tmp_path: Path
 ) -> None:
     quiet = f"{bucket_uri}/undisturbed"
     rows: list[Any] = []
@@ -90,7 +89,7 @@ def test_a_second_verb_trains_resumes_and_is_published(
     again = subprocess.run(  # another driver
         [sys.executable, "-c", DRIVER, json.dumps(config(data, stopped).to_dict())],
         timeout=WAIT_SECONDS, capture_output=True, text=True, check=False,
-        env={**os.environ, "RAY_ADDRESS": ray_local.address, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
+        env={**os.environ, "RAY_ADDRESS": ray_local, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
     )  # fmt: skip
     assert again.returncode == 0, again.stderr[-4000:]
     model = open_artifact(stopped)

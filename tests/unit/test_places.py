@@ -25,15 +25,17 @@ PLACES = {
     "cache": {"input", "output", "model", "reuse"},
     "classify": {"input", "output", "model.weights", "model.labels"},
     "evaluate": {"input", "output", "reference"},
-    "generate": {"input", "output", "join.input", "draw.model", "enhance.model"},
+    "finetune": {"input", "output", "base", "init_from.uri"},
+    "generate": {"input", "output", "join.input", "draw.model", "draw.lora.model", "enhance.model"},
     "prepare": {"output", "source.uri"},
     "report": {"input", "output", "data", "samples", "evaluation"},
     "sample": {"input", "output"},
-    "train": {"input", "output"},
+    "train": {"input", "output", "init_from.uri"},
 }
 """Fields that name a place. A new field that holds a text belongs here or among TEXTS."""
 TEXTS = {
     "classify": {"model.name", "class_map.*.*"},
+    "finetune": {"trigger_words.*"},
     "generate": {
         *("rename.*", "join.rename.*", "join.on.*", "id", "choices.*.*", "prompt"),
         *("enhance.gguf_file", "enhance.system_prompt"),
@@ -86,6 +88,8 @@ def complete(verb: str) -> dict[str, Any]:
         values["reference"] = "/ref"
     if "model" in PLACES[verb]:
         values["model"] = "/model"
+    if "base" in PLACES[verb]:
+        values["base"] = "/base"
     return values
 
 

@@ -79,7 +79,6 @@ def test_the_users_own_way_of_authentication_stays(
     assert "RAY_AUTH_TOKEN" not in os.environ
 
 
-@pytest.mark.usefixtures("no_ray")
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 def test_cluster_that_does_not_answer_is_named_at_once(
     monkeypatch: pytest.MonkeyPatch, scheme: str

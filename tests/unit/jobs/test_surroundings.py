@@ -106,7 +106,6 @@ def test_a_ray_tmpdir_that_cannot_be_used(
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.usefixtures("no_ray")
 @pytest.mark.parametrize(
     ("address", "says"),
     [
