@@ -7,6 +7,7 @@ environment for as long. `bucket_uri` and `local_uri` give each test a place of 
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import uuid
@@ -88,6 +89,15 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
             environment.setenv(name, value)
         server.create_bucket(TEST_BUCKET)
         yield server
+
+
+@pytest.fixture
+def darkroom_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> pytest.LogCaptureFixture:
+    """`caplog` of Darkroom's records, also where a command in this process took them for itself."""
+    monkeypatch.setattr(logging.getLogger("darkroom"), "propagate", True)
+    return caplog
 
 
 @pytest.fixture

@@ -93,6 +93,11 @@ def one_line(text: object, limit: int = MAX_MESSAGE) -> str:
     return _bounded(" ".join(masked(str(text)).split()), limit)
 
 
+def first_line(error: BaseException) -> str:
+    """What a foreign exception says first, or its name where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def quoted(value: object) -> str:
     """A value as messages quote it."""
     return _bounded(masked(repr(value)), MAX_VALUE + _CUT, keep=MAX_VALUE)

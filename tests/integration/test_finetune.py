@@ -60,7 +60,8 @@ def drawer(base: Path, lora: str | None, *, weight: float = 1.0) -> TextToImageD
     settings = {"num_steps": 2, "guidance_scale": 3.0, "width": PIXELS, "height": PIXELS}
     adapter = None if lora is None else {"model": lora, "weight": weight}
     drawing = build_config(TextDrawingConfig, {**settings, "lora": adapter})
-    return TextToImageDrawer(drawing, find_model(str(base), field="model"), lora=find_lora(drawing))
+    model = find_model(str(base), field="model")
+    return TextToImageDrawer(drawing, model, lora=find_lora(drawing, model))
 
 
 def picture(drawer: TextToImageDrawer) -> Any:

@@ -85,7 +85,11 @@ def test_workers_that_leave_no_cpu_are_refused(data: str, ray_local: None) -> No
 
 @pytest.mark.timeout(1800)
 def test_a_stopped_run_starts_its_epoch_anew_and_ends(
-    data: str, ray_local: None, bucket_uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: str,
+    ray_local: None,
+    bucket_uri: str,
+    tmp_path: Path,
+    darkroom_log: pytest.LogCaptureFixture,
 ) -> None:
     config = train_config(
         data, bucket_uri, max_steps=STEPS, data={"ingest": "ray_data"}, workers={"num_workers": 2}
@@ -97,10 +101,9 @@ def test_a_stopped_run_starts_its_epoch_anew_and_ends(
     state = pointer_of(bucket_uri)
     assert state is not None
     assert 20 <= state.step < STEPS
-    logging.getLogger("darkroom").propagate = True  # a command in this process turns it off
-    with caplog.at_level(logging.INFO, logger="darkroom"):
+    with darkroom_log.at_level(logging.INFO, logger="darkroom"):
         train(config)
-    assert f"resuming from step {state.step}" in caplog.text
+    assert f"resuming from step {state.step}" in darkroom_log.text
     model = open_artifact(bucket_uri, kind="model")
     log = model.read_table("metrics.parquet").to_pydict()
     assert log["step"] == list(range(5, STEPS + 1, 5))

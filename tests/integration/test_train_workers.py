@@ -5,7 +5,6 @@ All share one Ray. `make proof` changes the number twice, by signals, and counts
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import pytest
@@ -70,7 +69,7 @@ def test_a_run_from_the_middle_of_another_ends_as_that_one_did(
 
 @pytest.mark.timeout(1800)
 def test_three_workers_then_two_of_which_one_has_little_memory(
-    data: str, undisturbed: Artifact, bucket_uri: str, caplog: pytest.LogCaptureFixture
+    data: str, undisturbed: Artifact, bucket_uri: str, darkroom_log: pytest.LogCaptureFixture
 ) -> None:
     output = bucket_uri
     with pytest.raises(InterruptedBySignal):  # 32 rows as 11, 11 and 10
@@ -84,7 +83,6 @@ def test_three_workers_then_two_of_which_one_has_little_memory(
     resumed_from = state.step
 
     little = Memory(rank=1, most_rows=8, from_step=resumed_from + 2)
-    logging.getLogger("darkroom").propagate = True  # a command in this process turns it off
     run_training(SmallMemory(config(data, output, 2), little))
 
     model = open_artifact(output)
@@ -102,7 +100,9 @@ def test_three_workers_then_two_of_which_one_has_little_memory(
     ]
     assert sizes[:resumed_from] == [11] * resumed_from
     assert sizes[resumed_from:] == [16] * 2 + [8] * (STEPS - resumed_from - 2)
-    (said,) = (record.message for record in caplog.records if "out of memory" in record.message)
+    (said,) = (
+        record.message for record in darkroom_log.records if "out of memory" in record.message
+    )
     assert f"rank 1 ran out of memory at step {little.from_step} with 16 rows at once" in said
 
 

@@ -122,6 +122,9 @@ SHARED_FLAGS = (
     _switch("debug", "Show tracebacks and debug logs (also DARKROOM_DEBUG=1)."),
 )
 
+_CAPTIONED_INPUT = _uri("input", "Captioned data that `darkroom prepare` published.")
+_NUM_WORKERS = _number("num-workers", "Data-parallel workers.", "workers.num_workers")
+
 VERBS = (
     Verb(
         "prepare",
@@ -140,7 +143,7 @@ VERBS = (
         "cache",
         "Encode pictures and captions once, for fine-tuning.",
         (
-            _uri("input", "Captioned data that `darkroom prepare` published."),
+            _CAPTIONED_INPUT,
             Flag("model", "What encodes: a diffusers folder or a hub id.", "model", "URI"),
             Flag("reuse", "An earlier cache, to take from what is still right.", "reuse", "URI"),
             _number("variants", "Encodings per picture."),
@@ -151,16 +154,16 @@ VERBS = (
         "Train a class-conditional diffusion model.",
         (
             _uri("input", "Data that `darkroom prepare` published."),
-            _number("num-workers", "Data-parallel workers.", "workers.num_workers"),
+            _NUM_WORKERS,
         ),
     ),
     Verb(
         "finetune",
         "Fine-tune a text-to-image model on captioned pictures: LoRA or in full.",
         (
-            _uri("input", "Captioned data that `darkroom prepare` published."),
+            _CAPTIONED_INPUT,
             Flag("base", "A diffusers folder (path or s3:// URI) or a hub id.", "base", "URI"),
-            _number("num-workers", "Data-parallel workers.", "workers.num_workers"),
+            _NUM_WORKERS,
         ),
     ),
     Verb(

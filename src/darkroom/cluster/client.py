@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from darkroom.cluster.finding import label
 from darkroom.errors import DarkroomError, InputError
+from darkroom.messages import first_line
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -54,7 +55,7 @@ class Cluster:
             _load_config(context)
         except Exception as error:  # noqa: BLE001 - of YAML, files, base64, certificates
             # What follows the first line quotes the file, credentials and all.
-            first = (str(error).splitlines() or [type(error).__name__])[0]
+            first = first_line(error)
             remedy = "set KUBECONFIG, or name a context that it has"
             raise InputError("context", context, f"no usable kubeconfig: {first}", remedy) from None
         self.namespace = namespace or _current_namespace(context)

@@ -5,6 +5,7 @@
     objective.py   what the network predicts, how it is weighted, the training loss
     flow.py        straight paths: interpolation, velocity, shift of noise levels
     guidance.py    classifier-free guidance and label dropout
+    pixels.py      uint8 to [-1, 1]
     noise.py       each image's own noise, whatever the batch it is drawn in
     sampler.py     DDPM, DDIM and DPM-Solver++ behind one signature
 

@@ -28,6 +28,7 @@ from darkroom.jobs.environment import make_paths_absolute
 from darkroom.jobs.interpreter import job_config, plain_executable, workers_python
 from darkroom.jobs.local_ray_folder import local_ray_folder
 from darkroom.loopback import keep_off_proxies
+from darkroom.messages import first_line
 
 MIN_NUM_CPUS = 4
 """Ray Train and Ray Data wait for ever, without a word, on fewer; the count is bookkeeping."""
@@ -110,7 +111,7 @@ def _connect(address: str, *, log_to_driver: bool) -> None:
         raise ConfigError(
             "RAY_ADDRESS",
             address,
-            f"no Ray cluster can be used there ({_first_line(error)})",
+            f"no Ray cluster can be used there ({first_line(error)})",
             "correct it, or unset it to run on a local Ray",
         ) from error
 
@@ -155,7 +156,7 @@ def _start(num_cpus: int, folder: Path | None, *, log_to_driver: bool) -> None:
             _end(set(psutil.Process().children()) - before)
             if attempt == _START_ATTEMPTS:
                 raise DarkroomError(
-                    f"a local Ray could not be started ({_first_line(error)}); "
+                    f"a local Ray could not be started ({first_line(error)}); "
                     "free CPU, memory or disk on this machine, or set RAY_ADDRESS to a cluster"
                 ) from error
         else:
@@ -188,10 +189,6 @@ def _end(processes: Iterable[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def local_object_store_bytes(shared_memory: Path = _SHARED_MEMORY) -> int:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from darkroom.contents import HEAD_BYTES, Foreign, foreign
 
@@ -86,13 +87,26 @@ def weight_names(folder: Path) -> set[str]:
     """Names of the tensors in the safetensors files of a folder on disk that can be read."""
     names: set[str] = set()
     for path in folder.glob("*.safetensors"):
-        with path.open("rb") as file:
-            head = file.read(9)
-            if is_safetensors(head):
-                file.seek(8)
-                with suppress(ValueError):  # broken, and of a variant that is not loaded
-                    names |= json.loads(file.read(_header_bytes(head))).keys()
+        with suppress(ValueError):  # broken, and of a variant that is not loaded
+            names |= _header(path).keys()
     return names
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Of the tensors in a safetensors file that is not broken, by name; the header tells."""
+    header = _header(path)
+    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """Errors: ValueError for what is no safetensors."""
+    with path.open("rb") as file:
+        head = file.read(9)
+        if not is_safetensors(head):
+            raise ValueError(f"{path.name} is no safetensors file")
+        file.seek(8)
+        header: dict[str, Any] = json.loads(file.read(_header_bytes(head)))
+    return header
 
 
 def is_safetensors(head: bytes) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from darkroom.errors import ConfigError
+from darkroom.messages import first_line
 from darkroom.models.files import WEIGHTS, Sized
 
 
@@ -55,7 +56,7 @@ def _cached(name: str) -> tuple[str, list[Sized]] | None:
 
 
 def _refused(name: str, error: Exception, field: str) -> ConfigError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    reason = first_line(error)[:200]
     return ConfigError(
         field, name, f"is no folder here, and the hub cannot be asked ({reason})",
         "give the path or s3:// URI of the model's folder, or check the id and the network",

@@ -20,6 +20,7 @@ from torch import nn
 
 from darkroom.contents import HEAD_BYTES, foreign
 from darkroom.errors import DataError
+from darkroom.messages import first_line
 from darkroom.models.files import is_safetensors
 
 FIELD = "model.weights"
@@ -103,7 +104,7 @@ def _safetensors(path: Path, where: str) -> Mapping[str, Any]:
         return load_file(path)
     except Exception as error:  # a header that lies raises anything
         raise DataError(
-            FIELD, where, f"is safetensors that is cut off or damaged ({_first_line(error)})",
+            FIELD, where, f"is safetensors that is cut off or damaged ({first_line(error)})",
             "write or download it again",
         ) from error  # fmt: skip
 
@@ -152,11 +153,5 @@ def _reason(error: Exception) -> str:
     if "PytorchStreamReader" in str(error):
         return "it is cut off or damaged"
     return (
-        "it is no file that torch.save wrote"
-        if "Weights only" in str(error)
-        else _first_line(error)
+        "it is no file that torch.save wrote" if "Weights only" in str(error) else first_line(error)
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from darkroom.errors import ConfigError, IntegrityError
+from darkroom.messages import first_line
 from darkroom.models.classifier import Classifier
 from darkroom.models.find import FoundModel, find_file
 from darkroom.models.state import FIELD, fit_state, read_state
@@ -107,7 +108,7 @@ def _build(classifier: Classifier, source: str, seed: int) -> nn.Module:
     except (OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
         if not pretrained:
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ConfigError(
             "model.weights", source, f"cannot be had from the hub ({reason})",
             "name a file of weights (a path or an s3:// URI), which needs no network",

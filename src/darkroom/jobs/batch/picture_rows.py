@@ -60,7 +60,7 @@ class PictureOrigin:
         """Encoded bytes of rows, in order; None for a file that is too large to be read at all."""
         if self.digest is None:
             return self._files(rows, rejects, max_bytes, concurrency)
-        reader = _reader(self)
+        reader = reader_of(self)
         groups: dict[tuple[str, int], pa.ChunkedArray] = {}
         found: list[bytes | None] = []
         for row in rows.select(("path", "row_group", "position")).to_pylist():
@@ -88,8 +88,8 @@ _OF_FILES = (ID, "path", "size", "etag")
 
 
 @cache
-def _reader(source: PictureOrigin) -> RowGroupReader:
-    """One per worker process and artifact: it keeps the files' footers."""
+def reader_of(source: PictureOrigin) -> RowGroupReader:
+    """An artifact's, one per worker process: it keeps the files' footers."""
     return RowGroupReader(source.open())
 
 

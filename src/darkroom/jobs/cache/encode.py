@@ -18,6 +18,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from darkroom.diffusion.pixels import to_unit_range
 from darkroom.jobs.artifacts.latents import NO_TEXT_NAME, TEXT_COLUMNS
 from darkroom.jobs.batch.once import made_once
 from darkroom.jobs.batch.stage import ID
@@ -116,7 +117,7 @@ class EncodeRows:
     ) -> Iterator[np.ndarray[Any, Any]]:
         """(2, C, H, W) of each, as it is stored."""
         pixels = np.stack([np.frombuffer(data, np.uint8).reshape(*size, 3) for data in pictures])
-        x_BCHW = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x_BCHW = to_unit_range(torch.from_numpy(pixels).permute(0, 3, 1, 2))
         found = self._encoder.posterior(x_BCHW)
         for encoding in torch.stack([found.mean, found.log_variance], 1):
             yield self._array(encoding)

@@ -35,7 +35,6 @@ from darkroom.jobs.cache.read import CacheReading, reading
 from darkroom.jobs.cache.source import open_dataset, open_earlier, plan_rows
 from darkroom.jobs.drawing.stage import model_stage
 from darkroom.jobs.pictures.config import SPLITS, Split
-from darkroom.models.families.family import Family
 from darkroom.models.families.find import family_of, json_object
 from darkroom.models.find import FoundModel, find_model
 from darkroom.storage import Artifact, PartWriter
@@ -56,7 +55,8 @@ def run(config: CacheConfig) -> dict[str, Any]:
     check_apart(config.output, config.input, field="input")
     model = find_model(config.model, field="model")
     family = family_of(model, field="model")
-    dataset = open_dataset(config, multiple=_pixel_multiple(model, family))
+    vae_config = json_object(model.read("vae/config.json")) or {}
+    dataset = open_dataset(config, multiple=family.pixel_multiple(vae_config))
     earlier, encoding = open_earlier(config), _encoding(config, model)
     plan = plan_rows(dataset, earlier, config)
     with open_batch(
@@ -89,13 +89,6 @@ def run(config: CacheConfig) -> dict[str, Any]:
             [Folder(f"data/{split}", {"split": split}) for split in plan.splits],
         )
         return _result(_publish(batch, config, encoding, family.name, plan.splits))
-
-
-def _pixel_multiple(model: FoundModel, family: Family) -> int:
-    """Of heights and widths, as `BaseModel` has it; from the VAE's config alone."""
-    vae = json_object(model.read("vae/config.json")) or {}
-    factor: int = 2 ** (len(vae.get("block_out_channels", [0])) - 1)
-    return factor * family.patch
 
 
 def _encoding(config: CacheConfig, model: FoundModel) -> Encoding:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from darkroom.jobs.artifacts.latents import PICTURE_COLUMNS, TEXT_COLUMNS
-from darkroom.jobs.artifacts.row_groups import RowGroupReader
 from darkroom.jobs.artifacts.split_rows import SIZE_COLUMNS
-from darkroom.jobs.batch.picture_rows import PictureOrigin
+from darkroom.jobs.batch.picture_rows import PictureOrigin, reader_of
 from darkroom.jobs.batch.stage import ID, Stage
 from darkroom.jobs.cache.keys import Encoding, picture_sha256, split_keys
 from darkroom.jobs.pictures.augment import augment
@@ -164,12 +163,6 @@ def _row(
     return dict(row)
 
 
-@cache
-def _reader(origin: PictureOrigin) -> RowGroupReader:
-    """One per worker process and artifact: it keeps the files' footers."""
-    return RowGroupReader(origin.open())
-
-
 _HELD: dict[tuple[str, str], tuple[tuple[str, int], pa.Table]] = {}
 
 
@@ -178,7 +171,7 @@ def _group(origin: PictureOrigin, file: str, index: int, columns: tuple[str, ...
     key, where = (origin.uri, origin.digest or ""), (file, index)
     held = _HELD.get(key)
     if held is None or held[0] != where:
-        held = _HELD[key] = (where, _reader(origin).read_whole(file, index, columns))
+        held = _HELD[key] = (where, reader_of(origin).read_whole(file, index, columns))
     return held[1]
 
 

@@ -6,7 +6,6 @@ under the LoRA's name. So names and shapes are compared first, and what was appl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts.model import FinetunedInfo
 from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.drawing.config import LoraUse, TextDrawingConfig
+from darkroom.models.files import tensor_shapes
 from darkroom.models.find import FoundModel, find_model
 from darkroom.storage import open_artifact
 
@@ -31,15 +31,20 @@ _ENDS = (
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def find_lora(config: TextDrawingConfig, *, prefix: str = "") -> FoundModel | None:
-    """The adapter that is asked for. Errors: ConfigError where none lies there."""
+def find_lora(
+    config: TextDrawingConfig, base: FoundModel, *, prefix: str = ""
+) -> FoundModel | None:
+    """The adapter that is asked for. Errors: ConfigError where none lies there, or another base's
+    does."""
     if config.lora is None:
         return None
-    return find_model(config.lora.model, field=f"{prefix}lora.model")
+    lora = find_model(config.lora.model, field=f"{prefix}lora.model")
+    _check_base(config.lora, lora, base, prefix=prefix)
+    return lora
 
 
-def check_base(use: LoraUse, lora: FoundModel, base: FoundModel, *, prefix: str = "") -> None:
-    """What Darkroom published says which base it belongs to. Errors: ConfigError for another."""
+def _check_base(use: LoraUse, lora: FoundModel, base: FoundModel, *, prefix: str) -> None:
+    """What Darkroom published says which base it belongs to."""
     if lora.manifest_digest is None:
         return
     field = f"{prefix}lora.model"
@@ -61,7 +66,7 @@ def load_lora(pipeline: Any, use: LoraUse, lora: FoundModel, *, prefix: str = ""
     field = f"{prefix}lora.model"
     with lora.local() as folder:
         path = _file(folder, lora, field)
-        for problem in _faults(pipeline, _shapes(path)):
+        for problem in _faults(pipeline, tensor_shapes(path)):
             raise ConfigError(field, lora.name, problem, _REMEDY)
         try:
             pipeline.load_lora_weights(
@@ -88,13 +93,6 @@ def _file(folder: Path, lora: FoundModel, field: str) -> Path:
             field, lora.name, f"holds {len(names)} files of weights, and a LoRA is one", _REMEDY
         )
     return folder / names[0]
-
-
-def _shapes(path: Path) -> Shapes:
-    """Of the tensors in a safetensors file, by name; read from its header alone."""
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
 
 
 def _faults(pipeline: Any, shapes: Shapes) -> Iterator[str]:

@@ -13,7 +13,7 @@ from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.drawing.config import TextDrawingConfig
 from darkroom.jobs.drawing.device import DTYPES, prepare_device, tune
 from darkroom.jobs.drawing.drawer import Drawn, Request, not_finite, refused
-from darkroom.jobs.drawing.lora import check_base, load_lora
+from darkroom.jobs.drawing.lora import load_lora
 from darkroom.jobs.rejects import Reject
 from darkroom.models.families.base import check_weights
 from darkroom.models.find import FoundModel, unloadable
@@ -34,7 +34,6 @@ class TextToImageDrawer:
         device = prepare_device(config, model.weights_bytes, prefix=prefix)
         self._pipeline = _load(config, model, prefix)
         if config.lora is not None and lora is not None:
-            check_base(config.lora, lora, model, prefix=prefix)
             load_lora(self._pipeline, config.lora, lora, prefix=prefix)
         self._pipeline.to(device)
         self._pipeline.set_progress_bar_config(disable=True)

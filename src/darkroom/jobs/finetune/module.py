@@ -15,6 +15,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from darkroom.diffusion.pixels import to_unit_range
 from darkroom.jobs.finetune.adapters import make_trainable, trained_components
 from darkroom.jobs.finetune.config import FinetuneConfig
 from darkroom.jobs.finetune.noising import objective_of
@@ -89,7 +90,7 @@ class FinetuneModule(TrainedModule):
         return self._losses(batch, self.draws(batch), flipped=never, dropped=never)
 
     def _losses(self, batch: Batch, draws: RowDraws, *, flipped: Tensor, dropped: Tensor) -> Tensor:
-        pictures = batch["image"].float().div_(127.5).sub_(1.0)
+        pictures = to_unit_range(batch["image"])
         pictures = torch.where(flipped[:, None, None, None], pictures.flip(-1), pictures)
         posterior = encode_picture(self.base.vae, pictures)
         noise = draws.normal("posterior", posterior.mean.shape[1:])

@@ -21,7 +21,7 @@ from darkroom.jobs.batch.stage import Stage
 from darkroom.jobs.drawing.config import TextDrawingConfig, WorkerConfig
 from darkroom.jobs.drawing.drawer import STAGE
 from darkroom.jobs.drawing.encode import encode_stage, image_files
-from darkroom.jobs.drawing.lora import check_base, find_lora
+from darkroom.jobs.drawing.lora import find_lora
 from darkroom.jobs.drawing.stage import model_stage
 from darkroom.jobs.generate.config import GenerateConfig
 from darkroom.jobs.generate.draw import draw_stage
@@ -89,12 +89,9 @@ def _models(config: GenerateConfig) -> tuple[FoundModel | None, FoundModel | Non
 
 def _lora(config: GenerateConfig, model: FoundModel) -> FoundModel | None:
     """The adapter over the model that draws. Errors: ConfigError for another base's."""
-    if not isinstance(config.draw, TextDrawingConfig) or config.draw.lora is None:
+    if not isinstance(config.draw, TextDrawingConfig):
         return None
-    lora = find_lora(config.draw, prefix="draw.")
-    if lora is not None:
-        check_base(config.draw.lora, lora, model, prefix="draw.")
-    return lora
+    return find_lora(config.draw, model, prefix="draw.")
 
 
 def _loaded(

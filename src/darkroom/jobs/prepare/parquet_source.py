@@ -27,6 +27,7 @@ from darkroom.jobs.pictures.listing import Item, PictureListing
 from darkroom.jobs.prepare.config import ParquetSource
 from darkroom.jobs.rejects import Reject
 from darkroom.jobs.tables.parquet_rows import texts
+from darkroom.messages import first_line
 from darkroom.storage import ObjectInfo, Parent, list_source, open_store, parse_uri
 from darkroom.storage.parquet import translated
 from darkroom.storage.ranged import RangedReader
@@ -55,7 +56,7 @@ class OpenFile:
                 reader = RangedReader(store, self.key, self.size)
                 return pq.ParquetFile(reader, page_checksum_verification=True)
         except (IntegrityError, AttributeError, TypeError, ValueError, KeyError) as error:
-            _fail(self.where, f"cannot be read ({_short(error)})", "write or download it again")
+            _fail(self.where, f"cannot be read ({first_line(error)})", "write or download it again")
 
     @property
     def where(self) -> str:
@@ -85,7 +86,7 @@ class OpenFile:
                     return self.parquet.read(columns=[name])[name]
                 return self.parquet.read_row_group(group, columns=[name])[name]
         except IntegrityError as error:
-            _fail(self.where, f"cannot be read ({_short(error)})", "write or download it again")
+            _fail(self.where, f"cannot be read ({first_line(error)})", "write or download it again")
 
 
 class ParquetRows:
@@ -247,10 +248,6 @@ def _invalid(caption: str | None) -> str | None:
     except UnicodeEncodeError as error:
         return f"its caption is no valid text ({error.reason})"
     return None
-
-
-def _short(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _fail(where: str, problem: str, remedy: str) -> Never:

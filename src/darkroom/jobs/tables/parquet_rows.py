@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from darkroom.errors import DarkroomError, DataError
 from darkroom.jobs.tables.row import Found
+from darkroom.messages import first_line
 
 
 def read_parquet(
@@ -36,7 +37,7 @@ def read_parquet(
         if isinstance(error, DarkroomError):
             raise
         # What an extension type's own code makes of a file that lies of it is any of these.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DataError(
             field, file, f"is no Parquet file that can be read ({reason})",
             "write or download it again",

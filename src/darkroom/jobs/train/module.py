@@ -12,17 +12,13 @@ import torch
 from torch import Tensor
 
 from darkroom.diffusion import NoiseSchedule, build_schedule, diffusion_loss, drop_labels
+from darkroom.diffusion.pixels import to_unit_range
 from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.unet import build_unet
 from darkroom.jobs.training.module import ParameterGroup, TrainedModule
 from darkroom.jobs.training.seeding import VALIDATION, derive_seed
 from darkroom.jobs.training.training_stream import Batch
-
-
-def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 (B, C, H, W) to float32 in [-1, 1]."""
-    return images.float().div_(127.5).sub_(1.0)
 
 
 class DiffusionModule(TrainedModule):

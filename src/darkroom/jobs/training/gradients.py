@@ -59,11 +59,13 @@ def sum_over_ranks(parameters: Sequence[nn.Parameter]) -> None:
 def _pieces(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """Neighbours of one type, about `_PIECE_ELEMENTS` together."""
     piece: list[Tensor] = []
+    count = 0
     for gradient in gradients:
-        too_many = sum(each.numel() for each in piece) + gradient.numel() > _PIECE_ELEMENTS
+        too_many = count + gradient.numel() > _PIECE_ELEMENTS
         if piece and (too_many or gradient.dtype != piece[0].dtype):
             yield piece
-            piece = []
+            piece, count = [], 0
         piece.append(gradient)
+        count += gradient.numel()
     if piece:
         yield piece

@@ -8,9 +8,8 @@ Legend: B rows, C H W of latents, T tokens, D width of the text's embedding, P o
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,15 +18,14 @@ from numpy.typing import NDArray
 from darkroom.jobs.artifacts.latents import Latents, LatentsRow
 from darkroom.jobs.artifacts.row_groups import RowGroup
 from darkroom.jobs.training.draws import RowDraws, row_key
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from darkroom.jobs.training.kept_groups import KeptGroups
+from darkroom.jobs.training.training_stream import StepRows
 
 VARIANT = "variant"
 """The draw's name."""
 
 
-class LatentBatch(TypedDict, total=False):
+class LatentBatch(StepRows, total=False):
     """One rank's rows of a step, pictures of one size."""
 
     mean: torch.Tensor
@@ -40,14 +38,6 @@ class LatentBatch(TypedDict, total=False):
     """float32 (B, P); absent where the network takes none."""
     size: tuple[int, int]
     """Height and width of the pictures in pixels."""
-    row: torch.Tensor
-    """int64 (B,): `draws.row_key` of each row's id."""
-    epoch: torch.Tensor
-    """int64 (B,): the epoch that each row is met in."""
-    step: int
-    """The optimizer step that it is for, 0-based."""
-    first: int
-    """Where its first row stands among the rows of all ranks."""
 
 
 class LatentRows:
@@ -57,11 +47,8 @@ class LatentRows:
         self, latents: Latents, groups: Sequence[RowGroup], *, seed: int, groups_kept: int
     ) -> None:
         self._latents = latents
-        self._groups = groups
+        self._kept = KeptGroups(latents.reader, groups, num_kept=groups_kept)
         self._seed = seed
-        self._groups_kept = groups_kept
-        self._starts = np.cumsum([0, *(group.num_rows for group in groups)])
-        self._tables: OrderedDict[int, pa.Table] = OrderedDict()
 
     def fetch(
         self, rows: NDArray[np.int64], *, epoch: NDArray[np.int64], step: int = 0, first: int = 0
@@ -95,13 +82,8 @@ class LatentRows:
         return batch
 
     def _values(self, row: int) -> Mapping[str, Any]:
-        number = int(np.searchsorted(self._starts, row, side="right")) - 1
-        if number not in self._tables:
-            self._tables[number] = self._latents.reader.read(self._groups[number])
-            if len(self._tables) > self._groups_kept:
-                self._tables.popitem(last=False)
-        self._tables.move_to_end(number)
-        (values,) = self._tables[number].slice(row - int(self._starts[number]), 1).to_pylist()
+        table, index = self._kept.find(row)
+        (values,) = table.slice(index, 1).to_pylist()
         return dict(values)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from darkroom.errors import ConfigError, DataError
 from darkroom.jobs.training.config import InitFromConfig
 from darkroom.jobs.training.init_from import FIELD
-from darkroom.jobs.training.module import TrainedModule
+from darkroom.jobs.training.module import TrainedModule, averaged_weights
 
 
 def starting_state(
@@ -28,7 +28,7 @@ def starting_state(
     state does not fit what is trained.
     """
     weights = state["state_dict"]
-    averaged = dict(zip(state["ema"]["names"], state["ema"]["shadow_params"], strict=True))
+    averaged = averaged_weights(state)
     _require_same_network(weights, module, init_from.uri)
     if init_from.weights == "averaged":
         weights = {**weights, **averaged}
@@ -37,7 +37,7 @@ def starting_state(
         **kept,
         **_optimization(state, module, init_from, step=step),
         "state_dict": weights,
-        "ema": _average(state["ema"], weights, module, init_from),
+        "ema": _average(state["ema"], averaged, weights, module, init_from),
         "callbacks": {},
         "plateau": vars(module.plateau).copy(),
         "micro_batches": module.micro_batches.state(),
@@ -75,13 +75,13 @@ def _optimization(
 
 def _average(
     before: Mapping[str, Any],
+    averaged: Mapping[str, Tensor],
     weights: Mapping[str, Tensor],
     module: TrainedModule,
     init_from: InitFromConfig,
 ) -> dict[str, Any]:
     fresh = {**module.ema.state_dict(), "names": list(module.trained)}
     if init_from.ema == "keep":
-        averaged = dict(zip(before["names"], before["shadow_params"], strict=True))
         shadow_params = [averaged[name] for name in module.trained]
         count = before["optimization_step"]
         return {**fresh, "optimization_step": count, "shadow_params": shadow_params}

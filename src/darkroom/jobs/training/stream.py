@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -25,11 +24,12 @@ from darkroom.jobs.pictures.decode import published_pixels
 from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.draws import row_key
 from darkroom.jobs.training.goodput import Stopwatch
+from darkroom.jobs.training.kept_groups import KeptGroups
 from darkroom.jobs.training.plan import DataPlan
 from darkroom.jobs.training.training_stream import Batch, TrainingStream, make_batch
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 _BATCHES_AHEAD = 2
 
@@ -42,11 +42,13 @@ class DataRows:
     ) -> None:
         self._plan = plan
         self._shape = data.shape
-        self._columns = ("id", *columns)
-        self._reader = RowGroupReader(data.dataset.artifact)
-        self._tables: OrderedDict[int, pa.Table] = OrderedDict()
-        # A batch may straddle two windows, and each of them draws on all of its groups.
-        self._groups_kept = 2 * plan.shuffle_window
+        self._groups = KeptGroups(
+            RowGroupReader(data.dataset.artifact),
+            plan.groups,
+            columns=("id", *columns),
+            # A batch may straddle two windows, and each of them draws on all of its groups.
+            num_kept=2 * plan.shuffle_window,
+        )
         self._others: dict[str, list[Any]] = {
             name: [None] * plan.num_rows for name in columns if name != "image"
         }
@@ -83,23 +85,12 @@ class DataRows:
         )
 
     def _read(self, row: int) -> NDArray[np.uint8]:
-        number = int(np.searchsorted(self._plan.starts, row, side="right")) - 1
-        table = self._table(number)
-        index = row - int(self._plan.starts[number])
+        table, index = self._groups.find(row)
         for name, column in self._others.items():
             column[row] = table[name][index].as_py()
         encoded, row_id = table["image"][index].as_py(), table["id"][index].as_py()
         self._keys[row] = row_key(row_id)
         return published_pixels(encoded, where=f"row {row_id}", shape=self._shape)
-
-    def _table(self, number: int) -> pa.Table:
-        if number not in self._tables:
-            group = self._plan.groups[number]
-            self._tables[number] = self._reader.read(group, self._columns)
-            if len(self._tables) > self._groups_kept:
-                self._tables.popitem(last=False)
-        self._tables.move_to_end(number)
-        return self._tables[number]
 
 
 class BatchStream(TrainingStream):

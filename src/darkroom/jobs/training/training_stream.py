@@ -17,7 +17,20 @@ from darkroom.jobs.training.goodput import Stopwatch
 NO_LABEL = -1
 
 
-class Batch(TypedDict, total=False):
+class StepRows(TypedDict, total=False):
+    """What is known of one rank's rows of a step, whatever they hold; always there."""
+
+    row: torch.Tensor
+    """int64 (B,): `draws.row_key` of each row's id."""
+    epoch: torch.Tensor
+    """int64 (B,): the epoch that each row is met in."""
+    step: int
+    """The optimizer step that it is for, 0-based."""
+    first: int
+    """Where its first row stands among the rows of all ranks."""
+
+
+class Batch(StepRows, total=False):
     """One rank's rows of a step, as far as the verb asks for their columns.
 
     Every tensor and list holds a value for each row; the rest is the step's.
@@ -28,14 +41,6 @@ class Batch(TypedDict, total=False):
     label: torch.Tensor
     """int64 (B,); NO_LABEL where there is none."""
     caption: list[str | None]
-    row: torch.Tensor
-    """int64 (B,): `draws.row_key` of each row's id; always there."""
-    epoch: torch.Tensor
-    """int64 (B,): the epoch that each row is met in; always there."""
-    step: int
-    """The optimizer step that it is for, 0-based; always there."""
-    first: int
-    """Where its first row stands among the rows of all ranks; always there."""
 
 
 def num_rows(batch: Batch) -> int:

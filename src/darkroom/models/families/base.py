@@ -49,8 +49,7 @@ class BaseModel:
     @property
     def pixel_multiple(self) -> int:
         """Height and width of pictures are multiples of it."""
-        factor: int = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        return factor * self.family.patch
+        return self.family.pixel_multiple(self.vae.config)
 
     def encode_text(self, captions: Sequence[str]) -> TextEmbedding:
         """The captions' embedding, just as the pipeline gives it to its network."""

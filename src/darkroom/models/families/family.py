@@ -85,6 +85,11 @@ class Family:
     encode_text: EncodeText
     forward: Forward
 
+    def pixel_multiple(self, vae_config: Mapping[str, Any]) -> int:
+        """Of heights and widths of pictures: the VAE halves them at each level after the first."""
+        factor: int = 2 ** (len(vae_config.get("block_out_channels", [0])) - 1)
+        return factor * self.patch
+
 
 TEXT_LORA_ATTENTION = r".*\.(q_proj|k_proj|v_proj|out_proj)"
 """As `lora_attention`, of CLIP's text encoders, which all families share."""

@@ -78,7 +78,7 @@ def test_a_resumed_stream_reads_only_what_is_due(digits: Artifact) -> None:
     stream.first_step = 59
     (batch,) = list(stream)
     assert batch["step"] == 59
-    read = {plan.groups[number].index for number in rows._tables}
+    read = {plan.groups[number].index for number in rows._groups.tables}
     starts = np.searchsorted(plan.starts, plan.rows(59), side="right") - 1
     assert read == {plan.groups[number].index for number in set(starts.tolist())}
 
