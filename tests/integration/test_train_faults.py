@@ -78,6 +78,14 @@ def acting(acts: Mapping[int, Callable[[], None]]) -> Callable[[Mapping[str, Any
     return on_row
 
 
+def noting(
+    seen: list[int], act: Callable[[Mapping[str, Any]], None], row: Mapping[str, Any]
+) -> None:
+    """Notes the step of each row before something is done about it."""
+    seen.append(row["step"])
+    act(row)
+
+
 def endings(model: Artifact) -> list[str | None]:
     account = ModelInfo.of(model).account
     assert account is not None
@@ -109,11 +117,13 @@ def test_what_the_user_can_mend_ends_the_run_without_a_restart(
     fresh: ShortLivedKeys, undisturbed: Artifact
 ) -> None:
     config = settings_of(DATA, "mended")
-    stopped_at = []
+    stopped_at = [0]
     for step, (kind, says) in FAULTS.items():
-        refuse = partial(fresh.refuse, kind)
+        seen: list[int] = []
+        refuse = acting({step: partial(fresh.refuse, kind)})
         with pytest.raises(StorageAccessError, match=says) as caught:
-            run(config, on_row=acting({step: refuse}))
+            run(config, on_row=partial(noting, seen, refuse))
+        assert min(seen) > stopped_at[-1]
         assert_one_line(caught.value)
         fresh.mend()
         stopped = pointer_of(config.output)
@@ -124,7 +134,8 @@ def test_what_the_user_can_mend_ends_the_run_without_a_restart(
     model = open_artifact(config.output)
     account = ModelInfo.of(model).account
     assert account is not None
-    assert [attempt.first_step for attempt in account.attempts] == [0, *stopped_at]
+    assert len(account.attempts) == len(stopped_at)
+    assert account.attempts[-1].first_step == stopped_at[-1]
     assert len({attempt.driver for attempt in account.attempts}) == len(account.attempts)
     # The store that refuses takes no last word.
     assert {attempt.ending for attempt in account.attempts[:-1]} <= {"failed", "killed"}

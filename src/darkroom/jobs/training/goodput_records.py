@@ -42,7 +42,7 @@ class AccountRecords:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="goodput")
         self._pending: Future[None] | None = None
         self._written_at = 0.0
-        self._written: tuple[int, int] = (0, 0)
+        self._written = (0, 0, 0)
 
     def earlier(self) -> list[Attempt]:
         """The attempts of this run's other drivers; what cannot be read is left out, and said."""
@@ -57,8 +57,8 @@ class AccountRecords:
         return found
 
     def write(self, account: GoodputAccount, checkpoint_step: int = 0) -> None:
-        """Write in the background when it is time, or with a new attempt or checkpoint."""
-        state = (len(account.own), checkpoint_step)
+        """Write in the background when it is time, or with a new attempt, start or checkpoint."""
+        state = (len(account.own), account.own[-1].first_step, checkpoint_step)
         due = time.monotonic() - self._written_at >= RECORD_SECONDS or state != self._written
         if not due or (self._pending is not None and not self._pending.done()):
             return
