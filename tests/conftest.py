@@ -92,12 +92,27 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture
-def darkroom_log(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> pytest.LogCaptureFixture:
-    """`caplog` of Darkroom's records, also where a command in this process took them for itself."""
-    monkeypatch.setattr(logging.getLogger("darkroom"), "propagate", True)
-    return caplog
+def darkroom_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Lines of Darkroom's own log as they are said, whatever other tests did to logging.
+
+    `caplog` is not enough: a command in this process takes the records for itself, Ray closes
+    the handlers of others, and some libraries disable every logger that they find.
+    """
+    lines: list[str] = []
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    ours = logging.getLogger("darkroom")
+    level, disabled = ours.level, ours.manager.disable
+    for name, logger in list(ours.manager.loggerDict.items()):
+        if name.startswith("darkroom") and isinstance(logger, logging.Logger):
+            monkeypatch.setattr(logger, "disabled", False)
+    logging.disable(logging.NOTSET)
+    ours.setLevel(logging.INFO)
+    ours.addHandler(handler)
+    yield lines
+    ours.removeHandler(handler)
+    ours.setLevel(level)
+    logging.disable(disabled)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +21,6 @@ def _ray(ray_local: None) -> None:
     """One Ray for the module."""
 
 
-@pytest.fixture
-def said() -> Iterator[Callable[[], str]]:
-    """What the command line would have printed; Ray Data closes the handler of pytest's caplog."""
-    lines: list[str] = []
-    handler = logging.Handler(logging.INFO)
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("darkroom")
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield lambda: "\n".join(lines)
-    logger.removeHandler(handler)
-    logger.setLevel(before)
-
-
 def write(folder: Path, *, shape: tuple[int, ...], number: int, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(number):
@@ -55,21 +38,23 @@ def prepared(source: dict[str, Any], output: Path, **values: Any) -> tuple[dict[
     return result, images
 
 
-def test_channels_and_size_are_those_of_the_data(tmp_path: Path, said: Callable[[], str]) -> None:
+def test_channels_and_size_are_those_of_the_data(tmp_path: Path, darkroom_log: list[str]) -> None:
     folder = tmp_path / "in"
     source = {"kind": "image_folder", "uri": str(folder)}
     for label in ("a", "b"):
         write(folder / label, shape=(12, 10), number=10, name="grey")
     result, images = prepared(source, tmp_path / "grey")
     assert (result["channels"], result["image_size"]) == (1, [12, 10])
-    assert "channels: 1, since all 20 pictures are grey" in said()
+    assert "channels: 1, since all 20 pictures are grey" in "\n".join(darkroom_log)
     assert {image.shape for image in images} == {(12, 10)}
 
     write(folder / "b", shape=(12, 11, 3), number=1, name="z")
     result, images = prepared(source, tmp_path / "mixed")
     assert (result["channels"], result["image_size"]) == (3, None)
-    assert "channels: 3, since b/z0.png has colour" in said()
-    assert "image_size: pictures keep their own, 12x10 and 12x11 among them" in said()
+    assert "channels: 3, since b/z0.png has colour" in "\n".join(darkroom_log)
+    assert "image_size: pictures keep their own, 12x10 and 12x11 among them" in "\n".join(
+        darkroom_log
+    )
     assert {image.shape for image in images} == {(12, 10, 3), (12, 11, 3)}
 
     given = {"channels": 1, "image_size": [6, 6]}
@@ -79,12 +64,12 @@ def test_channels_and_size_are_those_of_the_data(tmp_path: Path, said: Callable[
 
 
 def test_what_needs_colour_and_what_is_missing_is_said(
-    tmp_path: Path, said: Callable[[], str]
+    tmp_path: Path, darkroom_log: list[str]
 ) -> None:
     write(tmp_path / "in" / "a", shape=(8, 8), number=2, name="grey")
     source = {"kind": "image_folder", "uri": str(tmp_path / "in")}
     shares = {"train": 0.98, "validation": 0.01, "test": 0.01}
     result, _ = prepared(source, tmp_path / "w", encoding={"format": "webp"}, split=shares)
     assert result["channels"] == 3
-    assert "channels: 3, since WebP has no grey pictures" in said()
-    assert "not one picture is in the validation split" in said()
+    assert "channels: 3, since WebP has no grey pictures" in "\n".join(darkroom_log)
+    assert "not one picture is in the validation split" in "\n".join(darkroom_log)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import unicodedata
 from pathlib import Path
 
@@ -101,13 +100,12 @@ def test_folders_that_mean_two_things_are_refused(
     assert caught.value.field == "input"
 
 
-def test_trains_may_be_a_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_trains_may_be_a_class(tmp_path: Path, darkroom_log: list[str]) -> None:
     fill(tmp_path, "boats/1.png", "cars/2.png", "train/3.png")
-    with caplog.at_level(logging.WARNING):
-        found = listing(tmp_path)
+    found = listing(tmp_path)
     assert list(found.classes) == ["boats", "cars", "train"]
     assert {item.split for item in found.items} == {None}
-    assert "train is read as a class, like boats, cars" in caplog.text
+    assert "train is read as a class, like boats, cars" in "\n".join(darkroom_log)
 
 
 def test_how_much_classes_matter_is_the_verbs_choice(tmp_path: Path) -> None:
@@ -138,17 +136,16 @@ def test_a_class_spelt_in_two_ways_is_one(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_a_dead_letter_and_no_class(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, darkroom_log: list[str]
 ) -> None:
     root = fill(tmp_path, "cats/1.png", "notes/a.txt", "@eaDir/1.png", "cats/._1.png")
     (root / "cats/2.png").symlink_to("gone.png")
     (root / "dogs").symlink_to("/nowhere")
-    with caplog.at_level(logging.WARNING):
-        found = listing(root)
+    found = listing(root)
     assert list(found.classes) == ["cats"]
     assert letters(found) == [("cats/2.png", "unreadable"), ("dogs", "unreadable")]
     assert found.num_skipped == {".txt": 1, "hidden": 2}
-    assert "2 without a usable picture: dogs, notes" in caplog.text
+    assert "2 without a usable picture: dogs, notes" in "\n".join(darkroom_log)
 
 
 def test_a_linked_class_folder_is_a_class(tmp_path: Path) -> None:
