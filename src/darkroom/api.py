@@ -71,7 +71,7 @@ def prepare(
 def cache(
     *,
     input: Source,  # noqa: A002 - the field's name
-    model: Source,
+    base: Source,
     output: Source,
     recipe: str | None = None,
     config: Source | None = None,
@@ -80,7 +80,7 @@ def cache(
     """Encode pictures and captions once, for fine-tuning. settings: docs/verbs/cache.md."""
     from darkroom.published import EncodedPictures
 
-    values = {**settings, "input": input, "model": model}
+    values = {**settings, "input": input, "base": base}
     return EncodedPictures(_run("cache", recipe, config, values, output))
 
 

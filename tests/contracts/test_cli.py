@@ -85,7 +85,7 @@ def test_show_config_imports_neither_ray_nor_torch(verb: Verb) -> None:
     if verb.name != "prepare":  # the recipe names its source
         arguments += ["--input", "a"]
     arguments += ["--reference", "c"] if verb.name == "evaluate" else []
-    arguments += ["--model", "c"] if verb.name == "cache" else []
+    arguments += ["--base", "c"] if verb.name == "cache" else []
     arguments += ["--base", "d"] if verb.name == "finetune" else []
     loaded = modules_after(f"from darkroom.cli import main; assert main({arguments!r}) == 0")
     assert "pydantic" in loaded

@@ -73,7 +73,7 @@ INFOS: list[Info] = [
 """One of each kind."""
 FINETUNED = FinetunedInfo(
     family="sd", method="lora", base_digest="0" * 64, base_license="unknown", trigger_words=("x",),
-    image_size=(8, 6), step=3, seconds=0.5, final={"loss": 0.1, "validation_loss": None},
+    image_sizes=((8, 6), (6, 8)), step=3, seconds=0.5, final={"loss": 0.1, "validation_loss": None},
 )  # fmt: skip
 """The other value of a model."""
 

@@ -87,7 +87,7 @@ def publish_pictures(
 
 def cache_config(data: str, output: str, model: object, **values: Any) -> CacheConfig:
     """A few rows to a piece."""
-    settings = {"input": data, "output": output, "model": str(model), "piece_rows": 3, **values}
+    settings = {"input": data, "output": output, "base": str(model), "piece_rows": 3, **values}
     return build_config(CacheConfig, settings)
 
 

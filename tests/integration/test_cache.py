@@ -42,7 +42,7 @@ def test_each_picture_is_encoded_once_and_a_changed_one_alone(
     first = published(output)
     parents = {parent.role: parent.digest for parent in first.manifest.parents}
     assert parents["data"] == data.digest
-    assert set(parents) == {"data", "model"}
+    assert set(parents) == {"data", "base"}
     assert lineage(output).ok
 
     # The same, made by the same stages without Ray: who ran them changes no byte.

@@ -39,7 +39,7 @@ def test_cache_killed_at_random_moments(s3: EmbeddedServer, tmp_path: Path) -> N
 
     def settings(name: str) -> dict[str, Any]:
         return {
-            "input": str(data.uri), "model": str(model), "output": f"{root}/{name}",
+            "input": str(data.uri), "base": str(model), "output": f"{root}/{name}",
             "piece_rows": 4, "variants": 4, "augment": {"horizontal_flip": 0.5, "crop": {}},
         }  # fmt: skip
 

@@ -22,10 +22,10 @@ from darkroom.places import absolute, absolute_or_hub_id, is_hub_id
 from darkroom.storage import EmbeddedServer, parse_uri
 
 PLACES = {
-    "cache": {"input", "output", "model", "reuse"},
+    "cache": {"input", "output", "base", "reuse"},
     "classify": {"input", "output", "model.weights", "model.labels"},
     "evaluate": {"input", "output", "reference"},
-    "finetune": {"input", "output", "base", "init_from.uri"},
+    "finetune": {"input", "output", "base", "cache", "init_from.uri"},
     "generate": {"input", "output", "join.input", "draw.model", "draw.lora.model", "enhance.model"},
     "prepare": {"output", "source.uri"},
     "report": {"input", "output", "data", "samples", "evaluation"},

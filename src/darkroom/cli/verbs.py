@@ -123,6 +123,7 @@ SHARED_FLAGS = (
 )
 
 _CAPTIONED_INPUT = _uri("input", "Captioned data that `darkroom prepare` published.")
+_BASE = _uri("base", "A diffusers folder (path or s3:// URI) or a hub id.")
 _NUM_WORKERS = _number("num-workers", "Data-parallel workers.", "workers.num_workers")
 
 VERBS = (
@@ -144,7 +145,7 @@ VERBS = (
         "Encode pictures and captions once, for fine-tuning.",
         (
             _CAPTIONED_INPUT,
-            Flag("model", "What encodes: a diffusers folder or a hub id.", "model", "URI"),
+            _BASE,
             Flag("reuse", "An earlier cache, to take from what is still right.", "reuse", "URI"),
             _number("variants", "Encodings per picture."),
         ),
@@ -162,7 +163,8 @@ VERBS = (
         "Fine-tune a text-to-image model on captioned pictures: LoRA or in full.",
         (
             _CAPTIONED_INPUT,
-            Flag("base", "A diffusers folder (path or s3:// URI) or a hub id.", "base", "URI"),
+            _BASE,
+            _uri("cache", "What `darkroom cache` made of these data with this base."),
             _NUM_WORKERS,
         ),
     ),

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.errors import DataError
 from darkroom.jobs.artifacts.batch import BatchInfo
 from darkroom.jobs.artifacts.kind import Kind
 from darkroom.jobs.artifacts.split_rows import SplitRows
@@ -50,8 +51,8 @@ class LatentsInfo(BatchInfo):
     """Of the model: sd, sdxl, ..."""
     vae_digest: str
     """Of the files of the model's VAE."""
-    text_digest: str
-    """Of the files of the model's text encoders and tokenizers."""
+    text_digest: str | None
+    """Of the files of the model's text encoders and tokenizers; None where no text is encoded."""
     num_encoded: int
     """Encodings of pictures that this run made."""
     num_reused: int
@@ -85,8 +86,17 @@ class LatentsRow:
     """(K, C, H, W), before the VAE's scale and shift."""
     log_variance: Values
     """The same."""
-    text: Text
-    is_truncated: bool
+    embedding: Text | None
+    """Of the caption; None where captions were not encoded."""
+    is_truncated: bool | None
+    """None where captions were not encoded."""
+
+    @property
+    def text(self) -> Text:
+        """The caption's embedding. Errors: DataError where captions were not encoded."""
+        if self.embedding is None:
+            raise DataError("text", self.id, "was cached without its text", "cache with text=true")
+        return self.embedding
 
 
 @dataclass(frozen=True)
@@ -116,12 +126,20 @@ class Latents(SplitRows):
             width=values["width"],
             mean=posterior[:, 0],
             log_variance=posterior[:, 1],
-            text=self._text(values),
+            embedding=None if values["sequence"] is None else self._text(values),
             is_truncated=values["is_truncated"],
         )
 
+    @property
+    def has_text(self) -> bool:
+        """Whether captions are encoded too."""
+        return self.info.text_digest is not None
+
     def no_text(self) -> Text:
-        """What stands for no caption: of the empty text, or zeros, as the family has it."""
+        """What stands for no caption: of the empty text, or zeros, as the family has it.
+
+        Errors: ObjectNotFoundError for latents without embeddings.
+        """
         (row,) = self.artifact.read_table(NO_TEXT_NAME).to_pylist()
         return self._text(row)
 

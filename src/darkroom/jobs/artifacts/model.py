@@ -127,8 +127,8 @@ class FinetunedInfo(TrainedInfo):
     base_license: str
     """As the base's own card names it; "unknown" where it has none."""
     trigger_words: tuple[str, ...]
-    image_size: tuple[int, int]
-    """Height and width in pixels of what it learnt from."""
+    image_sizes: tuple[tuple[int, int], ...]
+    """Heights and widths in pixels of what it learnt from; several where that was in buckets."""
 
     @classmethod
     def found_in(cls, artifact: Artifact) -> Self | None:

@@ -20,14 +20,16 @@ class CacheConfig(BatchConfig):
 
     input: Annotated[Place, operational()]
     """Data that `darkroom prepare` published, with captions."""
-    model: Annotated[ModelPlace, operational()]
-    """A diffusers folder (path or s3:// URI), or a hub id; its VAE and text encoders are used."""
+    base: Annotated[ModelPlace, operational()]
+    """A diffusers folder (path or s3:// URI) or a hub id; its VAE and text encoders are used."""
     reuse: Annotated[Place | None, operational()] = None
     """An earlier cache: what was made of the same inputs is taken from it. With --overwrite the
     one that is replaced, unless another is named."""
     piece_rows: PieceRows = 64
     """Rows that are committed together. A killed run redoes at most the pieces in flight."""
 
+    text: bool = True
+    """Encode the captions too; false where a text encoder will train, or captions will vary."""
     variants: Annotated[int, Field(ge=1, le=64)] = 1
     """Encodings per picture: the picture itself, and so many less one of its transformations."""
     augment: TransformsConfig = TransformsConfig()

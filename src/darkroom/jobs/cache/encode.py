@@ -71,10 +71,11 @@ class EncodeRows:
         load: Callable[[], LatentEncoder],
         writer: PartWriter,
         *,
+        with_text: bool = True,
         batch_size: int,
         stored_dtype: str,
     ) -> None:
-        self._load, self._writer = load, writer
+        self._load, self._writer, self._with_text = load, writer, with_text
         self._batch_size = batch_size
         self._stored = np.dtype(stored_dtype).newbyteorder("<")
 
@@ -87,7 +88,9 @@ class EncodeRows:
         rows: list[dict[str, Any]] = table.to_pylist()
         faults: dict[str, tuple[str, str]] = {}
         self._pictures(rows, faults)
-        self._texts(rows, faults)
+        for row in rows:
+            row["num_texts"] = int(self._with_text and row["sequence"] is None)
+        self._texts([row for row in rows if row["num_texts"]], faults)
         for row_id, fault in faults.items():
             rejects.add(row_id, *fault)
         kept = [row for row in rows if row[ID] not in faults]
@@ -122,20 +125,17 @@ class EncodeRows:
         for encoding in torch.stack([found.mean, found.log_variance], 1):
             yield self._array(encoding)
 
-    def _texts(self, rows: Sequence[dict[str, Any]], faults: dict[str, tuple[str, str]]) -> None:
-        missing = [row for row in rows if row["sequence"] is None]
+    def _texts(self, missing: Sequence[dict[str, Any]], faults: dict[str, tuple[str, str]]) -> None:
         made: dict[str, dict[str, Any]] = {}
         captions = list(dict.fromkeys(row["caption"] for row in missing))
         for some in _batches(captions, self._batch_size):
             columns = self._columns(self._encoder.encode_text(some))
             made.update(zip(some, columns, strict=True))
-        for row in rows:
-            row["num_texts"] = int(row["sequence"] is None)
-            if row["num_texts"]:
-                row.update(made[row["caption"]])
-                row["is_truncated"] = self._encoder.truncated(row["caption"]) > 0
-                if not self._is_finite(row):
-                    faults[row[ID]] = "nan_text", "the embedding of its caption is not finite"
+        for row in missing:
+            row.update(made[row["caption"]])
+            row["is_truncated"] = self._encoder.truncated(row["caption"]) > 0
+            if not self._is_finite(row):
+                faults[row[ID]] = "nan_text", "the embedding of its caption is not finite"
         if missing:
             _ = self._no_text_stored
 

@@ -42,13 +42,15 @@ class FamilyEncoder:
         return self.base.truncated(caption)
 
 
-def load_encoder(config: WorkerConfig, model: FoundModel, weights_bytes: int) -> FamilyEncoder:
+def load_encoder(
+    config: WorkerConfig, model: FoundModel, weights_bytes: int, *, with_text: bool = True
+) -> FamilyEncoder:
     """Errors: ConfigError for what cannot be loaded, or does not fit on the device."""
     device = prepare_device(config, weights_bytes, prefix="encoders.")
     with model.local() as folder:
         base = load_base(
-            folder, field="model", name=model.name, dtype=DTYPES[config.precision],
-            with_network=False,
+            folder, field="base", name=model.name, dtype=DTYPES[config.precision],
+            with_network=False, with_text=with_text,
         )  # fmt: skip
     base.pipeline.to(device)
     return FamilyEncoder(base, device)

@@ -35,40 +35,36 @@ from darkroom.jobs.cache.read import CacheReading, reading
 from darkroom.jobs.cache.source import open_dataset, open_earlier, plan_rows
 from darkroom.jobs.drawing.stage import model_stage
 from darkroom.jobs.pictures.config import SPLITS, Split
+from darkroom.models.families.family import TEXT_FOLDERS, VAE_FOLDERS
 from darkroom.models.families.find import family_of, json_object
 from darkroom.models.find import FoundModel, find_model
 from darkroom.storage import Artifact, PartWriter
 
 logger = logging.getLogger(__name__)
 
-VAE_FOLDERS = ("vae",)
-TEXT_FOLDERS = tuple(
-    f"{part}{number}" for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")
-)
-
 
 def run(config: CacheConfig) -> dict[str, Any]:
     """Encode and publish; returns what `--json` prints.
 
-    Errors: DataError (input, reuse), ConfigError (model, cluster), those of storage.
+    Errors: DataError (input, reuse), ConfigError (base, cluster), those of storage.
     """
     check_apart(config.output, config.input, field="input")
-    model = find_model(config.model, field="model")
-    family = family_of(model, field="model")
-    vae_config = json_object(model.read("vae/config.json")) or {}
+    base = find_model(config.base, field="base")
+    family = family_of(base, field="base")
+    vae_config = json_object(base.read("vae/config.json")) or {}
     dataset = open_dataset(config, multiple=family.pixel_multiple(vae_config))
-    earlier, encoding = open_earlier(config), _encoding(config, model)
+    earlier, encoding = open_earlier(config), _encoding(config, base)
     plan = plan_rows(dataset, earlier, config)
     with open_batch(
         config,
         kind=Kind.LATENTS,
         rows=plan.rows,
         lengths=plan.lengths,
-        parents=[dataset.artifact.as_parent("data"), model.as_parent("model")],
+        parents=[dataset.artifact.as_parent("data"), base.as_parent("base")],
     ) as batch:
         if batch.completed is not None:
             return _result(batch.completed)
-        if earlier is not None:
+        if earlier is not None and config.text:
             _take_over(batch.writer, earlier, encoding)
         what = CacheReading(
             PictureOrigin.of(dataset.artifact),
@@ -78,7 +74,7 @@ def run(config: CacheConfig) -> dict[str, Any]:
             config.augment,
         )
         batch.run(
-            [reading(what), _encoding_stage(config, model, batch.writer)],
+            [reading(what), _encoding_stage(config, base, batch.writer)],
             schema=LATENTS_SCHEMA,
             description="cache",
             unit="pictures",
@@ -91,10 +87,10 @@ def run(config: CacheConfig) -> dict[str, Any]:
         return _result(_publish(batch, config, encoding, family.name, plan.splits))
 
 
-def _encoding(config: CacheConfig, model: FoundModel) -> Encoding:
+def _encoding(config: CacheConfig, base: FoundModel) -> Encoding:
     return Encoding(
-        vae_digest=model.folders_digest(VAE_FOLDERS),
-        text_digest=model.folders_digest(TEXT_FOLDERS),
+        vae_digest=base.folders_digest(VAE_FOLDERS),
+        text_digest=base.folders_digest(TEXT_FOLDERS) if config.text else None,
         precision=config.encoders.precision,
         stored_dtype=config.stored_dtype,
         seed=config.seed,
@@ -102,18 +98,21 @@ def _encoding(config: CacheConfig, model: FoundModel) -> Encoding:
     )
 
 
-def _encoding_stage(config: CacheConfig, model: FoundModel, writer: PartWriter) -> Stage:
-    make = partial(make_encoding, config.to_dict(), model, writer)
+def _encoding_stage(config: CacheConfig, base: FoundModel, writer: PartWriter) -> Stage:
+    make = partial(make_encoding, config.to_dict(), base, writer)
     return model_stage("encode", config.encoders, make)
 
 
-def make_encoding(values: Mapping[str, Any], model: FoundModel, writer: PartWriter) -> EncodeRows:
+def make_encoding(values: Mapping[str, Any], base: FoundModel, writer: PartWriter) -> EncodeRows:
     """The encoding stage's function, on a worker."""
     config = build_config(CacheConfig, values)
-    weights_bytes = model.folders_bytes((*VAE_FOLDERS, *TEXT_FOLDERS))
+    folders = (*VAE_FOLDERS, *TEXT_FOLDERS) if config.text else VAE_FOLDERS
     return EncodeRows(
-        partial(load_encoder, config.encoders, model, weights_bytes),
+        partial(
+            load_encoder, config.encoders, base, base.folders_bytes(folders), with_text=config.text
+        ),
         writer,
+        with_text=config.text,
         batch_size=config.batch_size,
         stored_dtype=config.stored_dtype,
     )
@@ -150,7 +149,7 @@ def _publish(
             counts["num_truncated"],
         )
     return batch.publish(
-        [entry_of(batch.writer, NO_TEXT_NAME)],
+        [entry_of(batch.writer, NO_TEXT_NAME)] if config.text else [],
         info=partial(
             LatentsInfo,
             split_rows=dict(split_rows),

@@ -24,7 +24,8 @@ class Encoding:
     """What all encodings of a run are made with."""
 
     vae_digest: str
-    text_digest: str
+    text_digest: str | None
+    """None where captions are not encoded."""
     precision: str
     stored_dtype: str
     seed: int
@@ -47,8 +48,10 @@ class Encoding:
             values["drawn"] = [self.seed, row_id, variant, dict(self.augment)]
         return self._key(values)
 
-    def of_text(self, caption: str) -> bytes:
-        """Of a caption, KEY_BYTES long."""
+    def of_text(self, caption: str) -> bytes | None:
+        """Of a caption, KEY_BYTES long; None where captions are not encoded."""
+        if self.text_digest is None:
+            return None
         text = json.dumps(caption)  # any text, also one that UTF-8 has not
         return self._key(
             {"caption": text, "encoders": self.text_digest, "precision": self.precision}

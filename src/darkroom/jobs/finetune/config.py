@@ -16,6 +16,7 @@ from darkroom.config import (
     Fraction,
     ModelPlace,
     NonNegativeFloat,
+    Place,
     PositiveFloat,
     PositiveInt,
     operational,
@@ -76,6 +77,9 @@ class FinetuneConfig(TrainingConfig):
     base: Annotated[ModelPlace, operational()]
     """A diffusers folder (path or s3:// URI) or a hub id; its digest, not this name, identifies
     it."""
+    cache: Annotated[Place | None, operational()] = None
+    """What `darkroom cache` made of these data with this base: latents and embeddings in place of
+    pictures and captions; its digest, not this name, identifies it. Null encodes in every epoch."""
     method: Literal["lora", "full"] = "lora"
     """lora trains adapters and publishes them alone; full trains and publishes all of the
     network."""

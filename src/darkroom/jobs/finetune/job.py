@@ -5,16 +5,19 @@ Here stands what is this verb's own: which base, what of it trains, and what is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darkroom.errors import ConfigError, DataError
 from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.artifacts.model import FinetunedInfo
+from darkroom.jobs.finetune.cached import CachedRows
 from darkroom.jobs.finetune.config import FinetuneConfig
+from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.job import run_training
+from darkroom.jobs.training.row_source import RowSource
 from darkroom.jobs.training.trainable import OnRow, Trainable, TrainingResult, ignore_row
 from darkroom.models.find import FoundModel, find_model
 from darkroom.storage import Parent
@@ -41,9 +44,12 @@ class Finetuning(Trainable[FinetuneConfig]):
     verb = "finetune"
     info = FinetunedInfo
 
+    takes_buckets = True
+
     def __init__(self, config: FinetuneConfig, base: FoundModel) -> None:
         super().__init__(config)
         self._base = base
+        self._cached: CachedRows | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -51,12 +57,13 @@ class Finetuning(Trainable[FinetuneConfig]):
         return ("image", "caption")
 
     def parents(self) -> Sequence[Parent]:
-        """The base: a run goes on, and its checkpoints load, over this one alone."""
-        return (self._base.as_parent("base"),)
+        """The base, over which alone a run goes on and its checkpoints load; and the cache."""
+        base = self._base.as_parent("base")
+        return (base,) if self._cached is None else (base, self._cached.as_parent())
 
     def check(self, data: TrainingData) -> None:
         """Refuse a base of no family and pictures that do not suit it."""
-        if data.shape.channels != 3:
+        if data.channels != 3:
             raise DataError(
                 "input", data.uri, "has grey pictures, and the base draws in colour",
                 "prepare it with channels=3",
@@ -66,21 +73,37 @@ class Finetuning(Trainable[FinetuneConfig]):
                 "input", data.uri, "has no caption in its training split",
                 "prepare it with source.kind captions or parquet",
             )  # fmt: skip
+        self._cached = CachedRows.of(self.config, data, self._base)
         base = self._load()
         multiple = base.pixel_multiple
-        for name, size in (("height", data.shape.height), ("width", data.shape.width)):
-            if size % multiple:
-                raise DataError(
-                    "input", data.uri, f"has pictures of {name} {size}, and the base takes "
-                    f"multiples of {multiple}", "prepare it with an image_size that is one",
-                )  # fmt: skip
+        for height, width in data.sizes:
+            for name, size in (("height", height), ("width", width)):
+                if size % multiple:
+                    raise DataError(
+                        "input", data.uri, f"has pictures of {name} {size}, and the base takes "
+                        f"multiples of {multiple}",
+                        "prepare it with an image_size, or buckets.divisibility, that is one",
+                    )  # fmt: skip
         self._check_settings(base)
+
+    def remarks(self, data: TrainingData) -> Iterator[str]:
+        """Rows that the cache has not."""
+        if self._cached is not None:
+            yield from self._cached.remarks(self.config)
+
+    def source(self, data: TrainingData, split: Split, limit: int | None) -> RowSource:
+        """Encodings, where they are cached."""
+        if self._cached is not None:
+            return self._cached.source(split)
+        return super().source(data, split, limit)
 
     def build(self, data: TrainingData) -> TrainedModule:
         """The base with its adapters, and the loss."""
         from darkroom.jobs.finetune.module import FinetuneModule
 
-        return FinetuneModule(self.config, self._load())
+        latents = None if self._cached is None else self._cached.latents
+        no_text = latents.no_text() if latents is not None and latents.has_text else None
+        return FinetuneModule(self.config, self._load(), no_text=no_text)
 
     def export(self, data: TrainingData, result: TrainingResult, folder: Path) -> FinetunedInfo:
         """A LoRA or a whole diffusers folder, with a model card."""
@@ -101,7 +124,7 @@ class Finetuning(Trainable[FinetuneConfig]):
             base_digest=self._base.digest,
             base_license=base_license,
             trigger_words=self.config.trigger_words,
-            image_size=(data.shape.height, data.shape.width),
+            image_sizes=tuple(data.sizes),
             step=result.step,
             seconds=result.seconds,
             final=result.final,
@@ -118,11 +141,13 @@ class Finetuning(Trainable[FinetuneConfig]):
 
         from darkroom.models.families.base import load_base
 
+        cached = None if whole or self._cached is None else self._cached.latents
         half = self.config.base_precision == "bfloat16"
         with self._base.local() as folder:
             return load_base(
                 folder, field=FIELD, name=self._base.name, whole=whole,
                 dtype=torch.bfloat16 if half else torch.float32,
+                with_vae=cached is None, with_text=cached is None or not cached.has_text,
             )  # fmt: skip
 
     def _check_settings(self, base: BaseModel) -> None:

@@ -24,7 +24,7 @@ tags: [{tags}]
 | base, by digest | `{base_digest}` |
 | licence of the base | {license} |
 | trigger words | {trigger} |
-| trained at | {height} x {width} pixels |
+| trained at | {sizes} pixels |
 | trained | {trained} |
 | optimizer steps | {step} |
 | weights | exponential moving average |
@@ -72,8 +72,7 @@ def model_card(config: FinetuneConfig, info: FinetunedInfo, *, title: str, data_
         what=f"{'An adapter for a' if lora else 'A fine-tuned'} {title}",
         base_digest=info.base_digest,
         trigger=", ".join(f"`{word}`" for word in config.trigger_words) or "none",
-        height=info.image_size[0],
-        width=info.image_size[1],
+        sizes=", ".join(f"{height} x {width}" for height, width in info.image_sizes),
         trained=_trained(config),
         step=info.step,
         loss=_number(info.final["loss"]),

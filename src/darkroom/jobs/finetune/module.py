@@ -15,23 +15,33 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from darkroom.diffusion.pixels import to_unit_range
+from darkroom.jobs.artifacts.latents import Text
 from darkroom.jobs.finetune.adapters import make_trainable, trained_components
 from darkroom.jobs.finetune.config import FinetuneConfig
+from darkroom.jobs.finetune.encodings import (
+    CachedNoText,
+    cached_text,
+    clean_latents,
+    picture_size,
+)
 from darkroom.jobs.finetune.noising import objective_of
 from darkroom.jobs.training.draws import RowDraws
 from darkroom.jobs.training.module import ParameterGroup, TrainedModule
 from darkroom.jobs.training.training_stream import Batch
 from darkroom.models.families.base import BaseModel
 from darkroom.models.families.family import Conditioning, Frame, TextEmbedding
-from darkroom.models.families.latents import encode_picture, to_network
 
 
 class FinetuneModule(TrainedModule):
     """A base model whose network, or adapters in it, learn to undo noise in latents."""
 
-    def __init__(self, config: FinetuneConfig, base: BaseModel) -> None:
+    def __init__(
+        self, config: FinetuneConfig, base: BaseModel, *, no_text: Text | None = None
+    ) -> None:
+        """no_text: what stands for no caption among cached embeddings; None where captions are
+        encoded on the way."""
         super().__init__(config)
+        self.no_text = None if no_text is None else CachedNoText(no_text)
         self.config = config
         self.base = base
         # Under the names of their components, which checkpoints and files then carry.
@@ -90,17 +100,13 @@ class FinetuneModule(TrainedModule):
         return self._losses(batch, self.draws(batch), flipped=never, dropped=never)
 
     def _losses(self, batch: Batch, draws: RowDraws, *, flipped: Tensor, dropped: Tensor) -> Tensor:
-        pictures = to_unit_range(batch["image"])
-        pictures = torch.where(flipped[:, None, None, None], pictures.flip(-1), pictures)
-        posterior = encode_picture(self.base.vae, pictures)
-        noise = draws.normal("posterior", posterior.mean.shape[1:])
-        x0 = to_network(self.base.vae, posterior.sample(noise))
+        x0 = clean_latents(self.base, batch, draws, flipped=flipped)
         if self.config.compute.channels_last:
             x0 = x0.contiguous(memory_format=torch.channels_last)
         with self._autocast(x0.device):
             given = Conditioning(
-                self._text(batch["caption"], dropped),
-                Frame.whole(*pictures.shape[-2:]),
+                self._embedding(batch, dropped),
+                Frame.whole(*picture_size(batch)),
                 guidance=self.config.objective.guidance,
             )
 
@@ -108,6 +114,11 @@ class FinetuneModule(TrainedModule):
                 return self.base.family.forward(self.base.network, x_t, t, given).float()
 
             return self.objective.losses(predict, x0, draws)
+
+    def _embedding(self, batch: Batch, dropped: Tensor) -> TextEmbedding:
+        if self.no_text is None:
+            return self._text(batch["caption"], dropped)
+        return cached_text(batch, dropped, self.no_text, self.base.network.dtype)
 
     def _text(self, captions: Sequence[str | None], dropped: Tensor) -> TextEmbedding:
         """The captions' embedding; of those that are dropped, what stands for no text."""
@@ -136,5 +147,6 @@ class FinetuneModule(TrainedModule):
 
 
 def _modules(base: BaseModel) -> dict[str, nn.Module]:
-    """All networks of the base, by the names of their components."""
-    return {base.family.network: base.network, **base.text_encoders, "vae": base.vae}
+    """All networks of the base that are loaded, by the names of their components."""
+    vae = {} if base.vae is None else {"vae": base.vae}
+    return {base.family.network: base.network, **base.text_encoders, **vae}

@@ -49,6 +49,8 @@ class BucketPlan:
     ) -> None:
         """buckets: of each row, shape (num_rows,). batch_size: rows of a step, on all ranks."""
         num_rows = sum(group.num_rows for group in groups)
+        self.groups: Sequence[RowGroup] = tuple(groups)
+        self.shuffle_window = shuffle_window
         # A step as long as the data is an epoch.
         self._order = DataPlan(
             groups, seed=seed, shuffle_window=shuffle_window, batching=Batching(num_rows)
@@ -107,3 +109,30 @@ class BucketPlan:
             np.concatenate([rows for *_, rows in steps]),
             np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]),
         )
+
+
+class BucketShare:
+    """One rank's rows of a `BucketPlan`, as `plan.RankPlan` has them."""
+
+    def __init__(self, plan: BucketPlan, batching: Batching) -> None:
+        self._plan, self._batching = plan, batching
+        self.groups, self.shuffle_window = plan.groups, plan.shuffle_window
+        self.num_rows = plan.num_rows
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch of all rows of the step."""
+        return self._plan.epoch_of(step)
+
+    def rows(self, step: int) -> Rows:
+        """Global row numbers of this rank's rows; none, where a short step has too few."""
+        mine = self._batching
+        return self._plan.share(step, rank=mine.rank, num_ranks=mine.num_workers)
+
+    def epochs(self, step: int) -> Rows:
+        """The step's epoch for each of them."""
+        return np.full(len(self.rows(step)), self.epoch_of(step), dtype=np.int64)
+
+    def first(self, step: int) -> int:
+        """Where they begin among the step's rows."""
+        size, mine = len(self._plan.rows(step)), self._batching
+        return Batching(size, mine.num_workers, mine.rank).first

@@ -75,7 +75,7 @@ class RunCallback(pl.Callback):
         self._first_bad_step = torch.tensor(-1, device=device)
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self._num_rows = 0
-        self._logged_step = self._saved_step = step
+        self._saved_step = step
         self._num_told = len(cast("TrainedModule", pl_module).micro_batches.events)
         self._started = self._logged_at = time.monotonic()
         self._waited_before = 0.0
@@ -158,24 +158,25 @@ class RunCallback(pl.Callback):
     def _log_metrics(self, trainer: pl.Trainer, module: TrainedModule, step: int) -> None:
         if self._stop_if_non_finite(trainer):
             return
-        num_steps, now = step - self._logged_step, time.monotonic()
+        now = time.monotonic()
         interval = now - self._logged_at
         waited = self._stream.wait_seconds - self._waited_before
+        loss, num_rows = _mean_over_ranks(self._loss_sum, self._num_rows)
         self._log_row(
             trainer,
             step,
-            loss=_mean_over_ranks(self._loss_sum, self._num_rows),
+            loss=loss,
             **_learning_rates(trainer),
             grad_norm=float(module.grad_norm),
             param_norm=_norm(module),
-            images_per_second=num_steps * self._config.batch_size / interval,
+            images_per_second=num_rows / interval,
             data_wait_share=waited / interval,
             memory_bytes=_memory_bytes(module.device),
             micro_batch_size=module.micro_batches.size,
         )
         self._loss_sum.zero_()
         self._num_rows = 0
-        self._logged_step, self._logged_at = step, now
+        self._logged_at = now
         self._waited_before = self._stream.wait_seconds
 
     def _log_row(self, trainer: pl.Trainer, step: int, **values: float) -> None:
@@ -233,12 +234,13 @@ def _learning_rates(trainer: pl.Trainer) -> dict[str, float]:
     return {"learning_rate": first["lr"], **rates}
 
 
-def _mean_over_ranks(loss_sum: torch.Tensor, num_rows: int) -> float:
-    """The mean over all rows of all ranks, which may have had unequal shares."""
+def _mean_over_ranks(loss_sum: torch.Tensor, num_rows: int) -> tuple[float, float]:
+    """The mean over all rows of all ranks, which may have had unequal shares, and how many."""
     shared = torch.stack((loss_sum, torch.full_like(loss_sum, num_rows)))
     if num_ranks() > 1:
         dist.all_reduce(shared)
-    return float(shared[0] / shared[1])
+    total, count = shared.tolist()
+    return total / count, count
 
 
 def _norm(module: TrainedModule) -> float:

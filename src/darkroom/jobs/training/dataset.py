@@ -21,23 +21,49 @@ class TrainingData:
     """A prepared dataset, as far as it shapes a run."""
 
     dataset: Dataset
-    shape: ImageShape
+    shape_of_all: ImageShape | None
+    """None where pictures are in buckets."""
     num_train_rows: int
     has_validation: bool
 
     @classmethod
-    def of(cls, artifact: Artifact, config: TrainingConfig) -> TrainingData:
-        """Read the manifest and check it against the config. Errors: DataError, ConfigError."""
+    def of(
+        cls, artifact: Artifact, config: TrainingConfig, *, takes_buckets: bool = False
+    ) -> TrainingData:
+        """Read the manifest and check it against the config.
+
+        takes_buckets: whether pictures may have one of several sizes.
+        Errors: DataError, ConfigError.
+        """
         dataset = Dataset.of(artifact)
+        in_buckets = takes_buckets and bool(dataset.info.buckets)
         groups = dataset.row_groups("train", config.limit)
         data = cls(
             dataset,
-            shape=dataset.shape(),
+            shape_of_all=None if in_buckets else dataset.shape(),
             num_train_rows=sum(group.num_rows for group in groups),
             has_validation=bool(dataset.row_groups("validation", 1)),
         )
         data._check(config)
         return data
+
+    @property
+    def shape(self) -> ImageShape:
+        """Of every picture. Errors: DataError where they differ."""
+        return self.dataset.shape() if self.shape_of_all is None else self.shape_of_all
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of every bucket that training meets, or of all pictures."""
+        if self.shape_of_all is not None:
+            return [(self.shape.height, self.shape.width)]
+        met = [bucket for bucket in self.dataset.info.buckets if bucket.split_rows.get("train")]
+        return sorted((bucket.height, bucket.width) for bucket in met)
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return self.dataset.info.channels
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -53,10 +79,21 @@ class TrainingData:
         """What the data makes of settings that were not chosen for it."""
         if not self.has_validation:
             yield "the data has no validation split: no validation loss is measured"
-        if config.batch_size > self.num_train_rows:
+        if self.shape_of_all is None:
+            yield from self._short_buckets(config)
+        elif config.batch_size > self.num_train_rows:
             yield (
                 f"batch_size {config.batch_size} is more than the {self.num_train_rows} training "
                 "rows: a step meets some of them more than once"
+            )
+
+    def _short_buckets(self, config: TrainingConfig) -> Iterator[str]:
+        counts = [bucket.split_rows.get("train", 0) for bucket in self.dataset.info.buckets]
+        short = sum(0 < count < config.batch_size for count in counts)
+        if short and config.limit is None:
+            yield (
+                f"{short} of the {len(self.sizes)} buckets have fewer training rows than "
+                f"batch_size {config.batch_size}: their steps are short, and count by their rows"
             )
 
     def _check(self, config: TrainingConfig) -> None:

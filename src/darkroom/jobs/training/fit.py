@@ -30,11 +30,11 @@ from darkroom.jobs.training.endings import Outcome
 from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.jobs.training.module import TrainedModule
 from darkroom.jobs.training.monitor import Heartbeat
-from darkroom.jobs.training.plan import Batching, DataPlan
+from darkroom.jobs.training.plan import Batching
 from darkroom.jobs.training.ray_data_stream import TRAIN_SHARD, RayDataStream
 from darkroom.jobs.training.seeding import INITIAL_WEIGHTS, derive_seed
 from darkroom.jobs.training.starting_state import starting_state
-from darkroom.jobs.training.stream import BatchStream, DataRows
+from darkroom.jobs.training.stream import BatchStream
 from darkroom.jobs.training.training_stream import TrainingStream
 from darkroom.jobs.training.validation import Validation
 from darkroom.jobs.training.worker_settings import WorkerSettings
@@ -205,38 +205,25 @@ class _Rank:
                 num_steps=config.max_steps,
                 stopwatch=self.heartbeat.stopwatch,
             )
-        plan = DataPlan(
-            data.dataset.row_groups("train", config.limit),
-            seed=config.seed,
-            shuffle_window=config.data.shuffle_window,
-            batching=batching,
-        )
+        source = self.worker.trainable.source(data, "train", config.limit)
+        plan = source.plan(batching, seed=config.seed, shuffle_window=config.data.shuffle_window)
         return BatchStream(
-            self._rows(plan),
+            source.reader(plan, seed=config.seed, cache_bytes=self._cache_bytes),
             plan,
             num_steps=config.max_steps,
             stopwatch=self.heartbeat.stopwatch,
         )
 
     def _validation(self) -> Validation | None:
-        data = self.worker.data
-        groups = data.dataset.row_groups("validation", self.config.validation.num_images)
-        if not groups:
-            return None
-        plan = DataPlan(groups, seed=0, shuffle_window=1, batching=Batching(1))
-        return Validation(
-            self._rows(plan),
-            num_rows=plan.num_rows,
-            batch_size=self.config.micro_batch_size,
-        )
+        config, data = self.config, self.worker.data
+        source = self.worker.trainable.source(data, "validation", config.validation.num_images)
+        plan, batches = source.in_order(config.micro_batch_size)
+        rows = source.reader(plan, seed=None, cache_bytes=self._cache_bytes)
+        return Validation(rows, batches=batches) if batches else None
 
-    def _rows(self, plan: DataPlan) -> DataRows:
-        return DataRows(
-            self.worker.data,
-            plan,
-            self.worker.trainable.columns,
-            cache_bytes=self.config.data.cache_mb * _MEGABYTE,
-        )
+    @property
+    def _cache_bytes(self) -> int:
+        return self.config.data.cache_mb * _MEGABYTE
 
     def _resume(self) -> Artifact | None:
         """The checkpoint to resume from, the same on every rank, downloaded to the folder.

@@ -56,7 +56,7 @@ def _run(trainable: Trainable[Any], *, on_row: OnRow) -> dict[str, Any]:
     began_at = command_began_at()
     config: TrainingConfig = trainable.config
     dataset = open_artifact(config.input, kind=Kind.DATASET)
-    data = TrainingData.of(dataset, config)
+    data = TrainingData.of(dataset, config, takes_buckets=trainable.takes_buckets)
     trainable.check(data)
     start = starting_checkpoint(config, trainable.network_fields)
     parents = (

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,29 @@ class Batching:
         return whole + (self.rank < left)
 
 
+class RankPlan(Protocol):
+    """Which rows one rank sees at a step, and how many row groups it draws on meanwhile."""
+
+    groups: Sequence[RowGroup]
+    shuffle_window: int
+
+    @property
+    def num_rows(self) -> int:
+        """Of all groups."""
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch that the step starts in."""
+
+    def rows(self, step: int) -> Rows:
+        """Global row numbers of this rank's rows, in order."""
+
+    def epochs(self, step: int) -> Rows:
+        """The epoch that each of them is met in."""
+
+    def first(self, step: int) -> int:
+        """Where they begin among the step's rows of all ranks."""
+
+
 class DataPlan:
     """The order of rows over epochs, and one rank's slice of each step.
 
@@ -62,7 +86,7 @@ class DataPlan:
         shuffle_window: int,
         batching: Batching,
     ) -> None:
-        self.groups = tuple(groups)
+        self.groups: Sequence[RowGroup] = tuple(groups)
         self.batching = batching
         self._seed = seed
         self.shuffle_window = shuffle_window
@@ -93,6 +117,10 @@ class DataPlan:
         """The epoch that each of `rows` is met in, shape (batching.size,)."""
         first = self._first_row(step)
         return np.arange(first, first + self.batching.size, dtype=np.int64) // self.num_rows
+
+    def first(self, step: int) -> int:
+        """Where this rank's rows begin among the step's."""
+        return self.batching.first
 
     def _first_row(self, step: int) -> int:
         return step * self.batching.batch_size + self.batching.first

@@ -14,22 +14,26 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.jobs.artifacts.row_groups import RowGroupReader
 from darkroom.jobs.pictures.decode import published_pixels
+from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.draws import row_key
 from darkroom.jobs.training.goodput import Stopwatch
 from darkroom.jobs.training.kept_groups import KeptGroups
-from darkroom.jobs.training.plan import DataPlan
-from darkroom.jobs.training.training_stream import Batch, TrainingStream, make_batch
-
-if TYPE_CHECKING:
-    pass
+from darkroom.jobs.training.plan import RankPlan
+from darkroom.jobs.training.training_stream import (
+    Batch,
+    BatchRows,
+    TrainingStream,
+    make_batch,
+    no_rows,
+)
 
 _BATCHES_AHEAD = 2
 
@@ -38,10 +42,18 @@ class DataRows:
     """Random access to the decoded rows of a plan; `columns` as in a `Batch`."""
 
     def __init__(
-        self, data: TrainingData, plan: DataPlan, columns: Sequence[str], *, cache_bytes: int
+        self,
+        data: TrainingData,
+        plan: RankPlan,
+        columns: Sequence[str],
+        *,
+        sizes: NDArray[np.int64] | None = None,
+        cache_bytes: int,
     ) -> None:
-        self._plan = plan
-        self._shape = data.shape
+        """sizes: height and width of each row's picture, (N, 2), where the data have several."""
+        if sizes is None:
+            sizes = np.broadcast_to((data.shape.height, data.shape.width), (plan.num_rows, 2))
+        self._sizes, self._channels = sizes, data.channels
         self._groups = KeptGroups(
             RowGroupReader(data.dataset.artifact),
             plan.groups,
@@ -53,10 +65,8 @@ class DataRows:
             name: [None] * plan.num_rows for name in columns if name != "image"
         }
         self._keys = np.zeros(plan.num_rows, dtype=np.int64)
-        self._decoded: NDArray[np.uint8] | None = None
-        self._known = np.zeros(plan.num_rows, dtype=bool)
-        if plan.num_rows * data.shape.num_bytes <= cache_bytes:
-            self._decoded = np.empty((plan.num_rows, *data.shape.chw), dtype=np.uint8)
+        self._keeps = int(np.sum(sizes[:, 0] * sizes[:, 1])) * data.channels <= cache_bytes
+        self._decoded: dict[int, NDArray[np.uint8]] = {}
 
     def fetch(
         self,
@@ -67,13 +77,7 @@ class DataRows:
         first: int = 0,
     ) -> Batch:
         """The rows as one batch; each in its epoch, or all in the first."""
-        if self._decoded is not None:
-            for row in rows[~self._known[rows]]:
-                self._decoded[row] = self._read(int(row))
-                self._known[row] = True
-            images = self._decoded[rows]
-        else:
-            images = np.stack([self._read(int(row)) for row in rows])
+        images = np.stack([self._picture(row) for row in rows.tolist()])
         others = {name: [column[row] for row in rows] for name, column in self._others.items()}
         return make_batch(
             images,
@@ -84,13 +88,26 @@ class DataRows:
             first=first,
         )
 
+    def _picture(self, row: int) -> NDArray[np.uint8]:
+        found = self._decoded.get(row)
+        if found is None:
+            found = self._read(row)
+            if self._keeps:
+                self._decoded[row] = found
+        return found
+
+    def _shape_of(self, row: int) -> ImageShape:
+        height, width = self._sizes[row].tolist()
+        return ImageShape(height, width, self._channels)
+
     def _read(self, row: int) -> NDArray[np.uint8]:
         table, index = self._groups.find(row)
         for name, column in self._others.items():
             column[row] = table[name][index].as_py()
         encoded, row_id = table["image"][index].as_py(), table["id"][index].as_py()
         self._keys[row] = row_key(row_id)
-        return published_pixels(encoded, where=f"row {row_id}", shape=self._shape)
+        pixels = published_pixels(encoded, where=f"row {row_id}", shape=self._shape_of(row))
+        return np.ascontiguousarray(pixels)  # else a batch has the strides of HWC
 
 
 class BatchStream(TrainingStream):
@@ -98,8 +115,8 @@ class BatchStream(TrainingStream):
 
     def __init__(
         self,
-        rows: DataRows,
-        plan: DataPlan,
+        rows: BatchRows,
+        plan: RankPlan,
         *,
         num_steps: int,
         stopwatch: Stopwatch | None = None,
@@ -142,11 +159,14 @@ class BatchStream(TrainingStream):
                     return
 
         try:
-            first = self._plan.batching.first
             for step in range(self.first_step, self._num_steps):
                 if stop.is_set():
                     return
-                rows, epoch = self._plan.rows(step), self._plan.epochs(step)
+                rows, first = self._plan.rows(step), self._plan.first(step)
+                if not len(rows):
+                    put(no_rows(step=step, first=first))
+                    continue
+                epoch = self._plan.epochs(step)
                 put(self._rows.fetch(rows, epoch=epoch, step=step, first=first))
             put(None)
         except BaseException as error:  # noqa: BLE001 - the consumer raises it in its own thread

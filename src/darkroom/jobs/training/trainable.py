@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from darkroom.jobs.artifacts.model import TrainedInfo
+from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.dataset import TrainingData
+from darkroom.jobs.training.row_source import PictureSource, RowSource
 from darkroom.storage import Parent
 
 if TYPE_CHECKING:
@@ -60,6 +62,9 @@ class Trainable(ABC, Generic[ConfigT]):
     """Fields of the config, dotted, that shape the network: where one differs, a run cannot start
     from the other's checkpoint."""
 
+    takes_buckets: ClassVar[bool] = False
+    """Whether pictures may have one of several sizes."""
+
     def __init__(self, config: ConfigT) -> None:
         self.config = config
 
@@ -78,6 +83,10 @@ class Trainable(ABC, Generic[ConfigT]):
     def remarks(self, data: TrainingData) -> Iterator[str]:
         """What the data make of settings that were not chosen for them."""
         yield from ()
+
+    def source(self, data: TrainingData, split: Split, limit: int | None) -> RowSource:
+        """The rows of a split, at most so many; by default pictures, with `columns`."""
+        return PictureSource.of(data, split, limit, columns=self.columns)
 
     @abstractmethod
     def build(self, data: TrainingData) -> TrainedModule:

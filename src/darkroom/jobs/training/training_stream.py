@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -41,6 +41,31 @@ class Batch(StepRows, total=False):
     label: torch.Tensor
     """int64 (B,); NO_LABEL where there is none."""
     caption: list[str | None]
+    mean: torch.Tensor
+    """Cached encodings in place of pictures: of the posterior, before the VAE's scale and shift,
+    float32 (B, C, h, w)."""
+    log_variance: torch.Tensor
+    """float32 (B, C, h, w)."""
+    sequence: torch.Tensor
+    """Cached embeddings of the captions, float32 (B, T, D)."""
+    pooled: torch.Tensor
+    """float32 (B, P); absent where the network takes none."""
+    size: tuple[int, int]
+    """Height and width in pixels of the pictures whose encodings it holds."""
+
+
+class BatchRows(Protocol):
+    """Random access to a split's rows."""
+
+    def fetch(
+        self,
+        rows: NDArray[np.int64],
+        *,
+        epoch: NDArray[np.int64] | None = None,
+        step: int = 0,
+        first: int = 0,
+    ) -> Batch:
+        """The rows as one batch; each in its epoch, or all in the first."""
 
 
 def num_rows(batch: Batch) -> int:
@@ -82,6 +107,12 @@ def make_batch(
     if "caption" in others:
         batch["caption"] = list(others["caption"])
     return batch
+
+
+def no_rows(*, step: int, first: int) -> Batch:
+    """The batch of a rank that has no row of a step."""
+    none = torch.empty(0, dtype=torch.int64)
+    return {"row": none, "epoch": none, "step": step, "first": first}
 
 
 class TrainingStream(ABC):

@@ -7,31 +7,33 @@ number of ranks.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 
 from darkroom.jobs.training.module import TrainedModule
-from darkroom.jobs.training.stream import DataRows
+from darkroom.jobs.training.plan import Rows
+from darkroom.jobs.training.training_stream import BatchRows
 
 
 class Validation:
-    """Rows 0 .. num_rows - 1 of a split, in batches, striped over ranks."""
+    """The rows of a split, in batches, striped over ranks."""
 
-    def __init__(self, rows: DataRows, *, num_rows: int, batch_size: int) -> None:
+    def __init__(self, rows: BatchRows, *, batches: Sequence[Rows]) -> None:
+        """batches: the numbers of all rows, each once."""
         self._rows = rows
-        self._num_rows = num_rows
-        self._batch_size = batch_size
+        self._batches = batches
 
     def loss(self, module: TrainedModule) -> float:
         """Mean loss under the averaged weights; every rank calls it and gets the same number."""
         rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        losses = torch.zeros(self._num_rows, dtype=torch.float64)
+        losses = torch.zeros(sum(map(len, self._batches)), dtype=torch.float64)
         with module.averaged(), torch.no_grad():
-            for first in list(range(0, self._num_rows, self._batch_size))[rank::world]:
-                last = min(first + self._batch_size, self._num_rows)
-                batch = module.on_device(self._rows.fetch(np.arange(first, last, dtype=np.int64)))
-                losses[first:last] = module.validation_losses(batch, first).double().cpu()
+            for rows in self._batches[rank::world]:
+                batch = module.on_device(self._rows.fetch(rows))
+                found = module.validation_losses(batch, int(rows[0]))
+                losses[torch.from_numpy(rows)] = found.double().cpu()
         if world > 1:
             shared = losses.to(module.device)
             dist.all_reduce(shared)  # Each row is non-zero on one rank only: exact.

@@ -7,7 +7,7 @@ nothing that is not in the folder.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ class BaseModel:
 
     family: Family
     pipeline: Any
+    vae_config: Mapping[str, Any]
+    """Of the autoencoder, with diffusers' defaults in it; also where its weights are left out."""
 
     @property
     def network(self) -> Any:
@@ -34,7 +36,7 @@ class BaseModel:
 
     @property
     def vae(self) -> Any:
-        """The autoencoder."""
+        """The autoencoder; None where it was left out."""
         return self.pipeline.vae
 
     @property
@@ -49,7 +51,7 @@ class BaseModel:
     @property
     def pixel_multiple(self) -> int:
         """Height and width of pictures are multiples of it."""
-        return self.family.pixel_multiple(self.vae.config)
+        return self.family.pixel_multiple(self.vae_config)
 
     def encode_text(self, captions: Sequence[str]) -> TextEmbedding:
         """The captions' embedding, just as the pipeline gives it to its network."""
@@ -78,12 +80,15 @@ def load_base(
     dtype: torch.dtype = torch.float32,
     whole: bool = False,
     with_network: bool = True,
+    with_vae: bool = True,
+    with_text: bool = True,
 ) -> BaseModel:
     """The folder's model on the CPU in evaluation mode; all but the VAE in `dtype`.
 
     The VAE stays float32: SDXL's overflows in half precision. whole: with a safety checker, where
     the folder has one, which training has no use for. with_network: False for a model that only
-    encodes.
+    encodes. with_vae, with_text: False where encodings are at hand; the text encoders' or the VAE's
+    weights are not read then.
     Errors: ConfigError naming `field` for a folder of no family, and what does not load.
     """
     import diffusers
@@ -95,16 +100,19 @@ def load_base(
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     pipeline_class = getattr(diffusers, family.pipeline)
-    drops_checker = not whole and "safety_checker" in _parts(folder)
-    left_out = {"safety_checker": None} if drops_checker else {}
-    if not with_network:
-        left_out[family.network] = None
+    wanted = {"safety_checker": whole, family.network: with_network, "vae": with_vae}
+    left_out = {
+        name: None
+        for name in _parts(folder)
+        if not wanted.get(name, with_text or not name.startswith("text_encoder"))
+    }
     try:
         pipeline = pipeline_class.from_pretrained(
             folder, dtype={"default": dtype, "vae": torch.float32}, use_safetensors=True,
             local_files_only=True, **left_out,
         )  # fmt: skip
         check_weights(pipeline, folder)
+        vae_config = pipeline.vae.config if with_vae else _vae_config(folder)
     except Exception as error:  # a file that lies raises anything
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
             raise
@@ -113,12 +121,23 @@ def load_base(
             remedy="give a diffusers folder with safetensors",
         ) from error  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
-    return BaseModel(family, pipeline)
+    return BaseModel(family, pipeline, vae_config)
 
 
 def _parts(folder: Path) -> dict[str, Any]:
     parts: dict[str, Any] = json.loads((folder / "model_index.json").read_bytes())
     return parts
+
+
+def _vae_config(folder: Path) -> Mapping[str, Any]:
+    """What a loaded VAE would have as its config."""
+    from diffusers import AutoencoderKL
+
+    with torch.device("meta"):  # no weight is made
+        config: Mapping[str, Any] = AutoencoderKL.from_config(
+            AutoencoderKL.load_config(folder / "vae", local_files_only=True)
+        ).config
+    return config
 
 
 def check_weights(pipeline: Any, folder: Path) -> None:

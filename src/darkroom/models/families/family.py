@@ -91,6 +91,12 @@ class Family:
         return factor * self.patch
 
 
+VAE_FOLDERS = ("vae",)
+"""Folders of a model that decide how it encodes a picture."""
+TEXT_FOLDERS = tuple(
+    f"{part}{number}" for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")
+)
+"""Those that decide how it encodes a text."""
 TEXT_LORA_ATTENTION = r".*\.(q_proj|k_proj|v_proj|out_proj)"
 """As `lora_attention`, of CLIP's text encoders, which all families share."""
 TEXT_LORA_ALL = r".*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"

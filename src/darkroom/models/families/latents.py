@@ -6,6 +6,7 @@ Legend: B rows; pictures (B, 3, H, W) in [-1, 1], latents (B, C, h, w).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +38,9 @@ def encode_picture(vae: Any, x_BCHW: Tensor) -> Posterior:
     return Posterior(found.mean, log_variance)
 
 
-def to_network(vae: Any, z_BCHW: Tensor) -> Tensor:
+def to_network(vae_config: Mapping[str, Any], z_BCHW: Tensor) -> Tensor:
     """Latents as the network takes them: shifted and scaled to about unit variance."""
-    config, scale = vae.config, float(vae.config.scaling_factor)
+    config, scale = vae_config, float(vae_config["scaling_factor"])
     mean, std = config.get("latents_mean"), config.get("latents_std")
     if mean is not None and std is not None:
         return (z_BCHW - _channels(mean, z_BCHW)) * scale / _channels(std, z_BCHW)

@@ -94,7 +94,7 @@ def test_rows_keep_their_split_and_size(first: Latents) -> None:
 
 def test_lineage_leads_to_the_data_and_the_model(first: Latents, data: str, model: Path) -> None:
     assert lineage(str(first.artifact.uri)).ok
-    assert {parent.role for parent in first.artifact.manifest.parents} == {"data", "model"}
+    assert {parent.role for parent in first.artifact.manifest.parents} == {"data", "base"}
     assert {str(parent.uri) for parent in first.artifact.manifest.parents} >= {data}
 
 
@@ -325,8 +325,8 @@ def test_input_that_does_not_fit_is_one_line_and_nothing_is_written(
         ({"input": str(odd.uri)}, DataError, "has pictures of 31x47 .* takes multiples of 2"),
         ({"input": str(first.artifact.uri)}, DataError, "holds a latents; give the URI of a data"),
         ({"reuse": data}, DataError, "holds a dataset; give the URI of a latents"),
-        ({"model": str(empty)}, ConfigError, "is no diffusers folder"),
-        ({"model": str(root / "none")}, ConfigError, "no model lies there"),
+        ({"base": str(empty)}, ConfigError, "is no diffusers folder"),
+        ({"base": str(root / "none")}, ConfigError, "no model lies there"),
     ]:
         config = cache_config(data, str(root / "nothing"), model).model_copy(update=values)
         with pytest.raises(error, match=line) as caught:

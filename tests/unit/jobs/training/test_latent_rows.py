@@ -37,7 +37,8 @@ def rows_and_plan(
     groups = latents.row_groups("train")
     buckets = np.unique(latents.sizes("train"), axis=0, return_inverse=True)[1]
     plan = BucketPlan(groups, buckets, batch_size=batch_size, seed=5, shuffle_window=2)
-    return LatentRows(latents, groups, seed=5, groups_kept=kept), plan
+    places = np.arange(plan.num_rows, dtype=np.int64)
+    return LatentRows(latents, groups, places, seed=5, groups_kept=kept), plan
 
 
 def test_an_epoch_meets_each_row_once_in_batches_of_one_size(latents: Latents) -> None:

@@ -106,14 +106,14 @@ def test_latents_are_those_of_the_vae(base: BaseModel) -> None:
     assert torch.equal(posterior.sample(noise), theirs)
     config = base.vae.config
     expected = (theirs - (config.shift_factor or 0)) * config.scaling_factor
-    assert torch.equal(to_network(base.vae, theirs), expected)
+    assert torch.equal(to_network(base.vae_config, theirs), expected)
 
 
 def test_latents_with_a_mean_and_spread_of_each_channel(tmp_path: Path) -> None:
     vae = load_base(save_tiny("sd", tmp_path / "sd"), field="model", name="x").vae
     vae.register_to_config(latents_mean=[1.0, 2.0, 3.0, 4.0], latents_std=[2.0] * 4)
     z = torch.ones(1, 4, 2, 2)
-    assert to_network(vae, z)[0, :, 0, 0].tolist() == [0.0, -0.25, -0.5, -0.75]
+    assert to_network(vae.config, z)[0, :, 0, 0].tolist() == [0.0, -0.25, -0.5, -0.75]
 
 
 def test_lora_names_match_the_modules_that_they_mean(base: BaseModel) -> None:
@@ -174,3 +174,14 @@ def test_packing_is_undone() -> None:
 
 def test_embedding_without_a_pooled_one() -> None:
     assert TextEmbedding(torch.zeros(1, 2, 3)).pooled is None
+
+
+def test_what_encodes_can_be_left_out(folder: Path, base: BaseModel) -> None:
+    lean = load_base(folder, field="m", name="m", with_vae=False, with_text=False)
+    assert lean.vae is None
+    assert lean.text_encoders == {}
+    config = {name: value for name, value in base.vae.config.items() if name != "_name_or_path"}
+    assert dict(lean.vae_config) == config
+    assert lean.pixel_multiple == base.pixel_multiple
+    weights = lean.network.state_dict()
+    assert all(torch.equal(each, weights[name]) for name, each in base.network.state_dict().items())
