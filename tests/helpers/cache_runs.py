@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,10 +72,10 @@ def publish_pictures(
                     rows=len(rows), metadata={"split": split, "row_groups": groups},
                 )
             )  # fmt: skip
-        sizes = sorted({one.size for one in pictures.values()})
+        counts = Counter(pictures[row_id].size for row_id in train)
         buckets = [
-            BucketRows(height=height, width=width, split_rows={"train": 1})
-            for width, height in sizes
+            BucketRows(height=height, width=width, split_rows={"train": counts[width, height]})
+            for width, height in sorted({one.size for one in pictures.values()})
         ]
         info = DatasetInfo(
             num_rows=len(pictures), num_rejected=0, rejected={}, piece_rows=4, figures=None,

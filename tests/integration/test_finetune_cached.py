@@ -11,6 +11,7 @@ from tests.helpers.cache_runs import publish_pictures
 from tests.helpers.encoded_runs import EncodedRun, cached
 from tests.helpers.finetuning import finetune_config
 from tests.helpers.tiny_families import save_tiny
+from tests.helpers.training import pointer_of
 
 from darkroom.errors import InterruptedBySignal
 from darkroom.jobs.artifacts.model import FinetunedInfo
@@ -18,7 +19,8 @@ from darkroom.jobs.finetune.export import LORA_FILE
 from darkroom.jobs.finetune.job import run
 from darkroom.storage import lineage, open_artifact
 
-STEPS = 9
+STEPS = 75
+"""25 epochs: so many that a wish to stop, which ranks hear once a second, comes before the end."""
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -31,7 +33,7 @@ def test_stopped_and_resumed_is_the_undisturbed_one(bucket_uri: str, tmp_path: P
     latents = cached(base, data, tmp_path / "cache")
     changes: dict[str, Any] = {
         "batch_size": 2, "max_steps": STEPS, "log_every_steps": 1,
-        "checkpoint": {"every_steps": 2, "asynchronous": False},
+        "checkpoint": {"every_steps": 25, "asynchronous": False},
         "validation": {"every_steps": STEPS}, "on_existing": "resume",
         "cache": str(tmp_path / "cache"), "workers": {"num_workers": 2},
     }  # fmt: skip
@@ -41,7 +43,10 @@ def test_stopped_and_resumed_is_the_undisturbed_one(bucket_uri: str, tmp_path: P
 
     run(config("quiet"))
     with pytest.raises(InterruptedBySignal):
-        run(config("stopped"), on_row=lambda row: "enough" if row["step"] >= 4 else None)
+        run(config("stopped"), on_row=lambda row: "enough" if row["step"] >= 2 else None)
+    state = pointer_of(f"{bucket_uri}/stopped")
+    assert state is not None
+    assert 2 <= state.step < STEPS
     run(config("stopped"))
     quiet, stopped = (open_artifact(f"{bucket_uri}/{name}") for name in ("quiet", "stopped"))
     file = f"model/{LORA_FILE}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -96,7 +97,11 @@ class PictureSource(RowSource):
         return cls(data.dataset.row_groups(split, limit), data, split, limit, columns)
 
     def sizes(self) -> Sizes | None:
-        """Read from the files, where there are several."""
+        """Read from the files, once, where there are several."""
+        return self._sizes
+
+    @cached_property
+    def _sizes(self) -> Sizes | None:
         if self.data.shape_of_all is not None:
             return None
         dataset = self.data.dataset

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom.jobs.artifacts.row_groups import RowGroup
-from darkroom.jobs.training.bucket_plan import BucketPlan
+from darkroom.jobs.training.bucket_plan import BucketPlan, BucketShare
+from darkroom.jobs.training.plan import Batching
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,21 @@ def test_ranks_share_a_step_to_within_one_row(case: Case, num_ranks: int, step: 
     assert np.concatenate(shares).tolist() == plan.rows(step).tolist()
     sizes = [len(share) for share in shares]
     assert max(sizes) - min(sizes) <= 1
+
+
+@given(cases, st.integers(1, 5), st.integers(0, 30))
+def test_each_rank_knows_its_rows_and_where_they_stand(
+    case: Case, num_ranks: int, step: int
+) -> None:
+    plan = case.plan()
+    met: list[int] = []
+    for rank in range(num_ranks):
+        share = BucketShare(plan, Batching(case.batch_size, num_ranks, rank))
+        rows = share.rows(step).tolist()
+        assert share.first(step) == len(met)
+        assert share.epochs(step).tolist() == [plan.epoch_of(step)] * len(rows)
+        met += rows
+    assert met == plan.rows(step).tolist()
 
 
 @given(cases)
