@@ -26,7 +26,7 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
         "Training and validation loss",
         "none",
         [
-            (f"ray_darkroom_train_loss{{{OF_CLUSTER}}}", "{{run}}"),
+            (f"ray_darkroom_train_loss{{{OF_CLUSTER}}}", "{{run}} {{part}}"),
             (f"ray_darkroom_train_validation_loss{{{OF_CLUSTER}}}", "{{run}} validation"),
         ],
     ),
@@ -54,14 +54,14 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
         "Gradient norm and norm of the weights",
         "none",
         [
-            (f"ray_darkroom_train_grad_norm{{{OF_CLUSTER}}}", "{{run}} gradient"),
-            (f"ray_darkroom_train_param_norm{{{OF_CLUSTER}}}", "{{run}} weights"),
+            (f"ray_darkroom_train_grad_norm{{{OF_CLUSTER}}}", "{{run}} gradient {{part}}"),
+            (f"ray_darkroom_train_param_norm{{{OF_CLUSTER}}}", "{{run}} weights {{part}}"),
         ],
     ),
     (
         "Learning rate",
         "none",
-        [(f"ray_darkroom_train_learning_rate{{{OF_CLUSTER}}}", "{{run}}")],
+        [(f"ray_darkroom_train_learning_rate{{{OF_CLUSTER}}}", "{{run}} {{part}}")],
     ),
     (
         "Optimizer steps done, and saved",

@@ -19,12 +19,6 @@ def interpolate(x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     return (1 - sigma) * x0 + sigma * noise
 
 
-def flow_loss(output: Tensor, *, x0: Tensor, noise: Tensor) -> Tensor:
-    """Each sample's mean squared error of the velocity, (B,) float32."""
-    error = output.float() - (noise - x0).float()
-    return error.square().flatten(1).mean(dim=1)
-
-
 def logit_normal(u: Tensor, *, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """sigmoid of a normal variable, from u uniform in [0, 1). Source: Esser et al. 2024, 3.1."""
     return torch.sigmoid(mean + std * torch.special.ndtri(u))

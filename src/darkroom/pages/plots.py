@@ -70,7 +70,7 @@ def _schedule_plot(
             )
         axes.set(xlabel="timestep t", ylabel=label)
         if what == "beta":
-            _log_scale(axes, subs=(1.0,))
+            plain_log_scale(axes, subs=(1.0,))
         elif what == "alpha_bar":
             axes.set_ylim(-0.02, 1.02)
             axes.legend(loc="upper right")
@@ -104,13 +104,13 @@ def training_plots(log: TrainingLog, *, max_grad_norm: float | None = None) -> l
         _curve(axes, log, "loss", BLUE, "training", smooth=True)
         _curve(axes, log, "validation_loss", ORANGE, "validation (fixed noise)", marker="o")
         axes.set_ylabel("mean squared error")
-        _log_scale(axes)
-        loss = _over_steps(figure, axes, "Loss")
+        plain_log_scale(axes)
+        loss = over_steps(figure, axes, "Loss")
     with panel("learning rate") as (figure, axes):
         _curve(axes, log, "learning_rate", GREEN)
         axes.yaxis.set_major_formatter(_PLAIN)
         axes.set_ylim(bottom=0)
-        rate = _over_steps(figure, axes, "Learning rate")
+        rate = over_steps(figure, axes, "Learning rate")
     with panel("gradient norm") as (figure, axes):
         _curve(axes, log, "grad_norm", VIOLET, "gradient", smooth=True)
         if max_grad_norm is not None:
@@ -119,20 +119,21 @@ def training_plots(log: TrainingLog, *, max_grad_norm: float | None = None) -> l
                 label=f"clipped at {max_grad_norm:g}",
             )  # fmt: skip
         axes.set_ylabel("L2 norm")
-        _log_scale(axes)
-        norm = _over_steps(figure, axes, "Gradient norm before clipping")
+        plain_log_scale(axes)
+        norm = over_steps(figure, axes, "Gradient norm before clipping")
     with panel("throughput") as (figure, axes):
         _curve(axes, log, "images_per_second", BLUE)
         axes.set_ylabel("images/s")
         axes.set_ylim(bottom=0)
-        speed = _over_steps(figure, axes, "Throughput")
+        speed = over_steps(figure, axes, "Throughput")
     return [loss, rate, norm, speed]
 
 
-def _over_steps(figure: Any, axes: Axes, title: str) -> Figure:
+def over_steps(figure: Any, axes: Axes, title: str, *, legend: bool = True) -> Figure:
+    """The plot as a figure whose x axis counts optimizer steps."""
     axes.set_xlabel("optimizer step")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    if len(axes.get_legend_handles_labels()[0]) > 1:
+    if legend and len(axes.get_legend_handles_labels()[0]) > 1:
         axes.legend(loc="upper right")
     if not axes.lines:
         axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", alpha=0.6)
@@ -261,7 +262,7 @@ def _decibel(ratios: Numbers) -> list[float]:
     return [10 * math.log10(ratio) if ratio > 0 else -math.inf for ratio in ratios]
 
 
-def _log_scale(axes: Axes, subs: Sequence[float] = (1.0, 2.0, 5.0)) -> None:
+def plain_log_scale(axes: Axes, subs: Sequence[float] = (1.0, 2.0, 5.0)) -> None:
     """A logarithmic y axis that names its ticks in plain numbers, some between the decades."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=subs))

@@ -18,13 +18,13 @@ from darkroom.jobs.finetune.config import (
     LatentObjectiveConfig,
     LoraConfig,
 )
+from darkroom.jobs.finetune.picture_config import FinetuneValidationConfig
 from darkroom.jobs.training.config import (
     CheckpointConfig,
     ComputeConfig,
     EmaConfig,
     LrScheduleConfig,
     OptimizerConfig,
-    ValidationConfig,
 )
 from darkroom.recipes.recipe import Recipe
 
@@ -40,7 +40,7 @@ _LORA = partial(
     optimizer=OptimizerConfig(learning_rate=1e-4),
     lr_schedule=LrScheduleConfig(kind="cosine", warmup_steps=100),
     ema=EmaConfig(decay=0.995),
-    validation=ValidationConfig(every_steps=250),
+    validation=FinetuneValidationConfig(every_steps=250),
     checkpoint=CheckpointConfig(every_steps=250),
 )
 _LARGE = partial(_LORA, batch_size=8, gradient_checkpointing=True)
@@ -61,7 +61,7 @@ def tiny_sd() -> Recipe:
                 optimizer=OptimizerConfig(learning_rate=2e-3),
                 lr_schedule=LrScheduleConfig(kind="cosine", warmup_steps=10),
                 ema=EmaConfig(decay=0.95),
-                validation=ValidationConfig(every_steps=50, num_images=64),
+                validation=FinetuneValidationConfig(every_steps=50, num_images=64),
                 checkpoint=CheckpointConfig(every_steps=50, asynchronous=False),
                 log_every_steps=10,
             ),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MODEL_PREFIX = "model/"
 METRICS_FILE = "metrics.parquet"
 """One row per logged step."""
+PICTURES_FILE = "pictures.parquet"
+"""What was drawn on the way; no such file where nothing was."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,8 @@ from darkroom.config import (
     PositiveInt,
     operational,
 )
+from darkroom.jobs.finetune.loss_config import LossesConfig
+from darkroom.jobs.finetune.picture_config import FinetuneValidationConfig
 from darkroom.jobs.training.config import TrainingConfig
 
 
@@ -87,6 +89,8 @@ class FinetuneConfig(TrainingConfig):
     text_encoder: TextEncoderConfig | None = None
     """Train the text encoders too, by the same method; null leaves them as they are."""
     objective: LatentObjectiveConfig = LatentObjectiveConfig()
+    validation: FinetuneValidationConfig = FinetuneValidationConfig()
+    losses: LossesConfig = LossesConfig()
     base_precision: Annotated[Literal["float32", "bfloat16"], Field()] = "float32"
     """Type of what is frozen. bfloat16 halves the base's memory; adapters stay float32."""
     gradient_checkpointing: Annotated[bool, operational()] = False
@@ -106,6 +110,20 @@ class FinetuneConfig(TrainingConfig):
         if self.compute.precision != "bfloat16":
             raise ValueError(
                 "base_precision bfloat16 needs compute.precision bfloat16; set both, or neither"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_step_size(self) -> Self:
+        rate = self.optimizer.learning_rate
+        if (
+            self.optimizer.name == "prodigy"
+            and self.text_encoder is not None
+            and self.text_encoder.learning_rate != rate
+        ):
+            raise ValueError(
+                "optimizer prodigy has one step size for all groups; set "
+                f"text_encoder.learning_rate to optimizer.learning_rate, {rate:g}"
             )
         return self
 

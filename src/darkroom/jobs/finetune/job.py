@@ -5,6 +5,7 @@ Here stands what is this verb's own: which base, what of it trains, and what is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.artifacts.model import FinetunedInfo
 from darkroom.jobs.finetune.cached import CachedRows
 from darkroom.jobs.finetune.config import FinetuneConfig
+from darkroom.jobs.finetune.loss_aids import LossAids, find_aids
 from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.job import run_training
@@ -35,7 +37,7 @@ def run(config: FinetuneConfig, *, on_row: OnRow = ignore_row) -> dict[str, Any]
     Errors: as `run_training`; ConfigError for a base that is none.
     """
     base = find_model(config.base, field=FIELD)
-    return run_training(Finetuning(config, base), on_row=on_row)
+    return run_training(Finetuning(config, base, aids=find_aids(config.losses)), on_row=on_row)
 
 
 class Finetuning(Trainable[FinetuneConfig]):
@@ -46,9 +48,13 @@ class Finetuning(Trainable[FinetuneConfig]):
 
     takes_buckets = True
 
-    def __init__(self, config: FinetuneConfig, base: FoundModel) -> None:
+    def __init__(
+        self, config: FinetuneConfig, base: FoundModel, *, aids: LossAids | None = None
+    ) -> None:
+        """aids: what terms of the loss are made with."""
         super().__init__(config)
         self._base = base
+        self._aids = aids or LossAids()
         self._cached: CachedRows | None = None
 
     @property
@@ -57,9 +63,9 @@ class Finetuning(Trainable[FinetuneConfig]):
         return ("image", "caption")
 
     def parents(self) -> Sequence[Parent]:
-        """The base, over which alone a run goes on and its checkpoints load; and the cache."""
-        base = self._base.as_parent("base")
-        return (base,) if self._cached is None else (base, self._cached.as_parent())
+        """The base, the cache, and what the loss is made with: a run goes on over these alone."""
+        cached = () if self._cached is None else (self._cached.as_parent(),)
+        return (self._base.as_parent("base"), *cached, *self._aids.parents())
 
     def check(self, data: TrainingData) -> None:
         """Refuse a base of no family and pictures that do not suit it."""
@@ -85,6 +91,7 @@ class Finetuning(Trainable[FinetuneConfig]):
                         "prepare it with an image_size, or buckets.divisibility, that is one",
                     )  # fmt: skip
         self._check_settings(base)
+        self._aids.check(self.config, data)
 
     def remarks(self, data: TrainingData) -> Iterator[str]:
         """Rows that the cache has not."""
@@ -103,7 +110,14 @@ class Finetuning(Trainable[FinetuneConfig]):
 
         latents = None if self._cached is None else self._cached.latents
         no_text = latents.no_text() if latents is not None and latents.has_text else None
-        return FinetuneModule(self.config, self._load(), no_text=no_text)
+        return FinetuneModule(
+            self.config,
+            self._load(),
+            no_text=no_text,
+            features=self._aids.features(),
+            prior=self._aids.prior_rows(self.config),
+            picture_size=squarest(data.sizes),
+        )
 
     def export(self, data: TrainingData, result: TrainingResult, folder: Path) -> FinetunedInfo:
         """A LoRA or a whole diffusers folder, with a model card."""
@@ -143,11 +157,13 @@ class Finetuning(Trainable[FinetuneConfig]):
 
         cached = None if whole or self._cached is None else self._cached.latents
         half = self.config.base_precision == "bfloat16"
+        draws, losses = self.config.validation.pictures is not None, self.config.losses
         with self._base.local() as folder:
             return load_base(
                 folder, field=FIELD, name=self._base.name, whole=whole,
                 dtype=torch.bfloat16 if half else torch.float32,
-                with_vae=cached is None, with_text=cached is None or not cached.has_text,
+                with_vae=cached is None or draws or losses.perceptual is not None,
+                with_text=cached is None or draws or not cached.has_text,
             )  # fmt: skip
 
     def _check_settings(self, base: BaseModel) -> None:
@@ -159,6 +175,12 @@ class Finetuning(Trainable[FinetuneConfig]):
                 "compute.sdpa", self.config.compute.sdpa, "cannot be turned off: the base's "
                 "attention is scaled_dot_product_attention", "leave it at true",
             )  # fmt: skip
+
+
+def squarest(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Of some heights and widths, what is drawn on the way: the nearest to a square, the largest
+    of these."""
+    return max(sizes, key=lambda size: (-abs(math.log(size[0] / size[1])), size[0] * size[1]))
 
 
 def _has_captions(data: TrainingData) -> bool:

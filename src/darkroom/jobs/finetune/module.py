@@ -24,22 +24,37 @@ from darkroom.jobs.finetune.encodings import (
     clean_latents,
     picture_size,
 )
+from darkroom.jobs.finetune.estimate import Estimate
+from darkroom.jobs.finetune.losses import PRIOR, Losses, with_prior
 from darkroom.jobs.finetune.noising import objective_of
+from darkroom.jobs.finetune.pictures import draw_pictures
+from darkroom.jobs.finetune.prior import PriorRows
 from darkroom.jobs.training.draws import RowDraws
 from darkroom.jobs.training.module import ParameterGroup, TrainedModule
+from darkroom.jobs.training.picture_log import DrawnPicture
 from darkroom.jobs.training.training_stream import Batch
 from darkroom.models.families.base import BaseModel
 from darkroom.models.families.family import Conditioning, Frame, TextEmbedding
+
+_ADVERSARY = "adversary"
 
 
 class FinetuneModule(TrainedModule):
     """A base model whose network, or adapters in it, learn to undo noise in latents."""
 
     def __init__(
-        self, config: FinetuneConfig, base: BaseModel, *, no_text: Text | None = None
+        self,
+        config: FinetuneConfig,
+        base: BaseModel,
+        *,
+        no_text: Text | None = None,
+        features: nn.Module | None = None,
+        prior: PriorRows | None = None,
+        picture_size: tuple[int, int] | None = None,
     ) -> None:
         """no_text: what stands for no caption among cached embeddings; None where captions are
-        encoded on the way."""
+        encoded on the way. features: the perceptual term's network. prior: rows of the class, that
+        come with each batch. picture_size: height and width of validation pictures."""
         super().__init__(config)
         self.no_text = None if no_text is None else CachedNoText(no_text)
         self.config = config
@@ -53,6 +68,13 @@ class FinetuneModule(TrainedModule):
             for name, component in trained_components(config, base).items()
         }
         self._prepare_network(base.network)
+        # Last, so that the discriminator's weights change no adapter's.
+        self.losses = Losses(
+            config.losses, base=base,
+            features=features,
+        )  # fmt: skip
+        self._prior = prior
+        self._picture_size = picture_size
 
     def _prepare_network(self, network: Any) -> None:
         compute = self.config.compute
@@ -88,18 +110,27 @@ class FinetuneModule(TrainedModule):
 
     def training_losses(self, batch: Batch) -> Tensor:
         """Per-row loss (B,)."""
-        draws = self.draws(batch)
+        both = batch if self._prior is None else self._prior.with_prior(batch)
+        draws = self.draws(both)
         share = 0.5 if self.config.data.horizontal_flip else 0.0
         flipped = draws.happens("horizontal_flip", share)
         dropped = draws.happens("caption_dropout", self.config.objective.caption_dropout)
-        return self._losses(batch, draws, flipped=flipped, dropped=dropped)
+        estimate = self._estimate(both, draws, flipped=flipped, dropped=dropped)
+        total, values = self.losses.training(estimate, both)
+        if (prior := self.config.losses.prior_preservation) is not None:
+            total, values = with_prior(total, values, weight=prior.weight)
+        self.note_terms(values)
+        return total
 
     def validation_losses(self, batch: Batch, first_index: int) -> Tensor:
         """Per-row loss (B,), always with the same noise and noise level for a row."""
         never = torch.zeros_like(batch["row"], dtype=torch.bool)
-        return self._losses(batch, self.draws(batch), flipped=never, dropped=never)
+        estimate = self._estimate(batch, self.draws(batch), flipped=never, dropped=never)
+        return self.losses.validation(estimate, batch)
 
-    def _losses(self, batch: Batch, draws: RowDraws, *, flipped: Tensor, dropped: Tensor) -> Tensor:
+    def _estimate(
+        self, batch: Batch, draws: RowDraws, *, flipped: Tensor, dropped: Tensor
+    ) -> Estimate:
         x0 = clean_latents(self.base, batch, draws, flipped=flipped)
         if self.config.compute.channels_last:
             x0 = x0.contiguous(memory_format=torch.channels_last)
@@ -113,7 +144,52 @@ class FinetuneModule(TrainedModule):
             def predict(x_t: Tensor, t: Tensor) -> Tensor:
                 return self.base.family.forward(self.base.network, x_t, t, given).float()
 
-            return self.objective.losses(predict, x0, draws)
+            return self.objective.estimate(predict, x0, draws)
+
+    def draws_pictures_at(self, step: int, *, last: bool) -> bool:
+        """Before the first step, at their interval, and at the end."""
+        config = self.config.validation
+        if config.pictures is None:
+            return False
+        return last or step % (config.pictures.every_steps or config.every_steps) == 0
+
+    def draw_pictures(self) -> list[DrawnPicture]:
+        """The config's prompts and seeds."""
+        pictures = self.config.validation.pictures
+        if pictures is None or self._picture_size is None:
+            return []
+        with self._autocast(self.device):
+            return draw_pictures(self.base, pictures, self._picture_size)
+
+    def on_fit_start(self) -> None:
+        """As every module, with the loss's own networks."""
+        super().on_fit_start()
+        self.losses.to(self.device)
+
+    def term_names(self) -> list[str]:
+        """The loss's, and the prior rows' where there are some."""
+        return [*self.losses.names, *([] if self._prior is None else [PRIOR])]
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """The discriminator's."""
+        return [] if self.losses.adversary is None else self.losses.adversary.parameters
+
+    def on_step_taken(self) -> None:
+        """The discriminator steps at once with the network."""
+        if self.losses.adversary is not None:
+            self.losses.adversary.step(self.config.optimizer.max_grad_norm)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """As every module, with the discriminator and its optimizer."""
+        super().on_save_checkpoint(checkpoint)
+        if self.losses.adversary is not None:
+            checkpoint[_ADVERSARY] = self.losses.adversary.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore it too; a start from a run without one (`init_from`) begins with a new one."""
+        super().on_load_checkpoint(checkpoint)
+        if self.losses.adversary is not None and _ADVERSARY in checkpoint:
+            self.losses.adversary.load_state_dict(checkpoint[_ADVERSARY])
 
     def _embedding(self, batch: Batch, dropped: Tensor) -> TextEmbedding:
         if self.no_text is None:

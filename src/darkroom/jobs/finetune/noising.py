@@ -1,4 +1,4 @@
-"""How latents are noised and what their loss is: one `Objective` for each of the two kinds.
+"""How latents are noised and what the network is asked for: an `Objective` for each of two kinds.
 
 Diffusion follows the base scheduler's betas and predicts what its config says (epsilon, v); flow
 matching follows straight paths with the scheduler's shift.
@@ -12,10 +12,12 @@ from typing import Any
 
 from torch import Tensor
 
-from darkroom.diffusion import NoiseSchedule, diffusion_loss
-from darkroom.diffusion.flow import flow_loss, interpolate, logit_normal, shift_by_tokens, shifted
+from darkroom.diffusion import NoiseSchedule
+from darkroom.diffusion.flow import interpolate, logit_normal, shift_by_tokens, shifted
+from darkroom.diffusion.objective import min_snr_weight, predict_x0, target
 from darkroom.errors import ConfigError
 from darkroom.jobs.finetune.config import LatentObjectiveConfig
+from darkroom.jobs.finetune.estimate import Estimate
 from darkroom.jobs.training.draws import RowDraws
 from darkroom.models.families.base import BaseModel
 
@@ -24,14 +26,14 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 class Objective(ABC):
-    """Turns clean latents and draws into a loss per row."""
+    """Noises clean latents by their draws, and asks the network."""
 
     def __init__(self, config: LatentObjectiveConfig) -> None:
         self._config = config
 
     @abstractmethod
-    def losses(self, predict: Predict, x0: Tensor, draws: RowDraws) -> Tensor:
-        """(B,) float32 of latents (B, C, h, w)."""
+    def estimate(self, predict: Predict, x0: Tensor, draws: RowDraws) -> Estimate:
+        """What the network says of latents (B, C, h, w) with the noise that is drawn for them."""
 
     def _level(self, draws: RowDraws, *, default: str) -> Tensor:
         """Noise level (B,) in [0, 1), 1 being pure noise, by the density that is asked for."""
@@ -62,19 +64,27 @@ class DiffusionObjective(Objective):
         self._schedule = NoiseSchedule(DDPMScheduler.from_config(scheduler.config).betas.double())
         self._prediction_type = scheduler.config.get("prediction_type", "epsilon")
 
-    def losses(self, predict: Predict, x0: Tensor, draws: RowDraws) -> Tensor:
-        schedule = self._schedule
+    def estimate(self, predict: Predict, x0: Tensor, draws: RowDraws) -> Estimate:
+        schedule, kind = self._schedule, self._prediction_type
         level = self._level(draws, default="uniform")
         t = (level * schedule.num_timesteps).long().clamp(max=schedule.num_timesteps - 1)
         noise, added = self._noise(draws, x0)
-        return diffusion_loss(
-            predict(schedule.q_sample(x0, t, added), t),
+        x_t = schedule.q_sample(x0, t, added)
+        prediction = predict(x_t, t)
+        gamma, weight = self._config.min_snr_gamma, None
+        if gamma is not None:
+            snr = schedule.coefficients(schedule.snr, t, level)
+            weight = min_snr_weight(snr, gamma, kind)
+        return Estimate(
             x0=x0,
-            t=t,
-            noise=noise,
-            schedule=schedule,
-            prediction_type=self._prediction_type,
-            min_snr_gamma=self._config.min_snr_gamma,
+            prediction=prediction,
+            target=target(schedule, x0, t, noise, kind),
+            x0_hat=predict_x0(schedule, prediction, x_t, t, kind),
+            timesteps=t,
+            level=t / schedule.num_timesteps,
+            signal=schedule.coefficients(schedule.sqrt_alphas_cumprod, t, level),
+            noise=schedule.coefficients(schedule.sqrt_one_minus_alphas_cumprod, t, level),
+            weight=weight,
         )
 
 
@@ -91,11 +101,22 @@ class FlowObjective(Objective):
             )  # fmt: skip
         self._scheduler, self._patch = scheduler.config, patch
 
-    def losses(self, predict: Predict, x0: Tensor, draws: RowDraws) -> Tensor:
+    def estimate(self, predict: Predict, x0: Tensor, draws: RowDraws) -> Estimate:
         sigma = shifted(self._level(draws, default="logit_normal"), self.shift(x0))
         noise, added = self._noise(draws, x0)
         t = sigma * self._scheduler.num_train_timesteps
-        return flow_loss(predict(interpolate(x0, added, sigma), t), x0=x0, noise=noise)
+        x_t = interpolate(x0, added, sigma)
+        velocity = predict(x_t, t)
+        return Estimate(
+            x0=x0,
+            prediction=velocity,
+            target=noise - x0,
+            x0_hat=x_t - sigma.reshape(-1, 1, 1, 1).to(x_t) * velocity,
+            timesteps=t,
+            level=sigma,
+            signal=1 - sigma,
+            noise=sigma,
+        )
 
     def shift(self, x0: Tensor) -> float:
         """The shift for latents of this size."""

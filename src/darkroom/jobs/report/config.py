@@ -14,7 +14,7 @@ class ReportConfig(JobConfig):
     """One self-contained HTML page about a trained model."""
 
     input: Annotated[Place, operational()]
-    """URI of a trained model (what `darkroom train` published)."""
+    """URI of a trained model (what `darkroom train` or `finetune` published)."""
     data: Annotated[Place | None, operational()] = None
     """URI of the prepared data; null takes the one that the model names as its parent."""
     samples: Annotated[Place | None, operational()] = None

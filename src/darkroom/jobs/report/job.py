@@ -6,15 +6,18 @@ one process: there is nothing here that a cluster would speed up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.evaluation import METRICS_FILE, Evaluation
 from darkroom.jobs.artifacts.info import names_of
-from darkroom.jobs.artifacts.model import TrainedModel
+from darkroom.jobs.artifacts.model import FinetunedInfo, TrainedModel
 from darkroom.jobs.artifacts.report import REPORT_FILE, ReportInfo
 from darkroom.jobs.report.attempts import attempts_section
 from darkroom.jobs.report.config import ReportConfig
+from darkroom.jobs.report.finetuned import check_finetuned, finetuned_page
 from darkroom.jobs.report.measures import key_figures
 from darkroom.jobs.report.pictures import generated_pictures, real_pictures
 from darkroom.jobs.report.sections import (
@@ -30,16 +33,16 @@ from darkroom.jobs.report.sections import (
 )
 from darkroom.jobs.report.sources import Sources, find_sources
 from darkroom.pages.page import KeyFigure, Page, render_page
-from darkroom.storage import Artifact, open_output, parse_uri
+from darkroom.storage import Artifact, Output, Parent, open_artifact, open_output, parse_uri
 
 
 def run(config: ReportConfig) -> dict[str, Any]:
     """Write and publish the page. Errors: those of storage, DataError for parts of two runs."""
+    model = open_artifact(config.input, kind=Kind.MODEL)
+    if FinetunedInfo.found_in(model) is not None:
+        return _report_finetuned(config, model)
     sources = find_sources(config)
-    with open_output(
-        config.output, kind=Kind.REPORT, config=config, parents=sources.parents(),
-        on_existing=config.on_existing,
-    ) as output:  # fmt: skip
+    with _output(config, sources.parents()) as output:
         if output.completed is not None:
             return _result(output.completed)
         evaluation = None if sources.evaluation is None else Evaluation.of(sources.evaluation)
@@ -51,6 +54,24 @@ def run(config: ReportConfig) -> dict[str, Any]:
             files.append(output.writer.write_bytes(METRICS_FILE, metrics))
         info = ReportInfo(title=_title(config))
         return _result(output.publish(files, metadata=info.to_metadata()))
+
+
+def _report_finetuned(config: ReportConfig, model: Artifact) -> dict[str, Any]:
+    check_finetuned(config)
+    with _output(config, [model.as_parent("model")]) as output:
+        if output.completed is not None:
+            return _result(output.completed)
+        html = render_page(finetuned_page(model, title=_title(config))).encode()
+        files = [output.writer.write_bytes(REPORT_FILE, html, content=False)]
+        info = ReportInfo(title=_title(config))
+        return _result(output.publish(files, metadata=info.to_metadata()))
+
+
+def _output(config: ReportConfig, parents: Sequence[Parent]) -> AbstractContextManager[Output]:
+    return open_output(
+        config.output, kind=Kind.REPORT, config=config, parents=parents,
+        on_existing=config.on_existing,
+    )  # fmt: skip
 
 
 def build_page(config: ReportConfig, sources: Sources, evaluation: Evaluation | None) -> Page:

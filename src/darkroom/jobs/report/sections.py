@@ -27,6 +27,7 @@ from darkroom.jobs.report.pictures import (
 from darkroom.jobs.report.sources import Sources
 from darkroom.pages.page import Block, Cell, Chip, Folded, Paragraph, Section, SideBySide, Table
 from darkroom.pages.plots import ScheduleCurves, TrainingLog, schedule_plots, training_plots
+from darkroom.storage import Artifact
 from darkroom.storage.ancestry import Ancestor, lineage
 
 _KINDS: tuple[ScheduleKind, ...] = ("linear", "cosine", "sigmoid")
@@ -125,7 +126,7 @@ def settings_section(sources: Sources) -> Section:
     return Section(
         "settings", "Settings",
         [
-            Folded(verb, json.dumps(parts[role].manifest.config, indent=2, ensure_ascii=False))
+            folded_settings(verb, parts[role])
             for role, verb in verbs.items()
             if role in parts
         ],
@@ -133,8 +134,19 @@ def settings_section(sources: Sources) -> Section:
     )  # fmt: skip
 
 
+def folded_settings(verb: str, part: Artifact) -> Folded:
+    """The config that a part was made by."""
+    return Folded(verb, json.dumps(part.manifest.config, indent=2, ensure_ascii=False))
+
+
 def provenance_section(sources: Sources) -> Section:
     """Every part and everything upstream of it, with digests."""
+    parts = sources.artifacts()
+    return origins([parts[role] for role in ("evaluation", "samples", "model") if role in parts])
+
+
+def origins(parts: Sequence[Artifact]) -> Section:
+    """These and everything upstream of them, with digests; the newest part first."""
     rows: list[Sequence[Cell]] = [
         [
             ancestor.kind,
@@ -143,7 +155,7 @@ def provenance_section(sources: Sources) -> Section:
             moment(ancestor.created_at) if ancestor.created_at else "",
             Chip("changed since", "bad") if ancestor.problems else "",
         ]
-        for ancestor in _ancestors(sources)
+        for ancestor in _ancestors(parts)
     ]
     digest = "sha256 of its manifest"
     return Section(
@@ -159,14 +171,12 @@ def provenance_section(sources: Sources) -> Section:
     )  # fmt: skip
 
 
-def _ancestors(sources: Sources) -> list[Ancestor]:
+def _ancestors(parts: Sequence[Artifact]) -> list[Ancestor]:
     """Everything upstream, each once, downstream first."""
-    parts = sources.artifacts()
     found: dict[str, Ancestor] = {}
-    for role in ("evaluation", "samples", "model"):
-        if role in parts:
-            for ancestor in lineage(parts[role].uri, verify=False).root.walk():
-                found.setdefault(ancestor.digest, ancestor)
+    for part in parts:
+        for ancestor in lineage(part.uri, verify=False).root.walk():
+            found.setdefault(ancestor.digest, ancestor)
     order: list[str] = [Kind.EVALUATION, Kind.SAMPLES, Kind.MODEL, Kind.CHECKPOINT, Kind.DATASET]
     return sorted(
         found.values(),

@@ -18,15 +18,18 @@ import torch.distributed as dist
 
 from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
 from darkroom.jobs.training.barrier import StepBarrier
+from darkroom.jobs.training.block_norms import block_norms
 from darkroom.jobs.training.checkpoint import CheckpointPublisher
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.endings import Ending, Outcome
 from darkroom.jobs.training.gradients import num_ranks
+from darkroom.jobs.training.loss_terms import NonFinite, TermMeans
 from darkroom.jobs.training.lr import ImprovementTracker
 from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.jobs.training.micro_batches import described
 from darkroom.jobs.training.module import TrainedModule
 from darkroom.jobs.training.monitor import Heartbeat
+from darkroom.jobs.training.optimizers import effective_rate
 from darkroom.jobs.training.training_stream import TrainingStream
 from darkroom.jobs.training.validation import Validation
 
@@ -72,7 +75,8 @@ class RunCallback(pl.Callback):
         device = pl_module.device
         self._barrier = StepBarrier(self._heartbeat, device, self._config.checkpoint.every_minutes)
         self._barrier.start(step)
-        self._first_bad_step = torch.tensor(-1, device=device)
+        self._non_finite = NonFinite(device)
+        self._terms = TermMeans()
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self._num_rows = 0
         self._saved_step = step
@@ -81,6 +85,8 @@ class RunCallback(pl.Callback):
         self._waited_before = 0.0
         self._heartbeat.begin_at(step)
         self._highest_step = self._heartbeat.highest_step()
+        if step == 0:
+            self._draw(trainer, cast("TrainedModule", pl_module), step, last=False)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -101,15 +107,17 @@ class RunCallback(pl.Callback):
         module = cast("TrainedModule", pl_module)
         self._loss_sum += outputs["loss_sum"]
         self._num_rows += outputs["num_rows"]
+        self._terms.take(module.term_sums)
         step = self._heartbeat.step = trainer.global_step
         self._tell_of_memory(module)
         module.update_ema()
-        self._note_non_finite(module, step)
+        self._non_finite.note(step, grad_norm=module.grad_norm, terms=module.term_sums)
         last = step >= self._config.max_steps
         if last or step % self._config.log_every_steps == 0:
             self._log_metrics(trainer, module, step)
         if self._validation and (last or step % self._config.validation.every_steps == 0):
             self._validate(trainer, module, self._validation, step)
+        self._draw(trainer, module, step, last=last)
         ended = None if self._publisher is None else self._publisher.ended
         decision = self._barrier.at(step, ended=ended)
         if decision.ended:
@@ -133,17 +141,12 @@ class RunCallback(pl.Callback):
             self._heartbeat.warn(described(event))
         self._num_told = len(events)
 
-    def _note_non_finite(self, module: TrainedModule, step: int) -> None:
-        # On the device, without waiting for it; the gradient norm is the same on all ranks.
-        fresh = (self._first_bad_step < 0) & ~torch.isfinite(module.grad_norm)
-        self._first_bad_step = torch.where(fresh, step, self._first_bad_step)
-
     def _stop_if_non_finite(self, trainer: pl.Trainer) -> bool:
-        bad = int(self._first_bad_step)
-        if bad >= 0:
-            self.outcome.first_bad_step = bad
+        bad = self._non_finite.first()
+        if bad is not None:
+            self.outcome.first_bad_step, self.outcome.bad_terms = bad.step, bad.terms
             self._end(trainer, "non_finite")
-        return bad >= 0
+        return bad is not None
 
     def _end(self, trainer: pl.Trainer, ending: Ending) -> None:
         self.outcome.ending = ending
@@ -166,9 +169,15 @@ class RunCallback(pl.Callback):
             trainer,
             step,
             loss=loss,
+            **self._terms.means(self._num_rows),
             **_learning_rates(trainer),
             grad_norm=float(module.grad_norm),
             param_norm=_norm(module),
+            **block_norms(
+                module.trained,
+                grad_norm=module.grad_norm,
+                max_grad_norm=self._config.optimizer.max_grad_norm,
+            ),
             images_per_second=num_rows / interval,
             data_wait_share=waited / interval,
             memory_bytes=_memory_bytes(module.device),
@@ -198,6 +207,21 @@ class RunCallback(pl.Callback):
         patience = self._config.validation.early_stopping_patience
         if patience is not None and self._improvement.num_since_best >= patience:
             self._end(trainer, "stopped_early")
+
+    def _draw(self, trainer: pl.Trainer, module: TrainedModule, step: int, *, last: bool) -> None:
+        if not module.draws_pictures_at(step, last=last) or self._stop_if_non_finite(trainer):
+            return
+        with self._heartbeat.stopwatch.measuring("validation"):
+            if trainer.is_global_zero:
+                self._draw_here(module, step)
+            trainer.strategy.barrier("pictures")  # the others wait here, and not in a step
+
+    def _draw_here(self, module: TrainedModule, step: int) -> None:
+        try:
+            with module.averaged():
+                self._log.drawn.add(step, module.draw_pictures())
+        except torch.OutOfMemoryError:
+            self._heartbeat.warn(f"no pictures at step {step}: memory did not suffice for them")
 
     def _checkpoint(self, trainer: pl.Trainer, step: int) -> None:
         if self._stop_if_non_finite(trainer) or step == self._saved_step:
@@ -230,8 +254,8 @@ class RunCallback(pl.Callback):
 def _learning_rates(trainer: pl.Trainer) -> dict[str, float]:
     """The first group's, and each further one's under the group's name."""
     first, *others = trainer.optimizers[0].param_groups
-    rates = {f"learning_rate/{group['name']}": group["lr"] for group in others}
-    return {"learning_rate": first["lr"], **rates}
+    rates = {f"learning_rate/{group['name']}": effective_rate(group) for group in others}
+    return {"learning_rate": effective_rate(first), **rates}
 
 
 def _mean_over_ranks(loss_sum: torch.Tensor, num_rows: int) -> tuple[float, float]:

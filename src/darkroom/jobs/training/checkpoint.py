@@ -3,7 +3,7 @@
 A checkpoint is an artifact of its own under `<output>/checkpoints/`, published by manifest
 before the pointer names it (storage/pointer.py). Only rank 0 publishes, in a thread, one at a
 time; a failed upload is raised at the next step. What is inside is Lightning's state file and
-the metrics log.
+the metrics log with the pictures drawn so far.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from darkroom.config import JobConfig
 from darkroom.errors import FencedError, InputError, is_mendable
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
-from darkroom.jobs.artifacts.model import METRICS_FILE
 from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.storage import (
     Artifact,
@@ -88,15 +87,14 @@ class CheckpointPublisher:
             # Every rank takes part, also where nothing is published any more: the others, who learn
             # of it a look later, would wait for this one.
             write_state(directory / STATE_FILE)
-            (directory / METRICS_FILE).write_bytes(log.to_bytes())
+            log.write(directory)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
         if self.ended:
             shutil.rmtree(directory, ignore_errors=True)
             return
-        rows = MetricsLog(list(log.rows))
-        self._pending = self._executor.submit(self._publish, directory, rows, info)
+        self._pending = self._executor.submit(self._publish, directory, log.copy(), info)
         if not self._asynchronous:
             self.wait()
 

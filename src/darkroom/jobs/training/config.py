@@ -25,14 +25,17 @@ from darkroom.jobs.reservation import reserved_cpus
 
 
 class OptimizerConfig(Config):
-    """AdamW and gradient handling."""
+    """Which optimizer, and gradient handling."""
 
+    name: Literal["adamw", "adamw_8bit", "prodigy"] = "adamw"
+    """adamw: fused on GPUs. adamw_8bit: moments of 8 bits, on GPUs, with bitsandbytes installed.
+    prodigy: finds its step size by itself; set learning_rate to 1."""
     learning_rate: PositiveFloat = 2e-4
     """Peak learning rate."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    """AdamW's beta1 and beta2."""
+    """beta1 and beta2."""
     eps: PositiveFloat = 1e-8
-    """AdamW's epsilon."""
+    """Epsilon of the denominator."""
     weight_decay: NonNegativeFloat = 0.01
     """Decoupled weight decay."""
     max_grad_norm: PositiveFloat | None = 1.0

@@ -8,6 +8,7 @@ heal by itself (a lost worker, a server that does not answer) is Ray Train's to 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +34,8 @@ class Outcome:
     ending: Ending = "completed"
     step: int = 0
     first_bad_step: int | None = None
+    bad_terms: tuple[str, ...] = ()
+    """Terms of the loss that were NaN or infinite there, where they have names."""
     fault: InputError | None = None
     """What the user can mend."""
 
@@ -54,12 +57,23 @@ def raise_for(outcome: Outcome, config: TrainingConfig, address: RunAddress) -> 
     if outcome.ending == "non_finite":
         good = RunPointer.attach(config.output, owner=address.owner).state.step
         raise NonFiniteLossError(
-            f"the loss or its gradient became NaN or infinite at step {outcome.first_bad_step}; "
+            f"{_bad(outcome.bad_terms)} became NaN or infinite at step {outcome.first_bad_step}; "
             f"last good checkpoint: "
             f"{f'step {good}' if good else 'none'}; nothing after it was published; "
-            f"lower optimizer.learning_rate or set optimizer.max_grad_norm"
+            f"{_remedy(outcome.bad_terms)}"
         )
     if outcome.ending == "stopped_early":
         logger.info(
             "stopped early at step %d: the validation loss no longer improves", outcome.step
         )
+
+
+def _bad(terms: Sequence[str]) -> str:
+    if not terms:
+        return "the loss or its gradient"
+    return f"the loss term{'s' * (len(terms) > 1)} {' and '.join(terms)}"
+
+
+def _remedy(terms: Sequence[str]) -> str:
+    usual = "lower optimizer.learning_rate or set optimizer.max_grad_norm"
+    return f"look at that term under losses, {usual}" if terms else usual

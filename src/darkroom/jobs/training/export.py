@@ -15,7 +15,7 @@ import torch
 
 from darkroom.errors import IntegrityError
 from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
-from darkroom.jobs.artifacts.model import METRICS_FILE, MODEL_PREFIX, OutOfMemory
+from darkroom.jobs.artifacts.model import MODEL_PREFIX, OutOfMemory
 from darkroom.jobs.training.checkpoint import STATE_FILE
 from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.goodput import GoodputAccount
@@ -46,7 +46,7 @@ def export_model(
         state = torch.load(
             directory / "checkpoint" / STATE_FILE, map_location="cpu", weights_only=True
         )
-        log = MetricsLog.from_bytes((directory / "checkpoint" / METRICS_FILE).read_bytes())
+        log = MetricsLog.read(directory / "checkpoint")
         info = CheckpointInfo.of(checkpoint)
         weights = averaged_weights(state)
         _check_finite(weights)
@@ -62,7 +62,7 @@ def export_model(
             ),
             tree / MODEL_PREFIX,
         )
-        (tree / METRICS_FILE).write_bytes(log.to_bytes())
+        log.write(tree)
         log.write_tensorboard(tree / "tensorboard")
         files = output.writer.write_tree(tree)
         account.spend("checkpoint", time.time())

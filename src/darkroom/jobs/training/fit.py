@@ -22,7 +22,6 @@ from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 from darkroom.errors import FencedError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
-from darkroom.jobs.artifacts.model import METRICS_FILE
 from darkroom.jobs.training.callback import RunCallback
 from darkroom.jobs.training.checkpoint import STATE_FILE, CheckpointPublisher, resolve_checkpoint
 from darkroom.jobs.training.config import TrainingConfig
@@ -146,7 +145,7 @@ class _Rank:
         state = self.directory / STATE_FILE
         if (checkpoint := self._resume()) is not None:
             info = CheckpointInfo.of(checkpoint)
-            log = MetricsLog.from_bytes((self.directory / METRICS_FILE).read_bytes())
+            log = MetricsLog.read(self.directory)
             return _Beginning(info.step, info.epoch, info.seconds, log, state)
         start, init_from = self.worker.start, self.config.init_from
         if start is None or init_from is None:

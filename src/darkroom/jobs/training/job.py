@@ -27,6 +27,8 @@ from darkroom.jobs.training.endings import raise_for
 from darkroom.jobs.training.goodput import GoodputAccount
 from darkroom.jobs.training.goodput_records import AccountRecords, command_began_at
 from darkroom.jobs.training.init_from import ROLE, starting_checkpoint
+from darkroom.jobs.training.optimizer_checks import check_optimizer
+from darkroom.jobs.training.optimizer_checks import remarks as optimizer_remarks
 from darkroom.jobs.training.trainable import OnRow, Trainable, ignore_row
 from darkroom.jobs.training.worker_settings import WorkerSettings
 from darkroom.storage import Artifact, RunPointer, open_artifact, open_output, open_store
@@ -57,6 +59,7 @@ def _run(trainable: Trainable[Any], *, on_row: OnRow) -> dict[str, Any]:
     config: TrainingConfig = trainable.config
     dataset = open_artifact(config.input, kind=Kind.DATASET)
     data = TrainingData.of(dataset, config, takes_buckets=trainable.takes_buckets)
+    check_optimizer(config)
     trainable.check(data)
     start = starting_checkpoint(config, trainable.network_fields)
     parents = (
@@ -67,7 +70,9 @@ def _run(trainable: Trainable[Any], *, on_row: OnRow) -> dict[str, Any]:
     with open_output(config.output, kind=Kind.MODEL, config=config, parents=parents) as output:
         if output.completed is not None:
             return _summary(trainable, output.completed)
-        for remark in (*data.remarks(config), *trainable.remarks(data)):
+        for remark in (
+            *data.remarks(config), *optimizer_remarks(config.optimizer), *trainable.remarks(data)
+        ):  # fmt: skip
             logger.warning("%s", remark)
         labelled = "label" in trainable.columns
         check_columns(

@@ -1,7 +1,8 @@
 """The metrics of a run, one row per logged step, as Parquet and as TensorBoard events.
 
-The rows travel inside every checkpoint, so a resumed run continues its own log and a redone
-step appears once. Publishing is the checkpoint's and the export's business.
+With them goes what was drawn on the way (`picture_log.py`). Both travel inside every checkpoint,
+so a resumed run continues its own log and a redone step appears once. Publishing is the
+checkpoint's and the export's business.
 """
 
 from __future__ import annotations
@@ -10,8 +11,13 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
+
+from darkroom.jobs.artifacts.model import METRICS_FILE, PICTURES_FILE
+from darkroom.jobs.training.picture_log import PictureLog
 
 METRIC_COLUMNS = (
     *("step", "epoch", "seconds", "loss", "validation_loss", "learning_rate", "grad_norm"),
@@ -26,8 +32,27 @@ Row = dict[str, Any]
 class MetricsLog:
     """Rows by step, in order; a later row of the same step completes the earlier one."""
 
-    def __init__(self, rows: list[Row] | None = None) -> None:
+    def __init__(self, rows: list[Row] | None = None, pictures: PictureLog | None = None) -> None:
         self.rows: list[Row] = rows or []
+        self.drawn = pictures or PictureLog()
+
+    @classmethod
+    def read(cls, folder: Path) -> MetricsLog:
+        """Read back what `write` wrote."""
+        log = cls.from_bytes((folder / METRICS_FILE).read_bytes())
+        if (pictures := folder / PICTURES_FILE).exists():
+            log.drawn = PictureLog.from_bytes(pictures.read_bytes())
+        return log
+
+    def write(self, folder: Path) -> None:
+        """Write the files of a checkpoint or a model; that of pictures where there are some."""
+        (folder / METRICS_FILE).write_bytes(self.to_bytes())
+        if self.drawn.pictures:
+            (folder / PICTURES_FILE).write_bytes(self.drawn.to_bytes())
+
+    def copy(self) -> MetricsLog:
+        """As it is now."""
+        return MetricsLog(list(self.rows), PictureLog(self.drawn.pictures))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> MetricsLog:
@@ -57,7 +82,7 @@ class MetricsLog:
         return sink.getvalue()
 
     def write_tensorboard(self, directory: Path) -> Path:
-        """Write all rows as one TensorBoard event file; returns its path."""
+        """Write all rows and pictures as one TensorBoard event file; returns its path."""
         from torch.utils.tensorboard import SummaryWriter
 
         writer = SummaryWriter(str(directory))
@@ -65,6 +90,10 @@ class MetricsLog:
             for name, value in row.items():
                 if name not in _WHOLE and value is not None:
                     writer.add_scalar(name, value, row["step"])
+        for drawn in self.drawn.pictures:
+            pixels = np.asarray(Image.open(io.BytesIO(drawn.image)).convert("RGB"))
+            tag = f"{drawn.prompt}/seed {drawn.seed}"
+            writer.add_image(tag, pixels, drawn.step, dataformats="HWC")
         writer.close()
         (written,) = directory.glob("events.out.tfevents.*")
         # A name without host and process id keeps the artifact the same wherever it was made.

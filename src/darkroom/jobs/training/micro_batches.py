@@ -60,7 +60,7 @@ class MicroBatches:
         Returns the sum of this rank's losses, shape ().
         Errors: ConfigError when a single row does not fit.
         """
-        parameters = list(module.trained.values())
+        parameters = module.with_gradients()
         while True:
             losses = self._try(module, batch, spare_bytes)
             rank = failed_rank(parameters, failed=losses is None)
@@ -75,7 +75,7 @@ class MicroBatches:
             return self._backward(module, batch, spare_bytes)
         except torch.OutOfMemoryError:
             pass  # Its frames hold the pass's tensors until here.
-        for parameter in module.trained.values():
+        for parameter in module.with_gradients():
             parameter.grad = None
         gc.collect()
         if torch.cuda.is_available():
@@ -84,8 +84,9 @@ class MicroBatches:
 
     def _backward(self, module: TrainedModule, batch: Batch, spare_bytes: int) -> Tensor:
         spare = torch.empty(spare_bytes, dtype=torch.uint8, device=module.device)
-        for parameter in module.trained.values():
+        for parameter in module.with_gradients():
             parameter.grad = None
+        module.begin_terms()
         total = torch.zeros((), dtype=torch.float64, device=module.device)
         for first, last in self._bounds(num_rows(batch)):
             module.seed_dropout(batch["step"], batch["first"] + first)

@@ -25,6 +25,8 @@ from darkroom.jobs.training.draws import RowDraws
 from darkroom.jobs.training.gradients import num_ranks
 from darkroom.jobs.training.lr import PlateauTracker, scale_at
 from darkroom.jobs.training.micro_batches import MicroBatches
+from darkroom.jobs.training.optimizers import build_optimizer, for_this_device, moments_bytes
+from darkroom.jobs.training.picture_log import DrawnPicture
 from darkroom.jobs.training.seeding import TRAINING_STEP, derive_seed
 from darkroom.jobs.training.training_stream import Batch, num_rows
 
@@ -39,7 +41,7 @@ class ParameterGroup:
 
 
 class TrainedModule(pl.LightningModule):
-    """Trains some of its parameters with AdamW under a config's schedule, and averages them."""
+    """Trains some of its parameters under a config's schedule, and averages them."""
 
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
@@ -49,6 +51,8 @@ class TrainedModule(pl.LightningModule):
         self.grad_norm = torch.zeros(())
         self.automatic_optimization = False  # `micro_batches.py` does what Lightning would.
         self.micro_batches = MicroBatches(config.micro_batch_size, batch_size=config.batch_size)
+        self.term_sums: dict[str, Tensor] = {}
+        """Sums over this rank's rows of the step, of each term of the loss that has a name."""
 
     @abstractmethod
     def parameter_groups(self) -> Sequence[ParameterGroup]:
@@ -69,6 +73,39 @@ class TrainedModule(pl.LightningModule):
         What is random is a function of the index.
         """
 
+    def own_parameters(self) -> Sequence[nn.Parameter]:
+        """What gets gradients and is none of the groups': `on_step_taken` steps it."""
+        return ()
+
+    def on_step_taken(self) -> None:
+        """After the optimizer's step, with the gradients still there."""
+
+    def term_names(self) -> Sequence[str]:
+        """Terms of the loss that `note_terms` is told of, the same on all ranks."""
+        return ()
+
+    def begin_terms(self) -> None:
+        """Nothing is known of this step's terms; a rank may have no row in it."""
+        zero = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.term_sums = dict.fromkeys(self.term_names(), zero)
+
+    def note_terms(self, values: Mapping[str, Tensor]) -> None:
+        """Take each named term of a micro-batch's losses, (B,), into the log."""
+        for name, value in values.items():
+            self.term_sums[name] = self.term_sums[name] + value.detach().double().sum()
+
+    def with_gradients(self) -> list[nn.Parameter]:
+        """All that a step leaves gradients of."""
+        return [*self.trained.values(), *self.own_parameters()]
+
+    def draws_pictures_at(self, step: int, *, last: bool) -> bool:
+        """Whether pictures are drawn after this step; 0 is before the first."""
+        return False
+
+    def draw_pictures(self) -> Sequence[DrawnPicture]:
+        """Pictures by the weights that are in place; rank 0 calls it, with the averaged ones."""
+        return ()
+
     def draws(self, batch: Batch) -> RowDraws:
         """What is random about the rows of a training batch."""
         return RowDraws(self.training_config.seed, batch["row"], batch["epoch"])
@@ -82,6 +119,7 @@ class TrainedModule(pl.LightningModule):
         self.trained: Mapping[str, nn.Parameter] = {
             name: each for name, each in self.named_parameters() if id(each) in wanted
         }
+        self.begin_terms()
         self.ema = EMAModel(
             self.trained.values(),
             decay=self.training_config.ema.decay,
@@ -97,7 +135,7 @@ class TrainedModule(pl.LightningModule):
         """
         self.ema.to(self.device)
         if num_ranks() > 1:
-            for tensor in (*self.trained.values(), *self.ema.shadow_params):
+            for tensor in (*self.with_gradients(), *self.ema.shadow_params):
                 dist.broadcast(tensor.detach(), src=0)
 
     def transfer_batch_to_device(
@@ -127,29 +165,21 @@ class TrainedModule(pl.LightningModule):
             self.trained.values(), float("inf") if limit is None else limit
         )
         optimizer.step()
+        self.on_step_taken()
         schedule.step()
         return {"loss_sum": loss_sum, "num_rows": num_rows(batch)}
 
     def _first_step_bytes(self) -> int:
-        """What the optimizer takes from a GPU's memory in its first step: two moments."""
+        """What the optimizer takes from a GPU's memory in its first step."""
         if self.device.type != "cuda":
             return 0
-        return 2 * sum(each.numel() * each.element_size() for each in self.trained.values())
+        return moments_bytes(self.training_config.optimizer, list(self.trained.values()))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with the configured schedule, stepped per optimizer step."""
-        config = self.training_config.optimizer
+        """The optimizer with the configured schedule, stepped per optimizer step."""
         lr_schedule = self.training_config.lr_schedule
         max_steps = self.training_config.max_steps
-        optimizer = torch.optim.AdamW(
-            [
-                {"name": group.name, "params": group.parameters, "lr": group.learning_rate}
-                for group in self.groups
-            ],
-            betas=config.betas,
-            eps=config.eps,
-            weight_decay=config.weight_decay,
-        )
+        optimizer = build_optimizer(self.training_config.optimizer, self.groups)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer,
             lambda step: self.plateau.scale * scale_at(step, lr_schedule, max_steps),
@@ -190,6 +220,8 @@ class TrainedModule(pl.LightningModule):
         """Restore them; the weights and the optimizer are Lightning's, which wants all weights."""
         built = self.state_dict()
         checkpoint["state_dict"].update({name: built[name] for name in self.frozen_names()})
+        for state in checkpoint["optimizer_states"]:
+            for_this_device(state, on_gpu=self.device.type == "cuda")
         self.ema.load_state_dict(checkpoint["ema"])
         self.plateau = PlateauTracker(**checkpoint["plateau"])
         self.micro_batches.restore(checkpoint["micro_batches"])

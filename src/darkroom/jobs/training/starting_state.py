@@ -16,6 +16,7 @@ from darkroom.errors import ConfigError, DataError
 from darkroom.jobs.training.config import InitFromConfig
 from darkroom.jobs.training.init_from import FIELD
 from darkroom.jobs.training.module import TrainedModule, averaged_weights
+from darkroom.jobs.training.optimizers import adapted
 
 
 def starting_state(
@@ -62,10 +63,22 @@ def _optimization(
             f"{init_from.uri} was trained on other parameters",
             "set it to fresh",
         )
+    if (
+        keeps
+        and before["param_groups"][0].keys()
+        != groups[0].keys() | adapted(before["param_groups"][0]).keys()
+    ):
+        raise ConfigError(
+            "init_from.optimizer", "keep", f"{init_from.uri} was trained by another optimizer",
+            "set it to fresh",
+        )  # fmt: skip
     peaks = zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
     rates = [peak * scale(step) for peak, scale in peaks]
     for group, rate in zip(groups, rates, strict=True):
         group["lr"] = rate
+    if keeps:
+        for group, old in zip(groups, before["param_groups"], strict=True):
+            group.update(adapted(old))
     at_step = {"last_epoch": step, "_step_count": step + 1, "_last_lr": rates}
     return {
         "optimizer_states": [{"state": before["state"] if keeps else {}, "param_groups": groups}],

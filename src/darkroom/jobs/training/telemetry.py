@@ -1,8 +1,9 @@
 """A run's figures as Prometheus metrics, through Ray's own endpoint on each node.
 
-Ray prefixes every name with `ray_`. All are gauges tagged with `run`, the run's output URI; the
-goodput account's one has a tag `part` besides. They live in the run's monitor, so they are there
-for as long as the run is. Charts and alerts use these names: `METRICS` is what they are held to.
+Ray prefixes every name with `ray_`. All are gauges tagged with `run`, the run's output URI, and
+`part`: a part of the goodput account, a term of the loss, a group of parameters, a block of the
+network; empty for what is of the whole. They live in the run's monitor, so they are there for as
+long as the run is. Charts and alerts use these names: `METRICS` is what they are held to.
 
 Ray exports a gauge once for each time it is set, and a scrape after that finds it gone. All are
 therefore set anew with every look of the driver, about once a second.
@@ -56,7 +57,7 @@ class RunGauges:
             name: Gauge(
                 name,
                 description=text,
-                tag_keys=("run", "part") if name.endswith("worker_seconds") else ("run",),
+                tag_keys=("run", "part"),
             )
             for name, text in METRICS.items()
         }
@@ -64,13 +65,14 @@ class RunGauges:
             # Ray takes ASCII alone.
             gauge.set_default_tags({"run": quote(run, safe=string.printable)})
         self._published_at = time.monotonic()
-        self._shown: dict[tuple[str, Part | None], float] = {}
+        self._shown: dict[tuple[str, str], float] = {}
 
     def show_row(self, row: Mapping[str, Any]) -> None:
         """A row of the metrics log; what it lacks stays as it was."""
-        for name in OF_THE_LOG:
-            if row.get(name) is not None:
-                self._set(name, row[name])
+        for column, value in row.items():
+            name, _, part = column.partition("/")
+            if name in OF_THE_LOG and value is not None:
+                self._set(name, value, part)
 
     def show_step(self, step: int, *, rank: int) -> None:
         """A rank's sign of life; the age of the newest checkpoint goes on with it."""
@@ -93,6 +95,6 @@ class RunGauges:
         total = sum(worker_seconds.values())
         self._set("goodput", worker_seconds["useful"] / total if total else 0.0)
 
-    def _set(self, name: str, value: float, part: Part | None = None) -> None:
+    def _set(self, name: str, value: float, part: str = "") -> None:
         self._shown[name, part] = value
-        self._gauges[PREFIX + name].set(float(value), tags={"part": part} if part else {})
+        self._gauges[PREFIX + name].set(float(value), tags={"part": part})

@@ -48,5 +48,24 @@ def to_network(vae_config: Mapping[str, Any], z_BCHW: Tensor) -> Tensor:
     return (z_BCHW - shift) * scale
 
 
+def from_network(vae_config: Mapping[str, Any], x_BCHW: Tensor) -> Tensor:
+    """The inverse of `to_network`: latents as the VAE takes them."""
+    config, scale = vae_config, float(vae_config["scaling_factor"])
+    mean, std = config.get("latents_mean"), config.get("latents_std")
+    if mean is not None and std is not None:
+        return x_BCHW * _channels(std, x_BCHW) / scale + _channels(mean, x_BCHW)
+    shift: float = config.get("shift_factor") or 0.0
+    return x_BCHW / scale + shift
+
+
+def decode_latents(vae: Any, x_BCHW: Tensor) -> Tensor:
+    """Latents as the network has them to pictures, about in [-1, 1], with gradients; in the VAE's
+    own precision whatever autocast says."""
+    with torch.autocast(x_BCHW.device.type, enabled=False):
+        latents = from_network(vae.config, x_BCHW.to(vae.dtype))
+        pictures: Tensor = vae.decode(latents).sample
+    return pictures
+
+
 def _channels(values: list[float], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
