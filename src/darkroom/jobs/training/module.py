@@ -220,7 +220,7 @@ class TrainedModule(pl.LightningModule):
         """Restore them; the weights and the optimizer are Lightning's, which wants all weights."""
         built = self.state_dict()
         checkpoint["state_dict"].update({name: built[name] for name in self.frozen_names()})
-        for state in checkpoint["optimizer_states"]:
+        for state in checkpoint.get("optimizer_states", ()):
             for_this_device(state, on_gpu=self.device.type == "cuda")
         self.ema.load_state_dict(checkpoint["ema"])
         self.plateau = PlateauTracker(**checkpoint["plateau"])

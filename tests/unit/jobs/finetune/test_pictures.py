@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tests.helpers.captioned_data import publish_captioned
+from tests.helpers.encoded_runs import EncodedRun, cached
 from tests.helpers.finetuning import finetune_config
 from tests.helpers.tiny_families import PIXELS, save_tiny
 
@@ -101,3 +103,17 @@ def test_tensorboard_shows_the_pictures(tmp_path: Path) -> None:
         if value.metadata.plugin_data.plugin_name == "images"
     ]
     assert found == [("a cat/seed 0", 4)]
+
+
+def test_a_run_from_a_cache_draws_and_decodes_as_one_without(tmp_path: Path) -> None:
+    base = save_tiny("sd", tmp_path / "sd")
+    data = str(publish_captioned(tmp_path / "data", num_each=2).uri)
+    cached(base, data, tmp_path / "cache")
+    found = []
+    for cache in ({}, {"cache": str(tmp_path / "cache")}):
+        run = EncodedRun.of(base, data, validation={"pictures": PICTURES}, **cache)
+        module = run.module()
+        with module.averaged():
+            found.append(module.draw_pictures())
+        assert ("image" in run.batch(0)) is not bool(cache)
+    assert found[0] == found[1]

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from tests.helpers.captioned_data import publish_captioned
+from tests.helpers.encoded_runs import cached
 from tests.helpers.finetuning import batch_of, finetune_config
 from tests.helpers.tiny_families import save_tiny
 
-from darkroom.errors import DataError
+from darkroom.errors import ConfigError, DataError
 from darkroom.jobs.finetune.config import FinetuneConfig
 from darkroom.jobs.finetune.job import run
 from darkroom.jobs.finetune.loss_aids import find_aids
@@ -102,6 +103,20 @@ def test_pictures_of_another_size_are_refused(base: Path, pictures: Path, tmp_pa
     config = config_with(base, other).model_copy(
         update={"input": str(pictures), "output": str(tmp_path / "output")}
     )
-    with pytest.raises(DataError, match=r"losses.prior_preservation.input: .* \[3, 16, 16\]"):
+    with pytest.raises(
+        DataError, match=r"has pictures of 3 x 16 x 16, and the input's are 3 x 32 x 32"
+    ):
         run(config)
     assert not (tmp_path / "output").exists()
+
+
+def test_a_cache_beside_it_is_refused(base: Path, pictures: Path, tmp_path: Path) -> None:
+    cached(base, str(pictures), tmp_path / "cache")
+    config = config_with(base, pictures).model_copy(
+        update={
+            "input": str(pictures), "output": str(tmp_path / "output"),
+            "cache": str(tmp_path / "cache"),
+        }
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"losses.prior_preservation: its pictures are encoded"):
+        run(config)
