@@ -50,6 +50,13 @@ class LossAids:
 
         if config.losses.custom is not None:
             find_function(config.losses.custom.function)
+        compute, on_gpu = config.compute, config.workers.use_gpu
+        if self.network is not None and on_gpu and compute.deterministic:
+            raise ConfigError(
+                "compute.deterministic", "true",
+                "resizing and pooling in losses.perceptual have no deterministic gradient on GPUs",
+                "set it to false",
+            )  # fmt: skip
         if self.prior is not None:
             _check_prior(self.prior, config, data)
         self.features()

@@ -163,8 +163,8 @@ class FinetuneModule(TrainedModule):
 
     def on_fit_start(self) -> None:
         """As every module, with the loss's own networks."""
+        self.losses.to(self.device)  # before what it learns is brought from rank 0
         super().on_fit_start()
-        self.losses.to(self.device)
 
     def term_names(self) -> list[str]:
         """The loss's, and the prior rows' where there are some."""

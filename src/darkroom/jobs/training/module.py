@@ -221,7 +221,8 @@ class TrainedModule(pl.LightningModule):
         built = self.state_dict()
         checkpoint["state_dict"].update({name: built[name] for name in self.frozen_names()})
         for state in checkpoint.get("optimizer_states", ()):
-            for_this_device(state, on_gpu=self.device.type == "cuda")
+            # Lightning moves the module after this: its device tells nothing yet.
+            for_this_device(state, on_gpu=self.training_config.workers.use_gpu)
         self.ema.load_state_dict(checkpoint["ema"])
         self.plateau = PlateauTracker(**checkpoint["plateau"])
         self.micro_batches.restore(checkpoint["micro_batches"])
