@@ -11,6 +11,8 @@ Legend: B rows, C h w of latents.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -126,8 +128,9 @@ class Losses:
         values = self._values(estimate, batch)
         if self.adversary is None:
             return self.total(values), values
-        values["adversarial"] = self.adversary.deceived(estimate)
-        own = self.adversary.mistaken(estimate)
+        with _full_precision(estimate):
+            values["adversarial"] = self.adversary.deceived(estimate)
+            own = self.adversary.mistaken(estimate)
         return self.total(values) + (own - own.detach()), {**values, DISCRIMINATOR: own}
 
     def total(self, values: Mapping[str, Tensor]) -> Tensor:
@@ -140,9 +143,13 @@ class Losses:
         return total
 
     def _values(self, estimate: Estimate, batch: Batch) -> dict[str, Tensor]:
-        # Whatever the network's precision: these are sums over many small numbers.
-        with torch.autocast(estimate.x0.device.type, enabled=False):
+        with _full_precision(estimate):
             return {name: term(estimate, batch) for name, term in self._terms.items()}
+
+
+def _full_precision(estimate: Estimate) -> AbstractContextManager[Any]:
+    """Whatever the network's precision: losses are sums over many small numbers."""
+    return torch.autocast(estimate.x0.device.type, enabled=False)
 
 
 def with_prior(

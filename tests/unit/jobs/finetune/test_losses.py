@@ -97,6 +97,24 @@ def test_every_term_serves_every_family(tmp_path: Path, features: Path, family: 
     assert torch.allclose(together.detach(), torch.cat(apart), rtol=1e-4)
 
 
+def test_terms_are_float32_over_a_base_in_bfloat16(sd: Path, features: Path) -> None:
+    half = {"method": "lora", "base_precision": "bfloat16", "compute": {"precision": "bfloat16"}}
+    config = finetune_config(
+        sd, losses={**ALL, "perceptual": {"network": str(features)}}, **half,
+        validation={"pictures": {"prompts": ["a cat"], "num_steps": 1}},
+    )  # fmt: skip
+    base = load_base(sd, field="b", name="b", dtype=torch.bfloat16)
+    network = load_feature_network(features, field="f", name="f")
+    module = FinetuneModule(config, base, features=network, picture_size=(32, 32))
+    module.prepare()
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # as Lightning has it around a step
+        losses = module.training_losses(batch_of())
+    assert losses.dtype == torch.float32
+    torch.autograd.backward(losses.mean())
+    assert all(torch.isfinite(each.grad).all() for each in module.with_gradients())  # type: ignore[arg-type] # all have one
+    assert len(module.draw_pictures()) == 1
+
+
 def test_weight_scales_the_gradient_and_min_snr_weighs_errors(sd: Path) -> None:
     once, thrice = (gradient(module_with(sd, {"mse": {"weight": each}})) for each in (1.0, 3.0))
     assert torch.allclose(thrice, 3 * once, rtol=1e-4, atol=1e-7)
