@@ -38,7 +38,7 @@ def step(layer: nn.Linear, optimizer: torch.optim.Optimizer, number: int) -> flo
     optimizer.zero_grad()
     torch.autograd.backward(loss)
     optimizer.step()
-    return float(loss)
+    return float(loss.item())
 
 
 @pytest.mark.parametrize(("name", "rate"), [("adamw", 0.05), ("prodigy", 1.0)])
