@@ -37,7 +37,7 @@ from darkroom.jobs.training.training_stream import Batch
 from darkroom.models.families.latents import encode_picture
 
 AT_LEAST = 0.95
-PIXELS, BATCH_SIZE = 64, 16
+PIXELS, BATCH_SIZE = 32, 8
 NUM_STEPS, QUICK_STEPS = 20, 4
 ON_THE_FLY, CACHED, ENCODING, STEP = "on the fly", "cached", "encoding", "step"
 ENDLESS = 10**9
