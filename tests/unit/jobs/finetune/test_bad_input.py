@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.helpers.cache_runs import publish_pictures
 from tests.helpers.captioned_data import publish_captioned
 from tests.helpers.finetuning import finetune_config
 from tests.helpers.tiny_artifacts import publish_digits
@@ -128,3 +129,8 @@ def copied(base: Path, tmp_path: Path) -> Path:
     import shutil
 
     return Path(shutil.copytree(base, tmp_path / "broken"))
+
+
+def test_pictures_of_several_sizes_in_no_buckets(tmp_path: Path, base: Path) -> None:
+    publish_pictures(str(tmp_path / "mixed"), in_buckets=False)
+    assert "its images differ in size" in refused(tmp_path, base, tmp_path / "mixed")

@@ -16,6 +16,7 @@ from tests.helpers.encoded_runs import EncodedRun, cached
 from tests.helpers.tiny_families import save_tiny
 
 from darkroom.jobs.cache.encode import EncodeRows
+from darkroom.jobs.finetune import cached as cached_rows
 from darkroom.jobs.training.draws import row_key
 
 BATCH_MATES = 1e-6
@@ -159,3 +160,16 @@ def test_rows_that_could_not_be_encoded_are_left_out_and_that_is_said(
         met.update(rows.fetch(plan.rows(step), epoch=plan.epochs(step))["row"].tolist())
     assert met == {row_key(row.id): 4 for row in latents.rows("train")}
     assert len(met) == 11
+
+
+def test_short_buckets_and_much_memory_are_said(sd: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = EncodedRun.of(sd.base, sd.bucketed, cache=sd.bucketed_cache)
+    (short,) = run.data.remarks(run.config)
+    assert short == (
+        "3 of the 3 buckets have fewer training rows than batch_size 4: their steps are short, and "
+        "count by their rows"
+    )
+    assert list(run.trainable.remarks(run.data)) == []
+    monkeypatch.setattr(cached_rows, "_MUCH", 0)
+    (memory,) = run.trainable.remarks(run.data)
+    assert "data.shuffle_window 16 row groups together" in memory
