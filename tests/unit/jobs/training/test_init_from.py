@@ -35,8 +35,11 @@ def module_of(**changes: Any) -> Module:
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Any]:
+    return state_of(module_of())
+
+
+def state_of(module: Module) -> dict[str, Any]:
     """What Lightning saves of three steps."""
-    module = module_of()
     for batch in batches(Scenario(num_steps=STEPS), 0):
         module.training_step(batch, 0)
         module.update_ema()
@@ -169,3 +172,19 @@ def test_what_is_no_run_is_refused(checkpoint: Artifact, tmp_path: Path) -> None
             output.publish([output.writer.write_bytes("model/x", b"x")])
         with pytest.raises(DataError, match=says):
             starting_checkpoint(asking(uri))
+
+
+def test_what_prodigy_has_found_is_kept_and_another_optimizer_keeps_nothing(
+    state: dict[str, Any],
+) -> None:
+    prodigy = {"optimizer": {"name": "prodigy", "learning_rate": 1.0}}
+    found = state_of(module_of(**prodigy))
+    (before,) = found["optimizer_states"][0]["param_groups"]
+    before["d"] = 1e-3  # more than three steps find
+    (kept,) = start(found, module_of(**prodigy))["optimizer_states"][0]["param_groups"]
+    assert (kept["d"], kept["k"]) == (1e-3, STEPS)
+    fresh = start(found, module_of(**prodigy), optimizer="fresh")["optimizer_states"][0]
+    assert (fresh["param_groups"][0]["d"], fresh["param_groups"][0]["k"]) == (kept["d0"], 0)
+    for theirs, ours in ((state, module_of(**prodigy)), (found, module_of())):
+        with pytest.raises(ConfigError, match="was trained by another optimizer; set it to fresh"):
+            start(theirs, ours)
