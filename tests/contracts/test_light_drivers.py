@@ -8,14 +8,23 @@ import sys
 import pytest
 
 HEAVY = {"diffusers", "lightning"}
-WITHOUT_TORCH = {"evaluate.job": {"torch", "ray"}}
-"""Where features come from actors, and figures from features."""
+LIGHTER = {
+    # Features come from actors, and figures from features.
+    "evaluate.job": {"torch", "ray"},
+    # A base is looked at by its configs and headers; a task exports.
+    "finetune.job": {"torch", "ray", "transformers"},
+    "training.driver": {"torch"},
+    "training.process_group": {"torch"},
+}
 
 
 @pytest.mark.parametrize(
     "module",
     [
         "train.job",
+        "finetune.job",
+        "training.driver",
+        "training.process_group",
         "training.worker",
         "sample.job",
         "cache.job",
@@ -29,5 +38,5 @@ def test_a_driver_starts_without_what_its_workers_need(module: str) -> None:
     run = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
-    heavy = HEAVY | WITHOUT_TORCH.get(module, set())
+    heavy = HEAVY | LIGHTER.get(module, set())
     assert heavy.isdisjoint(run.stdout.splitlines()[-1].split())

@@ -20,9 +20,11 @@ from tests.helpers.tiny_finetune import CaptionModule, Finetune, FinetuneInfo
 from tests.helpers.training import WAIT_SECONDS, pointer_of
 
 from darkroom.config import build_config
-from darkroom.errors import InterruptedBySignal
+from darkroom.errors import ConfigError, InterruptedBySignal
 from darkroom.jobs.training.config import TrainingConfig
+from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.job import run_training
+from darkroom.jobs.training.trainable import TrainingResult
 from darkroom.storage import Artifact, open_artifact
 
 STEPS = 400
@@ -96,6 +98,37 @@ def test_a_second_verb_trains_resumes_and_is_published(
     assert 15 <= resumed_from <= STEPS
     assert model.entry(ADAPTER).sha256 == undisturbed.entry(ADAPTER).sha256
     assert_what_is_kept(undisturbed, tmp_path)
+
+
+class ExportsAtSecond(Finetune):
+    """Its export breaks off while the marker lies there."""
+
+    def __init__(self, config: TrainingConfig, marker: Path) -> None:
+        super().__init__(config)
+        self.marker = marker
+
+    def export(self, data: TrainingData, result: TrainingResult, folder: Path) -> FinetuneInfo:
+        if self.marker.exists():
+            self.marker.unlink()
+            raise ConfigError("export", None, "breaks off", "run it again")
+        return super().export(data, result, folder)
+
+
+@pytest.mark.usefixtures("ray_local")
+@pytest.mark.timeout(600)
+def test_what_is_trained_is_exported_by_the_next_driver(
+    data: str, bucket_uri: str, tmp_path: Path
+) -> None:
+    changes = {"max_steps": 8, "checkpoint": {"every_steps": 8}, "validation": {"every_steps": 8}}
+    settings = {**config(data, f"{bucket_uri}/cut-off").to_dict(), **changes}
+    run = build_config(TrainingConfig, settings)
+    (marker := tmp_path / "marker").touch()
+    with pytest.raises(ConfigError, match="breaks off"):
+        run_training(ExportsAtSecond(run, marker))
+    rows: list[Any] = []
+    run_training(ExportsAtSecond(run, marker), on_row=rows.append)
+    assert not rows
+    assert open_artifact(run.output).entry(ADAPTER).content
 
 
 def assert_what_is_kept(model: Artifact, folder: Path) -> None:

@@ -94,18 +94,34 @@ def weight_names(folder: Path) -> set[str]:
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Of the tensors in a safetensors file that is not broken, by name; the header tells."""
-    header = _header(path)
+    return _shapes(_header(path))
+
+
+def shapes_read(name: str, read: Read) -> dict[str, tuple[int, ...]]:
+    """As `tensor_shapes`, of a file wherever it lies; nothing but its header is read."""
+    return _shapes(_read_header(name, read))
+
+
+def _shapes(header: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
 
 
 def _header(path: Path) -> dict[str, Any]:
-    """Errors: ValueError for what is no safetensors."""
     with path.open("rb") as file:
-        head = file.read(9)
-        if not is_safetensors(head):
-            raise ValueError(f"{path.name} is no safetensors file")
-        file.seek(8)
-        header: dict[str, Any] = json.loads(file.read(_header_bytes(head)))
+
+        def read(_name: str, start: int, length: int) -> bytes:
+            file.seek(start)
+            return file.read(length)
+
+        return _read_header(path.name, read)
+
+
+def _read_header(name: str, read: Read) -> dict[str, Any]:
+    """Errors: ValueError for what is no safetensors."""
+    head = read(name, 0, 9)
+    if not is_safetensors(head):
+        raise ValueError(f"{name} is no safetensors file")
+    header: dict[str, Any] = json.loads(read(name, 8, _header_bytes(head)))
     return header
 
 

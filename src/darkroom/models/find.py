@@ -14,7 +14,15 @@ from pathlib import Path
 
 from darkroom.config import json_digest
 from darkroom.errors import ConfigError, IntegrityError, ObjectNotFoundError
-from darkroom.models.files import PICKLES, WEIGHTS, Read, Sized, broken_file, loaded_files
+from darkroom.models.files import (
+    PICKLES,
+    WEIGHTS,
+    Read,
+    Sized,
+    broken_file,
+    loaded_files,
+    shapes_read,
+)
 from darkroom.models.hub import ask_hub, hub_copy
 from darkroom.models.node_copy import node_copy
 from darkroom.models.references import check_references
@@ -99,6 +107,20 @@ class FoundModel:
             return open_artifact(self.uri).read_bytes(f"{ARTIFACT_PREFIX}{file}")
         return open_store(self.uri).get(file)
 
+    def tensor_shapes(self, folder: str) -> dict[str, tuple[int, ...]] | None:
+        """Shapes of the tensors in one of its folders ("vae"), by name, out of the files' headers.
+
+        None for a model of the hub, of which nothing need be here yet.
+        """
+        if self.uri is None:
+            return None
+        read = _reader(self.uri, published=self.manifest_digest is not None)
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name, _ in self.files:
+            if name.startswith(f"{folder}/") and name.endswith(".safetensors"):
+                shapes |= shapes_read(name, read)
+        return shapes
+
     @contextmanager
     def local(self) -> Iterator[Path]:
         """A folder on this machine with the files, for as long as they are loaded.
@@ -166,11 +188,7 @@ def find_model(
     entries = artifact.entries(ARTIFACT_PREFIX)
     by_name = {entry.name.removeprefix(ARTIFACT_PREFIX): entry for entry in entries}
     found = loaded((name, entry.size) for name, entry in by_name.items())
-
-    def read(file: str, start: int, length: int) -> bytes:
-        return artifact.store.get_range(by_name[file].key, start, length)
-
-    _check_files(found, read, name, field)
+    _check_files(found, _artifact_reader(artifact), name, field)
     kind, content = artifact.manifest.kind, artifact.content_digest
     sha256s = tuple(by_name[file].sha256 for file, _ in found)
     return FoundModel(name, uri, content, kind, found, artifact.digest, sha256s)
@@ -214,6 +232,18 @@ def unloadable(
         return ConfigError(field, model, f"its file {fault[0]} {fault[1].what}", fault[1].remedy)
     reason = " ".join((str(error) or type(error).__name__).split())[:300]
     return ConfigError(field, model, f"cannot be loaded ({reason})", remedy)
+
+
+def _reader(uri: Uri, *, published: bool) -> Read:
+    return _artifact_reader(open_artifact(uri)) if published else open_store(uri).get_range
+
+
+def _artifact_reader(artifact: Artifact) -> Read:
+    def read(file: str, start: int, length: int) -> bytes:
+        key = artifact.entry(f"{ARTIFACT_PREFIX}{file}").key
+        return artifact.store.get_range(key, start, length)
+
+    return read
 
 
 def _listed(store: ObjectStore, name: str, field: str) -> list[Sized]:

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darkroom.errors import ConfigError, DataError
-from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.artifacts.model import FinetunedInfo
 from darkroom.jobs.finetune.cached import CachedRows
+from darkroom.jobs.finetune.checks import check_base, check_pictures, check_settings
 from darkroom.jobs.finetune.config import FinetuneConfig
 from darkroom.jobs.finetune.loss_aids import LossAids, find_aids
 from darkroom.jobs.pictures.config import Split
@@ -21,6 +20,7 @@ from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.job import run_training
 from darkroom.jobs.training.row_source import RowSource
 from darkroom.jobs.training.trainable import OnRow, Trainable, TrainingResult, ignore_row
+from darkroom.models.families.find import family_of
 from darkroom.models.find import FoundModel, find_model
 from darkroom.storage import Parent
 
@@ -45,7 +45,7 @@ class Finetuning(Trainable[FinetuneConfig]):
 
     verb = "finetune"
     info = FinetunedInfo
-
+    can_shard = True
     takes_buckets = True
 
     def __init__(
@@ -68,29 +68,12 @@ class Finetuning(Trainable[FinetuneConfig]):
         return (self._base.as_parent("base"), *cached, *self._aids.parents())
 
     def check(self, data: TrainingData) -> None:
-        """Refuse a base of no family and pictures that do not suit it."""
-        if data.channels != 3:
-            raise DataError(
-                "input", data.uri, "has grey pictures, and the base draws in colour",
-                "prepare it with channels=3",
-            )  # fmt: skip
-        if not _has_captions(data):
-            raise DataError(
-                "input", data.uri, "has no caption in its training split",
-                "prepare it with source.kind captions or parquet",
-            )  # fmt: skip
+        """Refuse a base that does not load, and what does not suit it; nothing is loaded."""
+        family = family_of(self._base, field=FIELD)
+        check_settings(self.config, family)
+        check_pictures(data)
         self._cached = CachedRows.of(self.config, data, self._base)
-        base = self._load()
-        multiple = base.pixel_multiple
-        for height, width in data.sizes:
-            for name, size in (("height", height), ("width", width)):
-                if size % multiple:
-                    raise DataError(
-                        "input", data.uri, f"has pictures of {name} {size}, and the base takes "
-                        f"multiples of {multiple}",
-                        "prepare it with an image_size, or buckets.divisibility, that is one",
-                    )  # fmt: skip
-        self._check_settings(base)
+        check_base(data, self._base, family, field=FIELD)
         self._aids.check(self.config, data)
 
     def remarks(self, data: TrainingData) -> Iterator[str]:
@@ -166,28 +149,8 @@ class Finetuning(Trainable[FinetuneConfig]):
                 with_text=cached is None or draws or not cached.has_text,
             )  # fmt: skip
 
-    def _check_settings(self, base: BaseModel) -> None:
-        from darkroom.jobs.finetune.noising import objective_of
-
-        objective_of(self.config.objective, base)
-        if not self.config.compute.sdpa:
-            raise ConfigError(
-                "compute.sdpa", self.config.compute.sdpa, "cannot be turned off: the base's "
-                "attention is scaled_dot_product_attention", "leave it at true",
-            )  # fmt: skip
-
 
 def squarest(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Of some heights and widths, what is drawn on the way: the nearest to a square, the largest
     of these."""
     return max(sizes, key=lambda size: (-abs(math.log(size[0] / size[1])), size[0] * size[1]))
-
-
-def _has_captions(data: TrainingData) -> bool:
-    """Whether one row has a text; row groups are read up to the first that has."""
-    # Of its own: an opened reader cannot travel to the workers.
-    dataset = Dataset(data.dataset.artifact, data.dataset.info)
-    for table in dataset.tables("train", ("caption",)):
-        if any(caption for caption in table["caption"].to_pylist()):
-            return True
-    return False

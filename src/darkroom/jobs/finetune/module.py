@@ -34,7 +34,7 @@ from darkroom.jobs.training.module import ParameterGroup, TrainedModule
 from darkroom.jobs.training.picture_log import DrawnPicture
 from darkroom.jobs.training.training_stream import Batch
 from darkroom.models.families.base import BaseModel
-from darkroom.models.families.family import Conditioning, Frame, TextEmbedding
+from darkroom.models.families.family import TEXT_BLOCKS, Conditioning, Frame, TextEmbedding
 
 _ADVERSARY = "adversary"
 
@@ -99,6 +99,12 @@ class FinetuneModule(TrainedModule):
             rate = self.config.text_encoder.learning_rate
             groups.append(ParameterGroup("text_encoder", encoders, rate))
         return groups
+
+    def sharded_networks(self) -> dict[nn.Module, Sequence[str]]:
+        """The network and the text encoders; the VAE is small, and called by its parts."""
+        base = self.base
+        networks: dict[nn.Module, Sequence[str]] = {base.network: base.family.repeated_blocks}
+        return networks | dict.fromkeys(base.text_encoders.values(), TEXT_BLOCKS)
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
         """Training mode only for a network that trains in full."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from darkroom.diffusion import NoiseSchedule
 from darkroom.diffusion.flow import interpolate, logit_normal, shift_by_tokens, shifted
 from darkroom.diffusion.objective import min_snr_weight, predict_x0, target
-from darkroom.errors import ConfigError
+from darkroom.jobs.finetune.checks import check_objective
 from darkroom.jobs.finetune.config import LatentObjectiveConfig
 from darkroom.jobs.finetune.estimate import Estimate
 from darkroom.jobs.training.draws import RowDraws
@@ -93,12 +93,6 @@ class FlowObjective(Objective):
 
     def __init__(self, config: LatentObjectiveConfig, scheduler: Any, *, patch: int) -> None:
         super().__init__(config)
-        if config.min_snr_gamma is not None:
-            raise ConfigError(
-                "objective.min_snr_gamma", config.min_snr_gamma,
-                "weighs by a schedule of betas, and this base matches flows",
-                "leave it out",
-            )  # fmt: skip
         self._scheduler, self._patch = scheduler.config, patch
 
     def estimate(self, predict: Predict, x0: Tensor, draws: RowDraws) -> Estimate:
@@ -136,12 +130,8 @@ class FlowObjective(Objective):
 
 def objective_of(config: LatentObjectiveConfig, base: BaseModel) -> Objective:
     """The kind that the base's family has. Errors: ConfigError for what does not suit it."""
+    check_objective(config, base.family)
     scheduler = base.pipeline.scheduler
     if base.family.objective == "flow":
         return FlowObjective(config, scheduler, patch=base.family.patch)
-    if config.flow_shift is not None:
-        raise ConfigError(
-            "objective.flow_shift", config.flow_shift,
-            "belongs to flow matching, and this base has a schedule of betas", "leave it out",
-        )  # fmt: skip
     return DiffusionObjective(config, scheduler)

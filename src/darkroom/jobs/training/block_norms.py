@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from darkroom.jobs.training.sharding import whole
+
 _CLIP_EPS = 1e-6
 """What clip_grad_norm_ adds to the norm that it divides by."""
 
@@ -49,4 +51,4 @@ def block_norms(
 
 
 def _norm(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
-    return get_total_norm(tensors).to(like) if tensors else torch.zeros_like(like)
+    return whole(get_total_norm(tensors)).to(like) if tensors else torch.zeros_like(like)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -20,16 +19,18 @@ from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
 from darkroom.jobs.training.barrier import StepBarrier
 from darkroom.jobs.training.block_norms import block_norms
 from darkroom.jobs.training.checkpoint import CheckpointPublisher
+from darkroom.jobs.training.checkpoint_shares import SharesWriter
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.endings import Ending, Outcome
 from darkroom.jobs.training.gradients import num_ranks
 from darkroom.jobs.training.loss_terms import NonFinite, TermMeans
 from darkroom.jobs.training.lr import ImprovementTracker
+from darkroom.jobs.training.memory_events import described
 from darkroom.jobs.training.metrics_log import MetricsLog
-from darkroom.jobs.training.micro_batches import described
 from darkroom.jobs.training.module import TrainedModule
 from darkroom.jobs.training.monitor import Heartbeat
 from darkroom.jobs.training.optimizers import effective_rate
+from darkroom.jobs.training.sharding import whole
 from darkroom.jobs.training.training_stream import TrainingStream
 from darkroom.jobs.training.validation import Validation
 
@@ -212,7 +213,7 @@ class RunCallback(pl.Callback):
         if not module.draws_pictures_at(step, last=last) or self._stop_if_non_finite(trainer):
             return
         with self._heartbeat.stopwatch.measuring("validation"):
-            if trainer.is_global_zero:
+            if trainer.is_global_zero or module.sharding is not None:  # every pass is collective
                 self._draw_here(module, step)
             trainer.strategy.barrier("pictures")  # the others wait here, and not in a step
 
@@ -221,6 +222,8 @@ class RunCallback(pl.Callback):
             with module.averaged():
                 self._log.drawn.add(step, module.draw_pictures())
         except torch.OutOfMemoryError:
+            if module.sharding is not None:
+                raise
             self._heartbeat.warn(f"no pictures at step {step}: memory did not suffice for them")
 
     def _checkpoint(self, trainer: pl.Trainer, step: int) -> None:
@@ -237,14 +240,13 @@ class RunCallback(pl.Callback):
             finished=step >= self._config.max_steps or self.outcome.ending == "stopped_early",
         )
 
-        def write_state(path: Path) -> None:
-            trainer.save_checkpoint(path, weights_only=False)
-
+        module = cast("TrainedModule", trainer.lightning_module)
+        write = SharesWriter(trainer, self._config.output, step, module.sharding)
         with self._heartbeat.stopwatch.measuring("checkpoint"):
             if self._publisher is not None:
-                self._publisher.save(write_state, self._log, info)
+                self._publisher.save(write.by_rank_zero, self._log, info)
             else:
-                trainer.save_checkpoint("unused: rank 0 writes", weights_only=False)
+                write.by_another()
             # The others would wait for rank 0 in the next step, and call that time useful.
             trainer.strategy.barrier("checkpoint")
         self._saved_step = step
@@ -269,7 +271,7 @@ def _mean_over_ranks(loss_sum: torch.Tensor, num_rows: int) -> tuple[float, floa
 
 def _norm(module: TrainedModule) -> float:
     parameters = [parameter.detach() for parameter in module.trained.values()]
-    return float(torch.nn.utils.get_total_norm(parameters))
+    return float(whole(torch.nn.utils.get_total_norm(parameters)))
 
 
 def _memory_bytes(device: torch.device) -> float:

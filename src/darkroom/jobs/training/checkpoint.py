@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.storage import (
     Artifact,
     BestCheckpoint,
+    FileEntry,
     Parent,
+    PartWriter,
     RunPointer,
     open_artifact,
     open_output,
@@ -43,6 +46,31 @@ class RunAddress:
 
     output: str
     owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointPlace:
+    """Where one checkpoint is written, by one rank or by all."""
+
+    uri: str
+    attempt: str
+    written: tuple[FileEntry, ...] = ()
+    """What other ranks have put there already."""
+
+    @classmethod
+    def new(cls, output: str, step: int) -> CheckpointPlace:
+        """A name of its own for each try: a redone step never writes where another lies."""
+        name = f"checkpoints/step-{step:08d}-{secrets.token_hex(4)}"
+        return cls(str(parse_uri(output) / name), uuid.uuid4().hex)
+
+    @property
+    def writer(self) -> PartWriter:
+        """Writes files of this checkpoint."""
+        return PartWriter(parse_uri(self.uri), self.attempt)
+
+
+WriteState = Callable[[Path], CheckpointPlace]
+"""Writes the state's file, by all ranks together; says where the checkpoint is to be."""
 
 
 class CheckpointPublisher:
@@ -74,9 +102,7 @@ class CheckpointPublisher:
         self.ended: Literal["fenced", "fault"] | None = None
         self.fault: InputError | None = None
 
-    def save(
-        self, write_state: Callable[[Path], None], log: MetricsLog, info: CheckpointInfo
-    ) -> None:
+    def save(self, write_state: WriteState, log: MetricsLog, info: CheckpointInfo) -> None:
         """Write the state to a local file now, publish it in the background.
 
         Errors of the upload before this one are raised here.
@@ -86,7 +112,7 @@ class CheckpointPublisher:
         try:
             # Every rank takes part, also where nothing is published any more: the others, who learn
             # of it a look later, would wait for this one.
-            write_state(directory / STATE_FILE)
+            place = write_state(directory / STATE_FILE)
             log.write(directory)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
@@ -94,7 +120,7 @@ class CheckpointPublisher:
         if self.ended:
             shutil.rmtree(directory, ignore_errors=True)
             return
-        self._pending = self._executor.submit(self._publish, directory, log.copy(), info)
+        self._pending = self._executor.submit(self._publish, directory, log.copy(), info, place)
         if not self._asynchronous:
             self.wait()
 
@@ -111,11 +137,11 @@ class CheckpointPublisher:
         finally:
             self._executor.shutdown(wait=True)
 
-    def _publish(self, directory: Path, log: MetricsLog, info: CheckpointInfo) -> None:
+    def _publish(
+        self, directory: Path, log: MetricsLog, info: CheckpointInfo, place: CheckpointPlace
+    ) -> None:
         try:
-            artifact = publish_checkpoint(
-                self._address.output, directory, info, self._config, self._parents
-            )
+            artifact = publish_checkpoint(directory, info, self._config, self._parents, place)
             self._pointer.advance(
                 step=info.step,
                 checkpoint=artifact,
@@ -152,19 +178,19 @@ class CheckpointPublisher:
 
 
 def publish_checkpoint(
-    output: str,
     directory: Path,
     info: CheckpointInfo,
     config: JobConfig,
     parents: Sequence[Parent],
+    place: CheckpointPlace,
 ) -> Artifact:
     """Publish a folder as one checkpoint artifact of the run; visible only when complete."""
-    # A name of its own for each try: a redone step never writes where another checkpoint lies.
-    name = f"checkpoints/step-{info.step:08d}-{secrets.token_hex(4)}"
-    uri = parse_uri(output) / name
-    with open_output(str(uri), kind=Kind.CHECKPOINT, config=config, parents=parents) as target:
+    with open_output(
+        place.uri, kind=Kind.CHECKPOINT, config=config, parents=parents,
+        attempt=lambda _replaced: place.attempt,
+    ) as target:  # fmt: skip
         files = target.writer.write_tree(directory)
-        return target.publish(files, metadata=info.to_metadata())
+        return target.publish([*files, *place.written], metadata=info.to_metadata())
 
 
 def resolve_checkpoint(

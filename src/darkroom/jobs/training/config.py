@@ -144,6 +144,9 @@ class WorkersConfig(Config):
     """Worker-group restarts before the run gives up; -1 for no limit."""
     hang_timeout_seconds: Annotated[PositiveFloat, operational()] = 120.0
     """A worker silent for so long is named, killed and restarted."""
+    sharding: Annotated[Literal["none", "fsdp2"], operational()] = "none"
+    """none: every worker holds the whole network. fsdp2: each holds a share of all weights,
+    gradients, moments and averages, for networks that do not fit into one GPU."""
     collective_timeout_seconds: Annotated[PositiveInt, operational()] = 600
     """No rank waits longer than this for another in a collective operation."""
 

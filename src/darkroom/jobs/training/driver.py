@@ -22,7 +22,7 @@ from typing import Any
 
 import ray
 import ray.train
-import ray.train.torch
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from darkroom.errors import InputError, TrainingError, WorkerLostError
 from darkroom.jobs import demand
@@ -32,7 +32,9 @@ from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.endings import Outcome
 from darkroom.jobs.training.goodput import GoodputAccount
 from darkroom.jobs.training.goodput_records import AccountRecords
+from darkroom.jobs.training.memory_events import MicroBatchTooLargeError
 from darkroom.jobs.training.monitor import MONITOR_AWAY, RunMonitor, Snapshot
+from darkroom.jobs.training.process_group import ProcessGroup
 from darkroom.jobs.training.restarts import EndOrRestart
 from darkroom.jobs.training.trainable import OnRow
 from darkroom.jobs.training.worker import train_worker
@@ -119,11 +121,11 @@ def _trainer(settings: WorkerSettings, place: str, datasets: dict[str, Any] | No
     # Ray's types allow neither a value nor callbacks, which its documentation has.
     worker: Any = train_worker
     callbacks: Any = [EndOrRestart(settings.monitor, workers.hang_timeout_seconds)]
-    return ray.train.torch.TorchTrainer(
+    return DataParallelTrainer(
         worker,
         train_loop_config={"settings": settings},
         datasets=datasets,
-        torch_config=ray.train.torch.TorchConfig(timeout_s=workers.collective_timeout_seconds),
+        backend_config=ProcessGroup(workers.use_gpu, workers.collective_timeout_seconds),
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers.num_workers,
             use_gpu=workers.use_gpu,
@@ -169,6 +171,10 @@ class _Fit(threading.Thread):
 
     def outcome(self) -> Outcome:
         if self._error is not None:
+            fault = getattr(self._error, "controller_failure", None)
+            if isinstance(fault, MicroBatchTooLargeError):
+                event = fault.event
+                return Outcome("out_of_memory", step=event.step, out_of_memory=event)
             raise _translate(self._error) from self._error
         outcome: Outcome = self._result.return_value
         return outcome

@@ -18,13 +18,16 @@ from darkroom.errors import (
     InterruptedBySignal,
     NonFiniteLossError,
 )
+from darkroom.jobs.artifacts.model import OutOfMemory
 from darkroom.jobs.training.checkpoint import RunAddress
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.storage import RunPointer
 
 logger = logging.getLogger(__name__)
 
-Ending = Literal["completed", "stopped_early", "interrupted", "non_finite", "fenced", "fault"]
+Ending = Literal[
+    "completed", "stopped_early", "interrupted", "non_finite", "fenced", "fault", "out_of_memory"
+]
 
 
 @dataclass(slots=True)
@@ -38,6 +41,8 @@ class Outcome:
     """Terms of the loss that were NaN or infinite there, where they have names."""
     fault: InputError | None = None
     """What the user can mend."""
+    out_of_memory: OutOfMemory | None = None
+    """What the workers start again for."""
 
 
 def raise_for(outcome: Outcome, config: TrainingConfig, address: RunAddress) -> None:

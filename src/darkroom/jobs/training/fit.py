@@ -14,10 +14,9 @@ from pathlib import Path
 import lightning.pytorch as pl
 import ray.train
 import ray.train.lightning
-import ray.train.torch
 import torch
 import torch.distributed as dist
-from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
+from lightning.pytorch.strategies import Strategy
 
 from darkroom.errors import FencedError
 from darkroom.jobs.artifacts import Kind
@@ -32,7 +31,10 @@ from darkroom.jobs.training.monitor import Heartbeat
 from darkroom.jobs.training.plan import Batching
 from darkroom.jobs.training.ray_data_stream import TRAIN_SHARD, RayDataStream
 from darkroom.jobs.training.seeding import INITIAL_WEIGHTS, derive_seed
+from darkroom.jobs.training.shard_files import is_sharded, read_state
+from darkroom.jobs.training.sharded_batches import ShardedMicroBatches
 from darkroom.jobs.training.starting_state import starting_state
+from darkroom.jobs.training.strategies import sharding_of, strategy_of
 from darkroom.jobs.training.stream import BatchStream
 from darkroom.jobs.training.training_stream import TrainingStream
 from darkroom.jobs.training.validation import Validation
@@ -41,13 +43,6 @@ from darkroom.storage import Artifact, open_artifact
 from darkroom.temporary import temporary_folder
 
 _MEGABYTE = 1024**2
-
-
-class RowShares(ray.train.lightning.RayDDPStrategy):  # type: ignore[misc] # untyped, as Ray has it
-    """Ranks that share out rows. `gradients.py` sums over them, and nothing wraps the module."""
-
-    def configure_ddp(self) -> None:
-        """Leave the module as it is."""
 
 
 def fit(worker: WorkerSettings) -> Outcome:
@@ -102,7 +97,15 @@ class _Rank:
         """Resume and train."""
         torch.manual_seed(derive_seed(self.config.seed, INITIAL_WEIGHTS))
         module = self.worker.trainable.build(self.worker.data)
-        module.prepare()
+        sharding = sharding_of(
+            self.world, self.config.workers.sharding, self.config.compute.precision
+        )
+        if sharding is not None:
+            module.micro_batches = ShardedMicroBatches(
+                self.config.micro_batch_size, batch_size=self.config.batch_size
+            )
+        module.micro_batches.know(self.worker.out_of_memory)
+        module.prepare(sharding)
         stream = self._stream()
         try:
             begin = self._beginning(module)
@@ -123,7 +126,7 @@ class _Rank:
             seconds_before=begin.seconds,
         )
         try:
-            self._trainer(callback).fit(
+            self._trainer(callback, strategy_of(self.world, sharding)).fit(
                 module,
                 train_dataloaders=stream,
                 ckpt_path=begin.state,
@@ -144,6 +147,8 @@ class _Rank:
         """
         state = self.directory / STATE_FILE
         if (checkpoint := self._resume()) is not None:
+            if module.sharding is None and is_sharded(self.directory):
+                torch.save(read_state(state), state)
             info = CheckpointInfo.of(checkpoint)
             log = MetricsLog.read(self.directory)
             return _Beginning(info.step, info.epoch, info.seconds, log, state)
@@ -153,7 +158,7 @@ class _Rank:
         start.download(self.directory)
         info = CheckpointInfo.of(start)
         at = (info.step, info.epoch) if init_from.steps == "continue" else (0, 0)
-        before = torch.load(state, map_location="cpu", weights_only=True)
+        before = read_state(state)
         torch.save(starting_state(before, module, init_from, step=at[0]), state)
         return _Beginning(*at, state=state)
 
@@ -167,13 +172,8 @@ class _Rank:
             on_published=self.heartbeat.checkpoint_published,
         )
 
-    def _trainer(self, callback: RunCallback) -> pl.Trainer:
+    def _trainer(self, callback: RunCallback, strategy: Strategy) -> pl.Trainer:
         config, world = self.config, self.world
-        strategy: Strategy
-        if world == 1:
-            strategy = SingleDeviceStrategy(device=ray.train.torch.get_device())
-        else:
-            strategy = RowShares()
         return pl.Trainer(
             max_steps=config.max_steps,
             max_epochs=-1,

@@ -16,12 +16,15 @@ import os
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 
 from darkroom.errors import DarkroomError
+from darkroom.jobs.artifacts.model import OutOfMemory
 from darkroom.jobs.training.goodput import Attempt, GoodputAccount
+from darkroom.jobs.training.memory_events import joined
 from darkroom.storage import PointerState, RunPointer, open_store, parse_uri
 from darkroom.storage.manifest import GOODPUT_PREFIX
 
@@ -42,23 +45,31 @@ class AccountRecords:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="goodput")
         self._pending: Future[None] | None = None
         self._written_at = 0.0
-        self._written = (0, 0, 0)
+        self._written = (0, 0, 0, 0)
+        self.out_of_memory: tuple[OutOfMemory, ...] = ()
+        """What ended attempts of this run, the earlier drivers' too."""
 
     def earlier(self) -> list[Attempt]:
-        """The attempts of this run's other drivers; what cannot be read is left out, and said."""
+        """The attempts of this run's other drivers; what cannot be read is left out, and said.
+
+        What memory did not suffice for is then known as well.
+        """
         found: list[Attempt] = []
         for key in self._keys():
             try:
                 record = json.loads(self._store.get(key))
                 if record["run"] == self._run and record["driver"] != self._driver:
                     found += [Attempt.from_dict(values) for values in record["attempts"]]
+                    events = [OutOfMemory(**values) for values in record.get("out_of_memory", ())]
+                    self.out_of_memory = tuple(joined(self.out_of_memory, events))
             except (DarkroomError, ValueError, KeyError, TypeError) as error:
                 logger.warning("%s/%s is left out: %s", self._store.root, key, error)
         return found
 
     def write(self, account: GoodputAccount, checkpoint_step: int = 0) -> None:
-        """Write in the background when it is time, or with a new attempt, start or checkpoint."""
-        state = (len(account.own), account.own[-1].first_step, checkpoint_step)
+        """Write in the background when it is time, or when something else than time has changed."""
+        events = len(self.out_of_memory)
+        state = (len(account.own), account.own[-1].first_step, checkpoint_step, events)
         due = time.monotonic() - self._written_at >= RECORD_SECONDS or state != self._written
         if not due or (self._pending is not None and not self._pending.done()):
             return
@@ -87,7 +98,10 @@ class AccountRecords:
 
     def _record(self, account: GoodputAccount) -> bytes:
         attempts = [attempt.to_dict() for attempt in account.own]
-        record = {"run": self._run, "driver": self._driver, "attempts": attempts}
+        events = [asdict(event) for event in self.out_of_memory]
+        record = {
+            "run": self._run, "driver": self._driver, "attempts": attempts, "out_of_memory": events
+        }  # fmt: skip
         return json.dumps(record, indent=1).encode()
 
     def _put(self, record: bytes) -> None:

@@ -23,6 +23,11 @@ def num_ranks() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def own_rank() -> int:
+    """Which of them this process is."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
 def failed_rank(parameters: Sequence[nn.Parameter], *, failed: bool) -> int | None:
     """The highest rank that has `failed`, the same on every rank; None when none has.
 

@@ -13,9 +13,10 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from darkroom.errors import InterruptedBySignal, OutputExistsError, StorageError
+from darkroom.errors import ConfigError, InterruptedBySignal, OutputExistsError, StorageError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.columns import check_columns
 from darkroom.jobs.artifacts.info import names_of
@@ -24,9 +25,11 @@ from darkroom.jobs.training.checkpoint import LIVE_PREFIX, RunAddress, checkpoin
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.endings import raise_for
+from darkroom.jobs.training.export import export_model
 from darkroom.jobs.training.goodput import GoodputAccount
 from darkroom.jobs.training.goodput_records import AccountRecords, command_began_at
 from darkroom.jobs.training.init_from import ROLE, starting_checkpoint
+from darkroom.jobs.training.memory_events import described_restart
 from darkroom.jobs.training.optimizer_checks import check_optimizer
 from darkroom.jobs.training.optimizer_checks import remarks as optimizer_remarks
 from darkroom.jobs.training.trainable import OnRow, Trainable, ignore_row
@@ -60,6 +63,11 @@ def _run(trainable: Trainable[Any], *, on_row: OnRow) -> dict[str, Any]:
     dataset = open_artifact(config.input, kind=Kind.DATASET)
     data = TrainingData.of(dataset, config, takes_buckets=trainable.takes_buckets)
     check_optimizer(config)
+    if config.workers.sharding != "none" and not trainable.can_shard:
+        raise ConfigError(
+            "workers.sharding", config.workers.sharding,
+            f"is not for {trainable.verb}, whose networks fit into one GPU", "leave it at none",
+        )  # fmt: skip
     trainable.check(data)
     start = starting_checkpoint(config, trainable.network_fields)
     parents = (
@@ -92,10 +100,12 @@ def _run(trainable: Trainable[Any], *, on_row: OnRow) -> dict[str, Any]:
             began_at=began_at,
             earlier=records.earlier(),
         )
-        with _ending_on_record(account, records):
+        with _ending_on_record(account, records), ray_session(_local_cpus(config)):
             checkpoint = checkpoint_to_export(pointer, config.export)
             if checkpoint is None:
-                settings = WorkerSettings(trainable, data, address, parents, start)
+                settings = WorkerSettings(
+                    trainable, data, address, parents, start, records.out_of_memory
+                )
                 _train(settings, account=account, records=records, on_row=on_row)
                 checkpoint = checkpoint_to_export(
                     RunPointer.attach(config.output, owner=address.owner), config.export
@@ -103,8 +113,6 @@ def _run(trainable: Trainable[Any], *, on_row: OnRow) -> dict[str, Any]:
             account.spend("startup", time.time())
             if checkpoint is None:
                 raise StorageError(f"{config.output}: training ended but left no valid checkpoint")
-            from darkroom.jobs.training.export import export_model
-
             model = export_model(output, checkpoint, trainable, data, account=account)
         records.delete()
     _delete_live_view(config.output)
@@ -130,23 +138,30 @@ def _train(
     records: AccountRecords,
     on_row: OnRow,
 ) -> None:
-    """Run the workers to the end of training.
+    """Run the workers to the end of training; needs a Ray session.
 
     Errors: as `run_training`; the outcome of rank 0 tells which.
     """
     config: TrainingConfig = settings.trainable.config
-    with ray_session(_local_cpus(config)):
-        from darkroom.jobs.training.driver import run_workers, stop_signals
+    from darkroom.jobs.training.driver import run_workers, stop_signals
 
-        with stop_signals() as stop:
+    events = list(settings.out_of_memory)
+    with stop_signals() as stop:
+        while True:
             outcome = run_workers(
-                settings,
+                replace(settings, out_of_memory=tuple(events)),
                 datasets=_ray_datasets(settings.trainable, settings.data),
                 stop=stop,
                 account=account,
                 records=records,
                 on_row=on_row,
             )
+            if outcome.out_of_memory is None:
+                break
+            logger.warning("%s", described_restart(outcome.out_of_memory))
+            events.append(outcome.out_of_memory)
+            records.out_of_memory = tuple(events)
+            records.write(account)
     raise_for(outcome, config, settings.address)
 
 

@@ -9,7 +9,7 @@ each checkpoint, and in no config.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +18,12 @@ from torch import Tensor
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts.model import OutOfMemory
-from darkroom.jobs.training.gradients import failed_rank, sum_over_ranks
+from darkroom.jobs.training.gradients import failed_rank, own_rank, sum_over_ranks
+from darkroom.jobs.training.memory_events import MicroBatchTooLargeError, joined
 from darkroom.jobs.training.training_stream import Batch, num_rows, part
 
 if TYPE_CHECKING:
     from darkroom.jobs.training.module import TrainedModule
-
-
-def described(event: OutOfMemory) -> str:
-    """A line for the log."""
-    return (
-        f"rank {event.rank} ran out of memory at step {event.step} with {event.micro_batch_size} "
-        f"rows at once: the step is done again with {event.new_micro_batch_size}; the batch stays "
-        "what it is"
-    )
 
 
 class MicroBatches:
@@ -41,7 +33,13 @@ class MicroBatches:
         """size: to begin with. batch_size: rows of a full step over all ranks."""
         self.size = size
         self._batch_size = batch_size
+        self._known: tuple[OutOfMemory, ...] = ()
         self.events: list[OutOfMemory] = []
+
+    def know(self, events: Sequence[OutOfMemory]) -> None:
+        """Take in what ended attempts whose events are in no checkpoint yet."""
+        self._known = tuple(events)
+        self._take(self._known)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -49,9 +47,19 @@ class MicroBatches:
 
     def restore(self, state: dict[str, Any]) -> None:
         """What did not fit before does not fit now, whatever the config says."""
-        self.events = [OutOfMemory(**event) for event in state["events"]]
-        if self.events:
-            self.size = min(self.size, self.events[-1].new_micro_batch_size)
+        self._take(joined([OutOfMemory(**event) for event in state["events"]], self._known))
+
+    def _take(self, events: Sequence[OutOfMemory]) -> None:
+        self.events = list(events)
+        self.size = min([self.size, *(event.new_micro_batch_size for event in events)])
+
+    def too_large(self, step: int) -> MicroBatchTooLargeError:
+        """What ends the attempt where the ranks cannot agree on going on in place.
+
+        Errors: ConfigError when a single row does not fit.
+        """
+        self._halve(step, own_rank())
+        return MicroBatchTooLargeError(self.events[-1])
 
     def gradients(self, module: TrainedModule, batch: Batch, *, spare_bytes: int = 0) -> Tensor:
         """Leave the gradient of the step's mean loss in `.grad`, alike on every rank.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -28,6 +28,7 @@ from darkroom.jobs.training.micro_batches import MicroBatches
 from darkroom.jobs.training.optimizers import build_optimizer, for_this_device, moments_bytes
 from darkroom.jobs.training.picture_log import DrawnPicture
 from darkroom.jobs.training.seeding import TRAINING_STEP, derive_seed
+from darkroom.jobs.training.sharding import Sharding, own_share, whole, wrapped
 from darkroom.jobs.training.training_stream import Batch, num_rows
 
 
@@ -103,25 +104,40 @@ class TrainedModule(pl.LightningModule):
         return False
 
     def draw_pictures(self) -> Sequence[DrawnPicture]:
-        """Pictures by the weights that are in place; rank 0 calls it, with the averaged ones."""
+        """Pictures by the weights that are in place: rank 0 calls it, with the averaged ones; every
+        rank where networks are shared out, for the same pictures."""
         return ()
 
     def draws(self, batch: Batch) -> RowDraws:
         """What is random about the rows of a training batch."""
         return RowDraws(self.training_config.seed, batch["row"], batch["epoch"])
 
-    def prepare(self) -> None:
-        """Freeze what no group names, and start the average at the present weights."""
-        self.groups = self.parameter_groups()
-        wanted = {id(parameter) for group in self.groups for parameter in group.parameters}
-        for parameter in self.parameters():
-            parameter.requires_grad_(id(parameter) in wanted)
+    def sharded_networks(self) -> Mapping[nn.Module, Sequence[str]]:
+        """Networks that FSDP2 may share out, each with the classes of its repeated blocks."""
+        return {}
+
+    def prepare(self, sharding: Sharding | None = None) -> None:
+        """Freeze what no group names, share the networks out, start the average at the weights."""
+        groups = self.parameter_groups()
+        names = {id(each): name for name, each in self.named_parameters()}
+        named = [[names[id(each)] for each in group.parameters] for group in groups]
+        wanted = {name for some in named for name in some}
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name in wanted)
+        self.sharding = sharding
+        if sharding is not None:
+            sharding.share_out(self.sharded_networks())
+        now = dict(self.named_parameters())  # others, where they are shares
+        self.groups = [
+            replace(group, parameters=[now[name] for name in some])
+            for group, some in zip(groups, named, strict=True)
+        ]
         self.trained: Mapping[str, nn.Parameter] = {
-            name: each for name, each in self.named_parameters() if id(each) in wanted
+            name: each for name, each in now.items() if name in wanted
         }
         self.begin_terms()
         self.ema = EMAModel(
-            self.trained.values(),
+            self._shares(),
             decay=self.training_config.ema.decay,
             use_ema_warmup=True,
             power=self.training_config.ema.warmup_power,
@@ -134,9 +150,13 @@ class TrainedModule(pl.LightningModule):
         All ranks begin with rank 0's numbers, should another kind of processor make others.
         """
         self.ema.to(self.device)
-        if num_ranks() > 1:
+        if num_ranks() > 1 and self.sharding is None:
             for tensor in (*self.with_gradients(), *self.ema.shadow_params):
                 dist.broadcast(tensor.detach(), src=0)
+
+    def _shares(self) -> list[Tensor]:
+        """What this rank holds of the trained parameters: all of each, or its share."""
+        return [own_share(each) for each in self.trained.values()]
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
@@ -154,16 +174,26 @@ class TrainedModule(pl.LightningModule):
         torch.manual_seed(derive_seed(self.training_config.seed, TRAINING_STEP, step, first))
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor | int]:
-        """One optimizer step; the sum of this rank's losses, and of how many rows."""
+        """One optimizer step; the sum of this rank's losses, and of how many rows.
+
+        Errors: MicroBatchTooLargeError when memory ends where the others wait for this rank.
+        """
+        try:
+            return self._step(batch)
+        except torch.OutOfMemoryError:
+            raise self.micro_batches.too_large(batch["step"]) from None
+
+    def _step(self, batch: Batch) -> dict[str, Tensor | int]:
         optimizer: Any = self.optimizers()
         schedule: Any = self.lr_schedulers()
         loss_sum = self.micro_batches.gradients(
             self, batch, spare_bytes=0 if optimizer.optimizer.state else self._first_step_bytes()
         )
         limit = self.training_config.optimizer.max_grad_norm
-        self.grad_norm = torch.nn.utils.clip_grad_norm_(
+        norm = torch.nn.utils.clip_grad_norm_(
             self.trained.values(), float("inf") if limit is None else limit
         )
+        self.grad_norm = whole(norm)
         optimizer.step()
         self.on_step_taken()
         schedule.step()
@@ -173,7 +203,7 @@ class TrainedModule(pl.LightningModule):
         """What the optimizer takes from a GPU's memory in its first step."""
         if self.device.type != "cuda":
             return 0
-        return moments_bytes(self.training_config.optimizer, list(self.trained.values()))
+        return moments_bytes(self.training_config.optimizer, self._shares())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer with the configured schedule, stepped per optimizer step."""
@@ -191,12 +221,12 @@ class TrainedModule(pl.LightningModule):
 
     def update_ema(self) -> None:
         """Take the weights after an optimizer step into the average."""
-        self.ema.step(self.trained.values())
+        self.ema.step(self._shares())
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """The averaged weights in place of the trained ones, without dropout."""
-        parameters = list(self.trained.values())
+        parameters = self._shares()
         modes = [(module, module.training) for module in self.modules()]
         self.ema.store(parameters)
         self.ema.copy_to(parameters)
@@ -212,7 +242,14 @@ class TrainedModule(pl.LightningModule):
         """Leave out what is frozen; add the average and the plateau's memory."""
         for name in self.frozen_names():
             del checkpoint["state_dict"][name]
-        checkpoint["ema"] = {"names": list(self.trained), **self.ema.state_dict()}
+        averages = self.ema.state_dict()
+        averages["shadow_params"] = [
+            wrapped(each, parameter)
+            for each, parameter in zip(
+                averages["shadow_params"], self.trained.values(), strict=True
+            )
+        ]
+        checkpoint["ema"] = {"names": list(self.trained), **averages}
         checkpoint["plateau"] = vars(self.plateau).copy()
         checkpoint["micro_batches"] = self.micro_batches.state()
 
@@ -223,7 +260,10 @@ class TrainedModule(pl.LightningModule):
         for state in checkpoint.get("optimizer_states", ()):
             # Lightning moves the module after this: its device tells nothing yet.
             for_this_device(state, on_gpu=self.training_config.workers.use_gpu)
-        self.ema.load_state_dict(checkpoint["ema"])
+        if self.sharding is not None:
+            self.sharding.place(checkpoint, self)
+        averages = [own_share(each) for each in checkpoint["ema"]["shadow_params"]]
+        self.ema.load_state_dict({**checkpoint["ema"], "shadow_params": averages})
         self.plateau = PlateauTracker(**checkpoint["plateau"])
         self.micro_batches.restore(checkpoint["micro_batches"])
 

@@ -54,7 +54,7 @@ def build_optimizer(
             return prodigy
 
 
-def moments_bytes(config: OptimizerConfig, parameters: Sequence[torch.nn.Parameter]) -> int:
+def moments_bytes(config: OptimizerConfig, parameters: Sequence[torch.Tensor]) -> int:
     """What the optimizer takes from a GPU's memory in its first step."""
     sizes = sum(each.numel() * each.element_size() for each in parameters)
     match config.name:

@@ -11,6 +11,7 @@ from typing import Any
 import ray.train
 
 from darkroom.errors import is_mendable
+from darkroom.jobs.training.memory_events import MicroBatchTooLargeError
 
 _SILENT = "has been hanging"
 """Ray Train's words for a worker that did not answer in time."""
@@ -24,9 +25,9 @@ class EndOrRestart(ray.train.UserCallback):
         self._hang_timeout_seconds = hang_timeout_seconds
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """Errors: InputError of the lowest rank that has one."""
+        """Errors: InputError or MicroBatchTooLargeError of the lowest rank that has one."""
         for _, error in sorted(worker_exceptions.items()):
-            if is_mendable(error):
+            if is_mendable(error) or isinstance(error, MicroBatchTooLargeError):
                 raise error
         for rank, error in sorted(worker_exceptions.items()):
             self._monitor.worker_lost.remote(rank, self._reason(error))

@@ -58,6 +58,8 @@ class Trainable(ABC, Generic[ConfigT]):
     """Its name, on the progress bar."""
     info: ClassVar[type[TrainedInfo]]
     """What the model's manifest says of it."""
+    can_shard: ClassVar[bool] = False
+    """Whether its module names networks that FSDP2 may share out."""
     network_fields: ClassVar[tuple[str, ...]] = ()
     """Fields of the config, dotted, that shape the network: where one differs, a run cannot start
     from the other's checkpoint."""
@@ -96,5 +98,5 @@ class Trainable(ABC, Generic[ConfigT]):
     def export(self, data: TrainingData, result: TrainingResult, folder: Path) -> TrainedInfo:
         """Write the model's files into `folder`; returns an `info` of them.
 
-        Runs in the driver, on a CPU.
+        Runs in a Ray task with a worker's resources, on the CPU.
         """

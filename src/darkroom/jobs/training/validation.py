@@ -29,11 +29,16 @@ class Validation:
         """Mean loss under the averaged weights; every rank calls it and gets the same number."""
         rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         losses = torch.zeros(sum(map(len, self._batches)), dtype=torch.float64)
+        own = list(self._batches[rank::world])
+        num_counted = len(own)
+        if module.sharding is not None and num_counted < -(-len(self._batches) // world):
+            own.append(self._batches[0])  # every pass is collective; this one counts for rank 0
         with module.averaged(), torch.no_grad():
-            for rows in self._batches[rank::world]:
+            for number, rows in enumerate(own):
                 batch = module.on_device(self._rows.fetch(rows))
                 found = module.validation_losses(batch, int(rows[0]))
-                losses[torch.from_numpy(rows)] = found.double().cpu()
+                if number < num_counted:
+                    losses[torch.from_numpy(rows)] = found.double().cpu()
         if world > 1:
             shared = losses.to(module.device)
             dist.all_reduce(shared)  # Each row is non-zero on one rank only: exact.

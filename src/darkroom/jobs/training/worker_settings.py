@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from darkroom.jobs.artifacts.model import OutOfMemory
 from darkroom.jobs.training.checkpoint import RunAddress
 from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.trainable import Trainable
@@ -22,5 +23,7 @@ class WorkerSettings:
     """Of every checkpoint, and of the model."""
     start: Artifact | None = None
     """The checkpoint that the run starts from, where it starts from one (`init_from`)."""
+    out_of_memory: tuple[OutOfMemory, ...] = ()
+    """What ended earlier attempts, and may be in no checkpoint."""
     monitor: Any = None
     """The run's `RunMonitor`, once there is one."""

@@ -48,11 +48,6 @@ class BaseModel:
             if name.startswith("text_encoder") and component is not None
         }
 
-    @property
-    def pixel_multiple(self) -> int:
-        """Height and width of pictures are multiples of it."""
-        return self.family.pixel_multiple(self.vae_config)
-
     def encode_text(self, captions: Sequence[str]) -> TextEmbedding:
         """The captions' embedding, just as the pipeline gives it to its network."""
         return self.family.encode_text(self.pipeline, captions)

@@ -1,6 +1,7 @@
 """What a family of latent diffusion models is: plain data, and two functions.
 
-What all families share stands beside this: loading (`base.py`), latents (`latents.py`).
+What all families share stands beside this: loading (`base.py`), latents (`latents.py`). Drivers
+read this data too, and need no torch for it.
 Legend: B rows, T tokens, D width of the text's embedding, P of its pooled one, C H W of latents.
 """
 
@@ -8,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Conditioning:
 
 EncodeText = Callable[[Any, Sequence[str]], TextEmbedding]
 """(pipeline, captions) -> their embedding, on the text encoders' device."""
-Forward = Callable[[Any, Tensor, Tensor, Conditioning], Tensor]
+Forward = Callable[[Any, "Tensor", "Tensor", Conditioning], "Tensor"]
 """(network, x_BCHW, t_B in 0 .. 1000, conditioning) -> the prediction, (B, C, H, W)."""
 
 
@@ -100,3 +102,5 @@ TEXT_FOLDERS = tuple(
 TEXT_LORA_ATTENTION = r".*\.(q_proj|k_proj|v_proj|out_proj)"
 """As `lora_attention`, of CLIP's text encoders, which all families share."""
 TEXT_LORA_ALL = r".*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
+TEXT_BLOCKS = ("CLIPEncoderLayer", "T5Block")
+"""As `repeated_blocks`, of text encoders."""

@@ -7,13 +7,13 @@ FLUX.1-dev was distilled to take the guidance as an input, FLUX.1-schnell was no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from darkroom.models.families.family import Conditioning, Family, TextEmbedding
 from darkroom.models.families.sd3 import ATTENTION, FEED_FORWARD
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_TIMESTEP = 1000
 """diffusers' pipelines count time to it, FLUX's network to 1."""
@@ -29,6 +29,7 @@ def _encode_text(pipeline: Any, captions: Sequence[str]) -> TextEmbedding:
 
 
 def _forward(network: Any, x_BCHW: Tensor, t_B: Tensor, given: Conditioning) -> Tensor:
+    import torch
     from diffusers import FluxPipeline
 
     rows, _, height, width = x_BCHW.shape

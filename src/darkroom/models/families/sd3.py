@@ -6,11 +6,12 @@ Source: Esser et al. 2024. A folder without T5 is allowed: diffusers then puts z
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from darkroom.models.families.family import Conditioning, Family, TextEmbedding
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ATTENTION = r".*\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
 FEED_FORWARD = r".*\.(ff|ff_context)\.net\.(0\.proj|2)"

@@ -6,13 +6,13 @@ Source: Podell et al. 2023.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from darkroom.models.families.family import Conditioning, Family, Frame, TextEmbedding
 from darkroom.models.families.stable_diffusion import UNET_ALL, UNET_ATTENTION, UNET_BLOCKS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _encode_text(pipeline: Any, captions: Sequence[str]) -> TextEmbedding:
@@ -32,6 +32,8 @@ def _forward(network: Any, x_BCHW: Tensor, t_B: Tensor, given: Conditioning) -> 
 
 def time_ids(frame: Frame, like: Tensor) -> Tensor:
     """Original size, crop and target size for each row of `like`, (B, 6)."""
+    import torch
+
     values = [*frame.original, *frame.crop, *frame.target]
     return torch.tensor([values], dtype=like.dtype, device=like.device).expand(len(like), -1)
 

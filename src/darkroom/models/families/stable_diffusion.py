@@ -6,11 +6,12 @@ Source: Rombach et al. 2022; which of the two is predicted stands in the schedul
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from darkroom.models.families.family import Conditioning, Family, TextEmbedding
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UNET_ATTENTION = r".*\.(to_q|to_k|to_v|to_out\.0)"
 UNET_ALL = (

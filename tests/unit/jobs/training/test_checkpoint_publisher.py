@@ -6,7 +6,7 @@ from pathlib import Path
 
 from darkroom.config import JobConfig
 from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
-from darkroom.jobs.training.checkpoint import CheckpointPublisher, RunAddress
+from darkroom.jobs.training.checkpoint import CheckpointPlace, CheckpointPublisher, RunAddress
 from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.storage import RunPointer, open_store
 
@@ -22,9 +22,10 @@ def test_a_publisher_that_has_ended_still_writes_the_state_and_keeps_nothing(
     publisher.ended = "fault"
     written: list[Path] = []
 
-    def write_state(path: Path) -> None:
+    def write_state(path: Path) -> CheckpointPlace:
         path.write_bytes(b"state")
         written.append(path)
+        return CheckpointPlace.new(local_uri, 5)
 
     info = CheckpointInfo(step=5, epoch=0, seconds=1.0, validation_loss=None, finished=False)
     publisher.save(write_state, MetricsLog(), info)

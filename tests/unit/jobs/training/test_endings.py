@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
 from ray.train import ControllerError
 
 from darkroom.errors import DataError, StorageAccessError, StorageError, UnreachableError
+from darkroom.jobs.artifacts.model import OutOfMemory
 from darkroom.jobs.training.driver import _translate
+from darkroom.jobs.training.memory_events import MicroBatchTooLargeError
+from darkroom.jobs.training.micro_batches import MicroBatches
 from darkroom.jobs.training.monitor import RunMonitor, WorkerAddress
 from darkroom.jobs.training.restarts import EndOrRestart
 
@@ -39,6 +43,21 @@ def test_a_fault_of_one_rank_ends_the_run(fault: Exception) -> None:
     assert caught.value is fault
     assert not lost.told
     assert _translate(ControllerError(caught.value)) is fault
+
+
+def test_full_memory_in_a_collective_ends_the_attempt_and_says_with_what() -> None:
+    event = OutOfMemory(step=7, rank=1, micro_batch_size=8, new_micro_batch_size=4)
+    made = MicroBatchTooLargeError(event)
+    error = pickle.loads(pickle.dumps(made))  # noqa: S301 - as Ray carries it
+    with pytest.raises(MicroBatchTooLargeError, match=r"rank 1 .* step 7 with 8 rows") as caught:
+        EndOrRestart(Lost(), 5).after_exception(None, {0: RuntimeError("closed"), 1: error})
+    assert caught.value.event == event
+    batches = MicroBatches(8, batch_size=8)
+    batches.know([event])
+    batches.restore({"events": []})
+    assert (batches.size, batches.events) == (4, [event])
+    batches.restore(batches.state())
+    assert batches.events == [event]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.config import JobConfig
+from darkroom.jobs.artifacts.model import OutOfMemory
 from darkroom.jobs.training.goodput import (
     PARTS,
     Attempt,
@@ -193,16 +194,20 @@ def test_records_outlive_their_driver_and_belong_to_one_run(tmp_path: Path) -> N
     account = GoodputAccount(driver="a", num_workers=1, began_at=0)
     account.take([times(0, "w0", 1, step=5, useful=4)])
     assert one.earlier() == []
+    event = OutOfMemory(step=3, rank=1, micro_batch_size=4, new_micro_batch_size=2)
+    one.out_of_memory = (event,)
     one.write(account, checkpoint_step=5)
     one.close(account)
     two = AccountRecords(RunPointer.claim(output, owner="b", config=config))
     assert [a.to_dict() for a in two.earlier()] == [a.to_dict() for a in account.own]
+    assert two.out_of_memory == (event,)
     (tmp_path / "run" / "goodput" / "broken.json").write_text("{")
     assert isinstance(two.earlier(), list)  # a damaged record never stops a run
     other = JobConfig(output=output, seed=1, on_existing="overwrite")
     three = AccountRecords(RunPointer.claim(output, owner="c", config=other))
     (tmp_path / "run" / "goodput" / "broken.json").unlink()
     assert three.earlier() == []
+    assert three.out_of_memory == ()
     three.delete()
     assert not list((tmp_path / "run" / "goodput").glob("*.json"))
 

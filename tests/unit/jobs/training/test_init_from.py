@@ -18,7 +18,7 @@ from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.job import UNetTraining
-from darkroom.jobs.training.checkpoint import publish_checkpoint
+from darkroom.jobs.training.checkpoint import CheckpointPlace, publish_checkpoint
 from darkroom.jobs.training.config import InitFromConfig
 from darkroom.jobs.training.init_from import starting_checkpoint
 from darkroom.jobs.training.starting_state import starting_state
@@ -118,7 +118,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     (folder / "state" / "state.ckpt").write_bytes(b"unread here")
     info = CheckpointInfo(step=100, epoch=1, seconds=1.0, validation_loss=None, finished=True)
     config = build_config(TrainConfig, {**CONFIG, "output": str(folder / "out")})
-    return publish_checkpoint(config.output, folder / "state", info, config, [])
+    place = CheckpointPlace.new(config.output, info.step)
+    return publish_checkpoint(folder / "state", info, config, [], place)
 
 
 def asking(uri: object, **changes: Any) -> TrainConfig:
