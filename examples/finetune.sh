@@ -16,9 +16,17 @@ step() {
   darkroom "${@:2}" --resume
 }
 
+# Made once, and whole: a rerun must find the same files, or it would be of other pictures.
+pictures() {
+  [[ -e $work/$1 ]] && return
+  rm -rf "$work/$1.part"
+  python "$here/captioned_pictures.py" "$work/$1.part" "${@:2}"
+  mv "$work/$1.part" "$work/$1"
+}
+
 printf '== photographs that packages ship, in crops, with captions\n'
-python "$here/captioned_pictures.py" "$work/photographs"
-python "$here/captioned_pictures.py" "$work/concept" --concept
+pictures photographs
+pictures concept --concept
 if [[ ! -e $work/tiny_sd/model_index.json ]]; then
   printf '\n== a base: tokenizer and VAE of these pictures, U-Net and text encoder random\n'
   python "$here/tiny_base.py" "$work/photographs" "$work/tiny_sd"
@@ -33,7 +41,7 @@ step LoRA: finetune --recipe tiny_sd --base "$root/model" --input "$root/concept
   --num-workers 2 --set method=lora --set lora.rank=8 --set lora.targets=all --set max_steps=120 \
   --set optimizer.learning_rate=5e-3 --set 'trigger_words=[zwk]'
 
-printf 'id,prompt\n%s\n' '1,a photo of a cat' '2,a photo of a cup of coffee' '3,a photo of a zwk flower' >"$work/prompts.csv"
+printf '%s\n' id,prompt '1,a photo of a cat' '2,a photo of a cup of coffee' '3,a photo of a zwk flower' >"$work/prompts.csv"
 drawn=(--input "$work/prompts.csv" --model "$root/model" --steps 50 --set draw.guidance_scale=3)
 step before: generate "${drawn[@]}" --output "$root/before"
 step after: generate "${drawn[@]}" --set "draw.lora.model=$root/lora" --output "$root/after"
