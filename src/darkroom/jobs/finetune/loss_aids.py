@@ -46,9 +46,9 @@ class LossAids:
 
     def check(self, config: FinetuneConfig, data: TrainingData) -> None:
         """Errors: InputError for what cannot be loaded, or does not suit the data."""
-        from darkroom.jobs.finetune.custom_loss import find_function
-
         if config.losses.custom is not None:
+            from darkroom.jobs.finetune.custom_loss import find_function
+
             find_function(config.losses.custom.function)
         compute, on_gpu = config.compute, config.workers.use_gpu
         if self.network is not None and on_gpu and compute.deterministic:
