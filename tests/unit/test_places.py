@@ -25,7 +25,10 @@ PLACES = {
     "cache": {"input", "output", "base", "reuse"},
     "classify": {"input", "output", "model.weights", "model.labels"},
     "evaluate": {"input", "output", "reference"},
-    "finetune": {"input", "output", "base", "cache", "init_from.uri"},
+    "finetune": {
+        *("input", "output", "base", "cache", "init_from.uri"),
+        *("losses.perceptual.network", "losses.prior_preservation.input"),
+    },
     "generate": {"input", "output", "join.input", "draw.model", "draw.lora.model", "enhance.model"},
     "prepare": {"output", "source.uri"},
     "report": {"input", "output", "data", "samples", "evaluation"},
@@ -35,7 +38,7 @@ PLACES = {
 """Fields that name a place. A new field that holds a text belongs here or among TEXTS."""
 TEXTS = {
     "classify": {"model.name", "class_map.*.*"},
-    "finetune": {"trigger_words.*"},
+    "finetune": {"trigger_words.*", "validation.pictures.prompts.*", "losses.custom.function"},
     "generate": {
         *("rename.*", "join.rename.*", "join.on.*", "id", "choices.*.*", "prompt"),
         *("enhance.gguf_file", "enhance.system_prompt"),
