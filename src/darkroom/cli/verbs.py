@@ -216,7 +216,7 @@ VERBS = (
         "report",
         "Put a run on one self-contained HTML page.",
         (
-            _uri("input", "A model that `darkroom train` published."),
+            _uri("input", "A model that `train` or `finetune` published."),
             _uri("data", "Its data, when not the model's own parent."),
             _uri("samples", "Samples to show."),
             _uri("evaluation", "An evaluation to show."),
