@@ -81,7 +81,7 @@ def _numbered(sizes: Sizes) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class PictureSource(RowSource):
+class PictureRowSource(RowSource):
     """Pictures of the dataset itself, decoded when they are due."""
 
     data: TrainingData
@@ -92,7 +92,7 @@ class PictureSource(RowSource):
     @classmethod
     def of(
         cls, data: TrainingData, split: Split, limit: int | None, *, columns: Sequence[str]
-    ) -> PictureSource:
+    ) -> PictureRowSource:
         """limit: the first so many rows."""
         return cls(data.dataset.row_groups(split, limit), data, split, limit, columns)
 

@@ -17,7 +17,7 @@ from darkroom.jobs.artifacts.model import TrainedInfo
 from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.dataset import TrainingData
-from darkroom.jobs.training.row_source import PictureSource, RowSource
+from darkroom.jobs.training.row_source import PictureRowSource, RowSource
 from darkroom.storage import Parent
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Trainable(ABC, Generic[ConfigT]):
 
     def source(self, data: TrainingData, split: Split, limit: int | None) -> RowSource:
         """The rows of a split, at most so many; by default pictures, with `columns`."""
-        return PictureSource.of(data, split, limit, columns=self.columns)
+        return PictureRowSource.of(data, split, limit, columns=self.columns)
 
     @abstractmethod
     def build(self, data: TrainingData) -> TrainedModule:
