@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from tests.helpers.plain_torch import PlainTorch
 from torch import Tensor
 
 from darkroom.config import build_config
@@ -76,7 +77,7 @@ class Result:
     errors: list[str]
 
 
-class Module(DiffusionModule):
+class Module(PlainTorch, DiffusionModule):
     """The real module with plain torch in Lightning's place, and memory that ends on request."""
 
     def __init__(self, config: TrainConfig, scenario: Scenario, rank: int) -> None:
@@ -84,18 +85,7 @@ class Module(DiffusionModule):
         self.scenario, self.rank = scenario, rank
         self.prepare()
         self.micro_batches.size = scenario.micro_batch_size
-        built: Any = self.configure_optimizers()
-        self.adamw, self.rate = built["optimizer"], built["lr_scheduler"]["scheduler"]
-        self.adamw.optimizer = self.adamw  # as Lightning wraps it
-
-    def optimizers(self, use_pl_optimizer: bool = True) -> Any:  # noqa: ARG002
-        return self.adamw
-
-    def lr_schedulers(self) -> Any:
-        return self.rate
-
-    def manual_backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
-        loss.backward()  # type: ignore[no-untyped-call] # torch's own
+        self.set_up_optimizer()
 
     def training_losses(self, batch: Batch) -> Tensor:
         losses = super().training_losses(batch)

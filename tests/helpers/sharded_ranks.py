@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from tests.helpers.finetuning import batch_of, finetune_config
+from tests.helpers.plain_torch import PlainTorch
 from torch import Tensor
 
 from darkroom.jobs.finetune.module import FinetuneModule
@@ -57,28 +58,15 @@ class Scenario:
     """Whose memory does not suffice for more than two rows."""
 
 
-class Module(FinetuneModule):
+class Module(PlainTorch, FinetuneModule):
     """The real module with plain torch in Lightning's place."""
 
-    adamw: Any = None
-    rate: Any = None
     is_full = False
 
     def configured(self) -> Module:
         """Once its parameters are what they stay."""
-        built: Any = self.configure_optimizers()
-        self.adamw, self.rate = built["optimizer"], built["lr_scheduler"]["scheduler"]
-        self.adamw.optimizer = self.adamw  # as Lightning wraps it
+        self.set_up_optimizer()
         return self
-
-    def optimizers(self, use_pl_optimizer: bool = True) -> Any:  # noqa: ARG002
-        return self.adamw
-
-    def lr_schedulers(self) -> Any:
-        return self.rate
-
-    def manual_backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
-        loss.backward()  # type: ignore[no-untyped-call] # torch's own
 
     def training_losses(self, batch: Batch) -> Tensor:
         losses = super().training_losses(batch)

@@ -18,7 +18,6 @@ from darkroom.jobs.training.training_stream import Batch, num_rows
 
 _COLUMNS = ("image", "caption")
 _KEY = row_key("prior_preservation")
-_MEGABYTE = 1024**2
 
 
 class PriorRows:
@@ -31,8 +30,7 @@ class PriorRows:
             shuffle_window=config.data.shuffle_window,
             batching=Batching(config.batch_size),
         )
-        cache_bytes = config.data.cache_mb * _MEGABYTE
-        self._rows = DataRows(prior, self._plan, _COLUMNS, cache_bytes=cache_bytes)
+        self._rows = DataRows(prior, self._plan, _COLUMNS, cache_bytes=config.data.cache_bytes)
 
     def with_prior(self, batch: Batch) -> Batch:
         """B rows of a step, and behind them as many of the class; on the batch's device."""

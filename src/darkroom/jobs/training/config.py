@@ -129,6 +129,11 @@ class DataConfig(Config):
     horizontal_flip: bool = False
     """Mirror half of the images at random, seeded like everything else."""
 
+    @property
+    def cache_bytes(self) -> int:
+        """`cache_mb` in bytes."""
+        return self.cache_mb * 1024**2
+
 
 class WorkersConfig(Config):
     """Ray Train workers; none of this changes what a step computes, and a run may resume on more

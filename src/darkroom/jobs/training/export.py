@@ -88,8 +88,8 @@ def export_files(
     with temporary_folder("darkroom-export-") as directory:
         checkpoint.download(directory / "checkpoint")
         file = directory / "checkpoint" / STATE_FILE
-        weights = averaged_weights(read_state(file, part="ema"))
-        events = read_state(file, part="micro_batches")["micro_batches"]["events"]
+        state = read_state(file, parts=("ema", "micro_batches"))
+        weights, events = averaged_weights(state), state["micro_batches"]["events"]
         log = MetricsLog.read(directory / "checkpoint")
         info = CheckpointInfo.of(checkpoint)
         _check_finite(weights)

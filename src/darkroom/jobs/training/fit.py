@@ -42,8 +42,6 @@ from darkroom.jobs.training.worker_settings import WorkerSettings
 from darkroom.storage import Artifact, open_artifact
 from darkroom.temporary import temporary_folder
 
-_MEGABYTE = 1024**2
-
 
 def fit(worker: WorkerSettings) -> Outcome:
     """Train to this rank's end; the outcome of rank 0 is the run's."""
@@ -207,7 +205,7 @@ class _Rank:
         source = self.worker.trainable.source(data, "train", config.limit)
         plan = source.plan(batching, seed=config.seed, shuffle_window=config.data.shuffle_window)
         return BatchStream(
-            source.reader(plan, seed=config.seed, cache_bytes=self._cache_bytes),
+            source.reader(plan, seed=config.seed, cache_bytes=self.config.data.cache_bytes),
             plan,
             num_steps=config.max_steps,
             stopwatch=self.heartbeat.stopwatch,
@@ -217,12 +215,8 @@ class _Rank:
         config, data = self.config, self.worker.data
         source = self.worker.trainable.source(data, "validation", config.validation.num_images)
         plan, batches = source.in_order(config.micro_batch_size)
-        rows = source.reader(plan, seed=None, cache_bytes=self._cache_bytes)
+        rows = source.reader(plan, seed=None, cache_bytes=self.config.data.cache_bytes)
         return Validation(rows, batches=batches) if batches else None
-
-    @property
-    def _cache_bytes(self) -> int:
-        return self.config.data.cache_mb * _MEGABYTE
 
     def _resume(self) -> Artifact | None:
         """The checkpoint to resume from, the same on every rank, downloaded to the folder.

@@ -8,7 +8,7 @@ of each tensor. Read on other ranks, or on none, the same files give other share
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +56,17 @@ def is_sharded(folder: Path) -> bool:
     return (folder / SHARDS_FOLDER).is_dir()
 
 
-def read_state(file: Path, *, empty: Empty | None = None, part: str | None = None) -> Any:
+def read_state(
+    file: Path, *, empty: Empty | None = None, parts: Collection[str] | None = None
+) -> Any:
     """A checkpoint's state with its tensors in it.
 
-    empty: makes what is read into; by default whole tensors on the CPU. part: only this entry.
-    Not collective.
+    empty: makes what is read into; by default whole tensors on the CPU. parts: only these
+    entries. Not collective.
     """
     state = torch.load(file, map_location="cpu", weights_only=True)
-    if part is not None:
-        state = {part: state[part]}
+    if parts is not None:
+        state = {name: state[name] for name in parts}
     make = empty or _whole
     read: dict[str, Tensor] = {}
 
