@@ -46,7 +46,9 @@ class ShortLivedKeys:
             "SecretAccessKey": environment["AWS_SECRET_ACCESS_KEY"],
             **({"Expiration": _SOON} if with_expiry else {}),
         }
-        self.answer.write_text(json.dumps(keys))
+        whole = self.answer.with_suffix(".new")
+        whole.write_text(json.dumps(keys))
+        whole.replace(self.answer)
 
     def refuse(self, kind: FaultKind, identity: str = "") -> None:
         """From now on the server refuses this identity, or everyone."""

@@ -59,7 +59,7 @@ def print_error(error: BaseException, *, as_json: bool, debug: bool) -> int:
 
 def log_to_stderr(*, debug: bool) -> None:
     """Send Darkroom's own log records to stderr; other libraries keep their settings."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StderrHandler()
     handler.setFormatter(_Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logger = logging.getLogger("darkroom")
     logger.handlers = [handler]
@@ -79,6 +79,16 @@ def stdout_to_stderr() -> Iterator[None]:
         sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to what standard error is at the time: what it was may have been closed since."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            print(self.format(record), file=sys.stderr, flush=True)
+        except Exception:  # noqa: BLE001 - logging says what was wrong with the record
+            self.handleError(record)
 
 
 class _Formatter(logging.Formatter):

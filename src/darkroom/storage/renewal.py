@@ -26,6 +26,17 @@ ASK_AGAIN_SECONDS = 5.0
 """After a source has failed."""
 
 
+class SigningCredentials:
+    """The credentials of one request, which stay what they are while others are renewed."""
+
+    def __init__(self, frozen: ReadOnlyCredentials) -> None:
+        self._frozen = frozen
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        """As botocore asks for them."""
+        return self._frozen
+
+
 class RenewedCredentials:
     """`load` looks through the chain anew; None when there are none."""
 
@@ -48,9 +59,8 @@ class RenewedCredentials:
             self._failed_at = time.monotonic()
         return self._frozen
 
-    def renew(self) -> bool:
+    def renew(self, refused: ReadOnlyCredentials) -> bool:
         """Look for others than those that were refused. Errors: the source's."""
-        refused = self._frozen
         with self._lock:
             if self._frozen != refused:
                 return True  # another thread has done it
@@ -70,4 +80,6 @@ class RenewedCredentials:
         if code not in REFUSALS or not is_first:
             return None
         request_dict["context"]["darkroom_renewed"] = True
-        return 0 if self.renew() else None
+        # What this request was signed with: another thread may have renewed them since.
+        signed_with = request_dict["context"]["signing"]["request_credentials"]
+        return 0 if self.renew(signed_with.get_frozen_credentials()) else None

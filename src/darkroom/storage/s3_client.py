@@ -34,7 +34,7 @@ from darkroom.storage.aws_settings import (
 )
 from darkroom.storage.aws_variables import in_force
 from darkroom.storage.endpoint import check_endpoint, custom_endpoint, is_proxied
-from darkroom.storage.renewal import RenewedCredentials
+from darkroom.storage.renewal import RenewedCredentials, SigningCredentials
 from darkroom.storage.s3_direct import DirectClient
 from darkroom.storage.store import NUM_THREADS
 
@@ -169,11 +169,11 @@ class _ClientFactory:
         )
 
     def _vet(self, request: Any, **_: Any) -> None:
-        """Before botocore signs: with our own credentials, which it asks a moment later."""
+        """Before botocore signs: with our own credentials."""
         if self._credentials is not None:
-            self._credentials.get_frozen_credentials()
             signing = request.context.get("signing", {})
-            request.context["signing"] = {**signing, "request_credentials": self._credentials}
+            mine = SigningCredentials(self._credentials.get_frozen_credentials())
+            request.context["signing"] = {**signing, "request_credentials": mine}
 
     def _config(self, tries: int) -> BotoConfig:
         patient = tries == PATIENT_TRIES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import signal
@@ -110,7 +111,9 @@ def test_what_a_job_prints_does_not_reach_stdout() -> None:
     assert set(done.stderr.splitlines()) == {"from python", "from a library", "from a child"}
 
 
-def test_our_log_goes_to_stderr_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_our_log_goes_to_what_stderr_is_at_the_time_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     logger = logging.getLogger("darkroom")
     before = (logger.handlers, logger.level, logger.propagate)
     try:
@@ -119,10 +122,14 @@ def test_our_log_goes_to_stderr_once(capsys: pytest.CaptureFixture[str]) -> None
         logging.getLogger("darkroom.jobs").info("step %d", 3)
         logging.getLogger("darkroom.jobs").debug("hidden")
         captured = capsys.readouterr()
+        with monkeypatch.context() as replaced:
+            replaced.setattr(sys, "stderr", later := io.StringIO())
+            logging.getLogger("darkroom.jobs").info("step %d", 4)
     finally:
         logger.handlers, logger.level, logger.propagate = before
     assert captured.out == ""
     assert captured.err.count("step 3") == 1
+    assert later.getvalue().count("step 4") == 1
     assert "hidden" not in captured.err
 
 
