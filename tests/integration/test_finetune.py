@@ -89,7 +89,7 @@ def test_stopped_and_resumed_lora_is_the_undisturbed_one_and_draws(
     info = FinetunedInfo.of(undisturbed)
     assert (info.family, info.method, info.step) == ("sd", "lora", STEPS)
     log = undisturbed.read_table("metrics.parquet").to_pydict()
-    first, last = (loss for loss in log["validation_loss"] if loss is not None)
+    first, *_, last = (loss for loss in log["validation_loss"] if loss is not None)
     assert last < first
     assert {parent.role for parent in undisturbed.manifest.parents} == {
         "data", "base", "checkpoint"

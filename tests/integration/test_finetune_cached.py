@@ -1,4 +1,7 @@
-"""`finetune` on pictures in buckets, from a cache, over two workers: stopped and resumed."""
+"""`finetune` on pictures in buckets, from a cache: stopped and resumed, in this process.
+
+`make proof` does the same by two workers.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,10 @@ from tests.helpers.bucketed_runs import stopped_and_resumed
 from darkroom.jobs.artifacts.model import FinetunedInfo
 from darkroom.storage import lineage, open_artifact
 
-pytestmark = pytest.mark.usefixtures("ray_local")
-
 
 @pytest.mark.timeout(1800)
 def test_stopped_and_resumed_is_the_undisturbed_one(bucket_uri: str, tmp_path: Path) -> None:
-    model = stopped_and_resumed(bucket_uri, tmp_path, from_cache=True)
+    model = stopped_and_resumed(bucket_uri, tmp_path, from_cache=True, num_workers=0)
     assert FinetunedInfo.of(model).image_sizes == ((32, 48), (40, 40), (48, 32))
     card = model.read_bytes("model/model_card.md").decode()
     assert "| trained at | 32 x 48, 40 x 40, 48 x 32 pixels |" in card

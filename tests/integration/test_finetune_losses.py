@@ -1,4 +1,7 @@
-"""All terms of the loss over real Ray and S3: stopped and resumed to equal bits, NaN by name."""
+"""All terms of the loss over real S3: stopped and resumed to equal bits, NaN by name.
+
+The runs train in this process; `make proof` kills runs of two workers with a discriminator.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,6 @@ STEPS = 8
 PICTURES = {"prompts": ["a photo of a cat"], "num_steps": 2, "every_steps": 4}
 TERMS = {"mse", "huber", "perceptual", "adversarial", "custom", "discriminator"}
 
-pytestmark = pytest.mark.usefixtures("ray_local")
-
 
 @pytest.fixture(scope="module")
 def places(s3_session_uri: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
@@ -49,7 +50,7 @@ def config(places: dict[str, str], output: str, **changes: Any) -> FinetuneConfi
         "lr_schedule": {"warmup_steps": 1}, "ema": {"decay": 0.5},
         "validation": {"every_steps": STEPS, "num_images": 4, "pictures": PICTURES},
         "checkpoint": {"every_steps": 4, "asynchronous": False}, "log_every_steps": 2,
-        "workers": {"num_workers": 2}, "on_existing": "resume",
+        "workers": {"num_workers": 0}, "on_existing": "resume",
     }  # fmt: skip
     return build_config(FinetuneConfig, {**values, **changes})
 
@@ -100,13 +101,13 @@ def test_stopped_and_resumed_run_with_all_terms_is_the_undisturbed_one(
     shown = {name.removeprefix("loss/") for name in log if name.startswith("loss/")}
     assert shown == TERMS | {"prior_preservation"}
     weights = build_config(FinetuneConfig, undisturbed.manifest.config).losses.weights
-    for row, loss in enumerate(log["loss"]):
+    for row, loss in list(enumerate(log["loss"]))[1:]:  # the first is of the validation alone
         own = sum(weight * log[f"loss/{name}"][row] for name, weight in weights.items())
         assert loss == pytest.approx(own + 0.7 * log["loss/prior_preservation"][row], rel=1e-4)
     for norm in ("grad_norm", "param_norm"):
         blocks = [log[name] for name in log if name.startswith(f"{norm}/unet.")]
         assert len(blocks) == 3  # down, middle and up: adapters lie where attention is
-        for row, whole in enumerate(log[norm]):
+        for row, whole in list(enumerate(log[norm]))[1:]:
             assert sum(each[row] ** 2 for each in blocks) ** 0.5 == pytest.approx(whole, rel=1e-3)
     film = undisturbed.read_table(PICTURES_FILE).to_pylist()
     assert [row["step"] for row in film] == [0, 4, 8]
@@ -131,12 +132,7 @@ def test_term_that_returns_nan_ends_the_run_by_its_name(
     losses = {"custom": {"function": f"{OWN}:nan_late"}}
     output = f"{bucket_uri}/nan"
     with pytest.raises(NonFiniteLossError) as caught:
-        run(
-            config(
-                places, output, losses=losses, checkpoint={"every_steps": 2},
-                workers={"num_workers": 1},
-            )
-        )  # fmt: skip
+        run(config(places, output, losses=losses, checkpoint={"every_steps": 2}))
     assert str(caught.value) == (
         "the loss term custom became NaN or infinite at step 3; last good checkpoint: step 2; "
         "nothing after it was published; look at that term under losses, lower "

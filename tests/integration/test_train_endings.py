@@ -1,6 +1,6 @@
 """What a training run publishes, and the ways in which it ends without a fault of the machine.
 
-These share one Ray: the module is trained through the job's own function.
+None needs workers: the runs train in this process, as `workers.num_workers: 0` has it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from darkroom.jobs.artifacts.model import ModelInfo
 from darkroom.jobs.train.job import run
 from darkroom.storage import open_artifact
 
-pytestmark = pytest.mark.usefixtures("ray_local")
+HERE = {"num_workers": 0}
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,9 @@ def data(s3_session_uri: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def model_uri(data: str, s3_session_uri: str, ray_local: None) -> str:
+def model_uri(data: str, s3_session_uri: str) -> str:
     uri = f"{s3_session_uri}/model"
-    run(train_config(data, uri, max_steps=20, optimizer={"accumulation_steps": 2}))
+    run(train_config(data, uri, max_steps=20, optimizer={"accumulation_steps": 2}, workers=HERE))
     return uri
 
 
@@ -53,16 +53,18 @@ def test_publishes_a_folder_that_diffusers_loads(model_uri: str, tmp_path: Path)
 def test_publishes_the_metrics_as_parquet_and_tensorboard(model_uri: str) -> None:
     model = open_artifact(model_uri, kind="model")
     metrics = model.read_table("metrics.parquet").to_pydict()
-    assert metrics["step"] == [5, 10, 15, 20]
+    assert metrics["step"] == [0, 5, 10, 15, 20]
+    at_start = ("step", "epoch", "seconds")
     for name, values in metrics.items():
-        expected = 1 if name == "validation_loss" else 4
+        expected = 2 if name == "validation_loss" else 5 if name in at_start else 4
         assert sum(value is not None for value in values) == expected, name
-    assert all(value > 0 for value in metrics["images_per_second"])
+    assert all(value > 0 for value in metrics["images_per_second"][1:])
     assert model.entries("tensorboard/")
 
 
 def test_a_published_run_is_refused_and_resume_returns_it(model_uri: str, data: str) -> None:
     config = train_config(data, model_uri, max_steps=20, optimizer={"accumulation_steps": 2})
+    assert config.workers.num_workers == 1  # which is another way to train the same model
     with pytest.raises(OutputExistsError, match="--resume"):
         run(config)
     again = run(config.model_copy(update={"on_existing": "resume"}))
@@ -89,6 +91,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
         optimizer={"learning_rate": 1e30, "max_grad_norm": None},
         lr_schedule={"kind": "constant", "warmup_steps": 0},
         checkpoint={"every_steps": 1},
+        workers=HERE,
     )
     with pytest.raises(NonFiniteLossError, match=r"at step \d+; last good checkpoint") as caught:
         run(config)
@@ -113,6 +116,7 @@ def test_early_stopping_ends_the_run_and_publishes_the_best(data: str, bucket_ur
         checkpoint={"every_steps": 2},
         objective={"label_dropout": 0.0},
         export="best",
+        workers=HERE,
     )
     result = run(config)
     state = pointer_of(bucket_uri)

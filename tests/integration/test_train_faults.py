@@ -55,14 +55,14 @@ def fresh(place: ShortLivedKeys) -> Iterator[ShortLivedKeys]:
 @pytest.fixture(scope="module")
 def undisturbed(place: ShortLivedKeys) -> Artifact:
     place.hand_out(FIRST)
-    config = settings_of(DATA, "undisturbed")
+    config = settings_of(DATA, "undisturbed", num_workers=0)
     run(config)
     return open_artifact(config.output)
 
 
-def settings_of(data: str, name: str) -> TrainConfig:
+def settings_of(data: str, name: str, *, num_workers: int = 1) -> TrainConfig:
     return train_config(
-        data, f"s3://{BUCKET}/{name}", max_steps=STEPS, workers={"num_workers": 2},
+        data, f"s3://{BUCKET}/{name}", max_steps=STEPS, workers={"num_workers": num_workers},
         checkpoint={"asynchronous": True},
     )  # fmt: skip
 
@@ -157,7 +157,7 @@ def test_a_row_that_cannot_be_read_ends_the_run(fresh: ShortLivedKeys) -> None:
         )  # fmt: skip
         output.publish([file], rows=len(rows), metadata=good.manifest.metadata)
     with pytest.raises(DataError, match=r"row train-0700.*cannot be read") as caught:
-        run(settings_of(damaged, "from-damaged"))
+        run(settings_of(damaged, "from-damaged", num_workers=2))
     assert_one_line(caught.value)
 
 

@@ -47,7 +47,7 @@ def data(s3_session_uri: str) -> str:
     return uri
 
 
-def config(data: str, output: str) -> TrainingConfig:
+def config(data: str, output: str, *, num_workers: int = 0) -> TrainingConfig:
     values: dict[str, Any] = {
         "input": data,
         "output": output,
@@ -58,6 +58,7 @@ def config(data: str, output: str) -> TrainingConfig:
         "validation": {"every_steps": 200, "num_images": 64},
         "checkpoint": {"every_steps": 100, "asynchronous": False},
         "log_every_steps": 5,
+        "workers": {"num_workers": num_workers},
     }
     return build_config(TrainingConfig, values)
 
@@ -71,11 +72,11 @@ def test_a_second_verb_trains_resumes_and_is_published(
     run_training(Finetune(config(data, quiet)), on_row=rows.append)
     undisturbed = open_artifact(quiet)
     assert [row["step"] for row in rows if row["loss"]][-1] == STEPS
-    assert sum(row["validation_loss"] is not None for row in rows) == 2
+    assert sum(row["validation_loss"] is not None for row in rows) == 3
     log = undisturbed.read_table("metrics.parquet").to_pydict()
     assert log["learning_rate"][-1] == pytest.approx(1e-2)
     assert log["learning_rate/text"][-1] == pytest.approx(1e-3)
-    first, last = (loss for loss in log["validation_loss"] if loss is not None)
+    first, *_, last = (loss for loss in log["validation_loss"] if loss is not None)
     assert last < first
     assert FinetuneInfo.of(undisturbed).step == STEPS
 
@@ -89,7 +90,7 @@ def test_a_second_verb_trains_resumes_and_is_published(
     assert state is not None
     resumed_from = state.step
     again = subprocess.run(  # another driver
-        [sys.executable, "-c", DRIVER, json.dumps(config(data, stopped).to_dict())],
+        [sys.executable, "-c", DRIVER, json.dumps(config(data, stopped, num_workers=1).to_dict())],
         timeout=WAIT_SECONDS, capture_output=True, text=True, check=False,
         env={**os.environ, "RAY_ADDRESS": ray_local, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
     )  # fmt: skip
@@ -126,7 +127,11 @@ def test_what_is_trained_is_exported_by_the_next_driver(
     with pytest.raises(ConfigError, match="breaks off"):
         run_training(ExportsAtSecond(run, marker))
     rows: list[Any] = []
-    run_training(ExportsAtSecond(run, marker), on_row=rows.append)
+    by_a_task = build_config(TrainingConfig, {**settings, "workers": {"num_workers": 1}})
+    marker.touch()
+    with pytest.raises(ConfigError, match="breaks off"):
+        run_training(ExportsAtSecond(by_a_task, marker), on_row=rows.append)
+    run_training(ExportsAtSecond(by_a_task, marker), on_row=rows.append)
     assert not rows
     assert open_artifact(run.output).entry(ADAPTER).content
 

@@ -75,7 +75,7 @@ class CachedRows:
             )
 
     def _check_rows(self, config: FinetuneConfig, data: TrainingData) -> None:
-        workers = config.workers.num_workers
+        workers = config.workers.num_ranks
         if self.train.num_rows < workers:
             _refuse(
                 self.latents,

@@ -15,7 +15,7 @@ import ray.train
 import torch
 import torch.distributed as dist
 
-from darkroom.jobs.training.monitor import Heartbeat
+from darkroom.jobs.training.heartbeat import Heartbeat
 
 _LOOK_EVERY_SECONDS = 1.0
 _MAX_STEPS_BETWEEN_LOOKS = 1000

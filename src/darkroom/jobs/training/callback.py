@@ -23,12 +23,12 @@ from darkroom.jobs.training.checkpoint_shares import SharesWriter
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.endings import Ending, Outcome
 from darkroom.jobs.training.gradients import num_ranks
+from darkroom.jobs.training.heartbeat import Heartbeat
 from darkroom.jobs.training.loss_terms import NonFinite, TermMeans
 from darkroom.jobs.training.lr import ImprovementTracker
 from darkroom.jobs.training.memory_events import described
 from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.jobs.training.module import TrainedModule
-from darkroom.jobs.training.monitor import Heartbeat
 from darkroom.jobs.training.optimizers import effective_rate
 from darkroom.jobs.training.sharding import whole
 from darkroom.jobs.training.training_stream import TrainingStream
@@ -87,7 +87,8 @@ class RunCallback(pl.Callback):
         self._heartbeat.begin_at(step)
         self._highest_step = self._heartbeat.highest_step()
         if step == 0:
-            self._draw(trainer, cast("TrainedModule", pl_module), step, last=False)
+            self._show_beginning(trainer, cast("TrainedModule", pl_module))
+            self._logged_at = time.monotonic()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -194,14 +195,26 @@ class RunCallback(pl.Callback):
         if trainer.is_global_zero:
             self._heartbeat.post_metrics(dict(row))
 
+    def _show_beginning(self, trainer: pl.Trainer, module: TrainedModule) -> None:
+        """What later losses and pictures are compared with; it decides nothing."""
+        if self._validation:
+            self._validation_loss(trainer, module, self._validation, 0)
+        self._draw(trainer, module, 0, last=False)
+
+    def _validation_loss(
+        self, trainer: pl.Trainer, module: TrainedModule, validation: Validation, step: int
+    ) -> float:
+        with self._heartbeat.stopwatch.measuring("validation"):
+            loss = validation.loss(module)
+        self._log_row(trainer, step, validation_loss=loss)
+        return loss
+
     def _validate(
         self, trainer: pl.Trainer, module: TrainedModule, validation: Validation, step: int
     ) -> None:
         if self._stop_if_non_finite(trainer):
             return
-        with self._heartbeat.stopwatch.measuring("validation"):
-            loss = validation.loss(module)
-        self._log_row(trainer, step, validation_loss=loss)
+        loss = self._validation_loss(trainer, module, validation, step)
         module.plateau.update(loss)
         self._validated_step = step
         self._improvement.update(loss)

@@ -75,7 +75,7 @@ class ValidationConfig(Config):
     """Loss of the EMA weights on fixed images, with fixed noise and fixed timesteps."""
 
     every_steps: PositiveInt = 500
-    """Optimizer steps between validations; one more at the end."""
+    """Optimizer steps between validations; one more before the first step and one at the end."""
     num_images: PositiveInt = 256
     """At most so many images of the validation split; none of it means no validation."""
     early_stopping_patience: PositiveInt | None = None
@@ -139,8 +139,10 @@ class WorkersConfig(Config):
     """Ray Train workers; none of this changes what a step computes, and a run may resume on more
     or fewer."""
 
-    num_workers: Annotated[PositiveInt, operational()] = 1
-    """Data-parallel workers, at most batch_size; their shares of a batch may differ by a row."""
+    num_workers: Annotated[int, operational(ge=0)] = 1
+    """Data-parallel workers, at most batch_size; their shares of a batch may differ by a row.
+    0 trains in the driver's own process (Ray Train's local mode), for a debugger; nothing is
+    started again there."""
     use_gpu: Annotated[bool, operational()] = False
     """One GPU per worker."""
     cpus_per_worker: Annotated[NonNegativeFloat | None, operational()] = None
@@ -154,6 +156,11 @@ class WorkersConfig(Config):
     gradients, moments and averages, for networks that do not fit into one GPU."""
     collective_timeout_seconds: Annotated[PositiveInt, operational()] = 600
     """No rank waits longer than this for another in a collective operation."""
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes that share out a batch."""
+        return max(1, self.num_workers)
 
     @property
     def all_cpus(self) -> float:
@@ -220,7 +227,7 @@ class TrainingConfig(JobConfig):
     @property
     def largest_share(self) -> int:
         """Images of a batch that one worker has at most."""
-        return -(-self.batch_size // self.workers.num_workers)
+        return -(-self.batch_size // self.workers.num_ranks)
 
     @property
     def micro_batch_size(self) -> int:
@@ -233,6 +240,15 @@ class TrainingConfig(JobConfig):
             raise ValueError(
                 f"batch_size {self.batch_size} leaves some of the {self.workers.num_workers} "
                 f"workers without an image; raise it or lower workers.num_workers"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_workers_for_ray_data(self) -> TrainingConfig:
+        if self.data.ingest == "ray_data" and self.workers.num_workers == 0:
+            raise ValueError(
+                "data.ingest ray_data feeds workers, and workers.num_workers is 0; raise it or "
+                "set data.ingest to exact"
             )
         return self
 

@@ -97,14 +97,14 @@ class TrainingData:
             )
 
     def _check(self, config: TrainingConfig) -> None:
-        if self.num_train_rows < config.workers.num_workers:
+        if self.num_train_rows < config.workers.num_ranks:
             raise DataError(
                 "input",
                 self.uri,
                 f"has {self.num_train_rows} training rows for {config.workers.num_workers} workers",
                 "prepare more data or use fewer workers",
             )
-        rows_per_worker = self.num_train_rows // config.workers.num_workers
+        rows_per_worker = self.num_train_rows // config.workers.num_ranks
         if config.data.ingest == "ray_data" and rows_per_worker < config.largest_share:
             raise ConfigError(
                 "data.ingest",

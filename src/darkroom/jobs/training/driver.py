@@ -15,12 +15,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import ray
 import ray.train
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
@@ -33,11 +31,12 @@ from darkroom.jobs.training.endings import Outcome
 from darkroom.jobs.training.goodput import GoodputAccount
 from darkroom.jobs.training.goodput_records import AccountRecords
 from darkroom.jobs.training.memory_events import MicroBatchTooLargeError
-from darkroom.jobs.training.monitor import MONITOR_AWAY, RunMonitor, Snapshot
+from darkroom.jobs.training.monitor import RunMonitor, Snapshot
+from darkroom.jobs.training.monitor_line import MONITOR_AWAY, ActorLine, LocalLine, MonitorLine
 from darkroom.jobs.training.process_group import ProcessGroup
 from darkroom.jobs.training.restarts import EndOrRestart
 from darkroom.jobs.training.trainable import OnRow
-from darkroom.jobs.training.worker import train_worker
+from darkroom.jobs.training.worker import Task, train_worker
 from darkroom.jobs.training.worker_settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -97,16 +96,19 @@ def run_workers(
     names once restarts are used up, UnfilledDemandError.
     """
     config: TrainingConfig = settings.trainable.config
-    monitor: Any = RunMonitor.remote(config.output, account.highest_step)  # type: ignore[attr-defined] # made by ray.remote
-    settings = replace(settings, monitor=monitor)
+    line: MonitorLine = (
+        ActorLine.open(config.output, account.highest_step)
+        if config.workers.num_workers
+        else LocalLine(RunMonitor(config.output, account.highest_step))
+    )
     # Ray Train itself ends a worker that does not answer.
     hang_timeout = environment_variable(_HANG_VARIABLE, str(config.workers.hang_timeout_seconds))
     with _place_for_ray_train() as place, hang_timeout:
-        fit = _Fit(_trainer(settings, place, datasets))
+        fit = _Fit(_trainer(settings, line, place, datasets))
         fit.start()
         with progress(config.max_steps, settings.trainable.verb, "step") as bar:
             supervisor = _Supervisor(
-                monitor, bar=bar, account=account, records=records, stop=stop, on_row=on_row
+                line, bar=bar, account=account, records=records, stop=stop, on_row=on_row
             )
             while fit.is_alive():
                 fit.join(timeout=_TICK_SECONDS)
@@ -116,14 +118,17 @@ def run_workers(
         return fit.outcome()
 
 
-def _trainer(settings: WorkerSettings, place: str, datasets: dict[str, Any] | None) -> Any:
+def _trainer(
+    settings: WorkerSettings, line: MonitorLine, place: str, datasets: dict[str, Any] | None
+) -> Any:
     workers = settings.trainable.config.workers
     # Ray's types allow neither a value nor callbacks, which its documentation has.
     worker: Any = train_worker
-    callbacks: Any = [EndOrRestart(settings.monitor, workers.hang_timeout_seconds)]
+    task: Any = Task(settings=settings, line=line)
+    callbacks: Any = [EndOrRestart(line, workers.hang_timeout_seconds)]
     return DataParallelTrainer(
         worker,
-        train_loop_config={"settings": settings},
+        train_loop_config=task,
         datasets=datasets,
         backend_config=ProcessGroup(workers.use_gpu, workers.collective_timeout_seconds),
         scaling_config=ray.train.ScalingConfig(
@@ -171,7 +176,8 @@ class _Fit(threading.Thread):
 
     def outcome(self) -> Outcome:
         if self._error is not None:
-            fault = getattr(self._error, "controller_failure", None)
+            # Without workers there is no controller, and the error comes as it is.
+            fault = getattr(self._error, "controller_failure", self._error)
             if isinstance(fault, MicroBatchTooLargeError):
                 event = fault.event
                 return Outcome("out_of_memory", step=event.step, out_of_memory=event)
@@ -189,7 +195,7 @@ class _Supervisor:
 
     def __init__(
         self,
-        monitor: Any,
+        line: MonitorLine,
         *,
         bar: Progress,
         account: GoodputAccount,
@@ -197,7 +203,7 @@ class _Supervisor:
         stop: StopRequest,
         on_row: OnRow,
     ) -> None:
-        self._monitor = monitor
+        self._line = line
         self._bar = bar
         self._account = account
         self._records = records
@@ -212,13 +218,13 @@ class _Supervisor:
             return
         logger.warning("%s: saving a checkpoint, then stopping", self._stop.reason)
         with suppress(*MONITOR_AWAY):
-            ray.get(self._monitor.request_stop.remote(self._stop.reason), timeout=30)
+            self._line.ask("request_stop", self._stop.reason)
             self._stop_told = True
 
     def look(self) -> None:
         """Bring bar, log, account, metrics and the caller up to the workers' newest word."""
         try:
-            snapshot: Snapshot = ray.get(self._monitor.snapshot.remote(), timeout=30)
+            snapshot: Snapshot = self._line.ask("snapshot")
         except MONITOR_AWAY:
             return
         for text in snapshot.warnings:
@@ -230,7 +236,7 @@ class _Supervisor:
             self._stop.reason = self._on_row(row) or self._stop.reason
         self._account.take(snapshot.times)
         self._account.wait_for_workers(time.time())
-        self._monitor.show_goodput.remote(self._account.summary().worker_seconds)
+        self._line.tell("show_goodput", self._account.summary().worker_seconds)
         self._records.write(self._account, snapshot.checkpoint_step)
 
     def _show(self, row: dict[str, Any]) -> None:
@@ -246,7 +252,7 @@ class _Supervisor:
 
 def _translate(error: BaseException) -> Exception:
     """Ray Train's error as one of ours; a fault that `EndOrRestart` has raised is one already."""
-    fault = getattr(error, "controller_failure", None)
+    fault = getattr(error, "controller_failure", error)
     if isinstance(fault, InputError):
         return fault
     failures = getattr(error, "worker_failures", None)

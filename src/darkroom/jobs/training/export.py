@@ -49,9 +49,27 @@ def export_model(
 ) -> Artifact:
     """Publish the checkpoint's averaged weights as the run's model artifact; needs a Ray session.
 
+    Without workers the files are made here.
+
     The account is closed here: its last second is the one in which the manifest is made.
     Errors: IntegrityError when a weight is not finite, those of the verb's export.
     """
+    if trainable.config.workers.num_workers == 0:
+        exported = export_files(output.writer, checkpoint, trainable, data)
+    else:
+        exported = _exported_by_a_task(output.writer, checkpoint, trainable, data)
+    account.spend("checkpoint", time.time())
+    account.end("completed", time.time())
+    return output.publish(
+        exported.files,
+        metadata=replace(exported.info, account=account.summary()).to_metadata(),
+        made_on_the_way=[checkpoint.as_parent("checkpoint")],
+    )
+
+
+def _exported_by_a_task(
+    writer: PartWriter, checkpoint: Artifact, trainable: Trainable[Any], data: TrainingData
+) -> _Exported:
     import ray
 
     from darkroom.jobs.ray_data import TASK_RETRIES, darkroom_errors
@@ -62,14 +80,8 @@ def export_model(
         num_cpus=resources.get("CPU", 0), num_gpus=resources.get("GPU", 0), max_retries=TASK_RETRIES
     )
     with darkroom_errors():
-        exported: _Exported = ray.get(task.remote(output.writer, checkpoint, trainable, data))
-    account.spend("checkpoint", time.time())
-    account.end("completed", time.time())
-    return output.publish(
-        exported.files,
-        metadata=replace(exported.info, account=account.summary()).to_metadata(),
-        made_on_the_way=[checkpoint.as_parent("checkpoint")],
-    )
+        exported: _Exported = ray.get(task.remote(writer, checkpoint, trainable, data))
+    return exported
 
 
 def export_files(

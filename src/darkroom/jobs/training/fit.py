@@ -7,7 +7,9 @@ none (docs/decisions/0005). Rank 0 decides which one it is and tells the others.
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,9 +27,10 @@ from darkroom.jobs.training.callback import RunCallback
 from darkroom.jobs.training.checkpoint import STATE_FILE, CheckpointPublisher, resolve_checkpoint
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.endings import Outcome
+from darkroom.jobs.training.heartbeat import Heartbeat
 from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.jobs.training.module import TrainedModule
-from darkroom.jobs.training.monitor import Heartbeat
+from darkroom.jobs.training.monitor_line import MonitorLine
 from darkroom.jobs.training.plan import Batching
 from darkroom.jobs.training.ray_data_stream import TRAIN_SHARD, RayDataStream
 from darkroom.jobs.training.seeding import INITIAL_WEIGHTS, derive_seed
@@ -43,24 +46,35 @@ from darkroom.storage import Artifact, open_artifact
 from darkroom.temporary import temporary_folder
 
 
-def fit(worker: WorkerSettings) -> Outcome:
+def fit(worker: WorkerSettings, line: MonitorLine) -> Outcome:
     """Train to this rank's end; the outcome of rank 0 is the run's."""
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    _prepare_torch(worker.trainable.config)
     with ExitStack() as stack:
-        heartbeat = stack.enter_context(Heartbeat(worker.monitor, rank))
+        stack.enter_context(_torch_as_asked(worker.trainable.config))
+        heartbeat = stack.enter_context(Heartbeat(line, rank))
         directory = stack.enter_context(temporary_folder())
         return _Rank(worker, rank, world, heartbeat, directory).fit()
 
 
-def _prepare_torch(config: TrainingConfig) -> None:
+@contextmanager
+def _torch_as_asked(config: TrainingConfig) -> Iterator[None]:
+    """torch's settings for this run; without workers, the process is the caller's own."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(config.compute.num_threads)
     torch.use_deterministic_algorithms(config.compute.deterministic)
     if torch.cuda.is_available():
         torch.backends.cudnn.benchmark = not config.compute.deterministic
         torch.set_float32_matmul_precision("high")
+    try:
+        with warnings.catch_warnings():
+            # What does not train stays as it is published: a frozen base does not drop out.
+            warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+            yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
 
 
 @dataclass(frozen=True)

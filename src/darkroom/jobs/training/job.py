@@ -12,7 +12,7 @@ import math
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -96,11 +96,11 @@ def _run(trainable: Trainable[Any], *, on_row: OnRow) -> dict[str, Any]:
         records = AccountRecords(pointer)
         account = GoodputAccount(
             driver=address.owner,
-            num_workers=config.workers.num_workers,
+            num_workers=config.workers.num_ranks,
             began_at=began_at,
             earlier=records.earlier(),
         )
-        with _ending_on_record(account, records), ray_session(_local_cpus(config)):
+        with _ending_on_record(account, records), _ray_for(config):
             checkpoint = checkpoint_to_export(pointer, config.export)
             if checkpoint is None:
                 settings = WorkerSettings(
@@ -172,6 +172,14 @@ def _ray_datasets(trainable: Trainable[Any], data: TrainingData) -> dict[str, An
     from darkroom.jobs.training.ray_data_stream import TRAIN_SHARD, decoded_dataset
 
     return {TRAIN_SHARD: decoded_dataset(data, trainable.config, trainable.columns)}
+
+
+def _ray_for(config: TrainingConfig) -> AbstractContextManager[None]:
+    """The Ray session that its workers need; without workers none."""
+    if config.workers.num_workers:
+        return ray_session(_local_cpus(config))
+    logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of its local mode
+    return nullcontext()
 
 
 def _local_cpus(config: TrainingConfig) -> int | None:

@@ -1,29 +1,18 @@
-"""The driver's line to its workers: progress one way, the wish to stop the other.
+"""What is known of a run's workers while they train: progress one way, the wish to stop the other.
 
-`RunMonitor` is an actor of the driver. A thread in every worker beats once a second with the
-rank's step; the reply says whether to stop, and what is done about it is the callback's. A worker
-that does not answer is found and replaced by Ray Train, whose poll asks the same process; who it
-was is told from the last beat.
+The driver makes it an actor (`monitor_line.py`). Every worker beats (`heartbeat.py`); the reply
+says whether to stop, and what is done about it is the callback's. A worker that does not answer is
+found and replaced by Ray Train, whose poll asks the same process; who it was is told from the last
+beat.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
-import time
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
-import ray
-
-from darkroom.jobs.training.goodput import Seconds, Stopwatch, WorkerTimes
+from darkroom.jobs.training.goodput import Seconds, WorkerTimes
 from darkroom.jobs.training.telemetry import RunGauges
-
-BEAT_SECONDS = 1.0
-MONITOR_AWAY = (ray.exceptions.RayError, TimeoutError)
-"""What a call to the monitor raises while it restarts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +43,6 @@ class Snapshot:
     """Lines for the driver's log since."""
 
 
-@ray.remote(num_cpus=0, max_restarts=-1)
 class RunMonitor:
     """Keeps the newest account of each rank, rows for the driver, the wish to stop.
 
@@ -138,79 +126,4 @@ class RunMonitor:
             rows=rows,
             starts=starts,
             warnings=warnings,
-        )
-
-
-class Heartbeat:
-    """The worker's side: a thread that beats, and remembers the wish to stop."""
-
-    def __init__(self, monitor: Any, rank: int) -> None:
-        self._monitor = monitor
-        self._address = WorkerAddress(rank, os.getpid(), socket.gethostname())
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-        self._joined_at = time.time()
-        self._first_step = 0
-        self.stopwatch = Stopwatch()
-        self.step = 0
-        self.stop_reason: str | None = None
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._ended.set()
-        self._thread.join(timeout=10 * BEAT_SECONDS)
-        # Before this worker's end can be seen, or the driver would close the account without it.
-        with suppress(*MONITOR_AWAY):
-            ray.get(self._monitor.leave.remote(self._times()), timeout=30)
-
-    def highest_step(self) -> int:
-        """The last step that any attempt is known to have done; 0 when the monitor is away."""
-        try:
-            return int(ray.get(self._monitor.highest_step.remote(), timeout=30))
-        except MONITOR_AWAY:
-            return 0  # Steps that are redone would then be called useful; nothing worse.
-
-    def begin_at(self, step: int) -> None:
-        """The step that this worker's training goes on from."""
-        self.step = self._first_step = step
-
-    def post_metrics(self, row: dict[str, Any]) -> None:
-        """Bring a row of the metrics log to the driver."""
-        self._monitor.post_metrics.remote(row)
-
-    def checkpoint_published(self, step: int) -> None:
-        """Tell of a checkpoint that can be resumed from, and of the work up to here.
-
-        A group that dies between two beats has then not worked for nothing in the account.
-        """
-        self._monitor.checkpoint_published.remote(step, self._times())
-
-    def report_start(self, step: int) -> None:
-        """Tell the driver's log where this start of the workers begins."""
-        self._monitor.post_start.remote(step)
-
-    def warn(self, text: str) -> None:
-        """Show a line in the driver's log."""
-        self._monitor.post_warning.remote(text)
-
-    def _run(self) -> None:
-        while not self._ended.wait(BEAT_SECONDS):
-            answer = self._monitor.beat.remote(self._address, self._times())
-            try:
-                self.stop_reason = ray.get(answer, timeout=30) or self.stop_reason
-            except MONITOR_AWAY:
-                # The monitor restarts by itself; a lost beat is not worth losing the run.
-                continue
-
-    def _times(self) -> WorkerTimes:
-        return WorkerTimes(
-            rank=self._address.rank,
-            worker=str(self._address),
-            joined_at=self._joined_at,
-            first_step=self._first_step,
-            step=self.step,
-            seconds=self.stopwatch.seconds(),
         )

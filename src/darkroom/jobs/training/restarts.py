@@ -12,6 +12,7 @@ import ray.train
 
 from darkroom.errors import is_mendable
 from darkroom.jobs.training.memory_events import MicroBatchTooLargeError
+from darkroom.jobs.training.monitor_line import MonitorLine
 
 _SILENT = "has been hanging"
 """Ray Train's words for a worker that did not answer in time."""
@@ -20,8 +21,8 @@ _SILENT = "has been hanging"
 class EndOrRestart(ray.train.UserCallback):
     """Raises the first fault that would only come again; names every worker that is replaced."""
 
-    def __init__(self, monitor: Any, hang_timeout_seconds: float) -> None:
-        self._monitor = monitor
+    def __init__(self, line: MonitorLine, hang_timeout_seconds: float) -> None:
+        self._line = line
         self._hang_timeout_seconds = hang_timeout_seconds
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
@@ -30,7 +31,7 @@ class EndOrRestart(ray.train.UserCallback):
             if is_mendable(error) or isinstance(error, MicroBatchTooLargeError):
                 raise error
         for rank, error in sorted(worker_exceptions.items()):
-            self._monitor.worker_lost.remote(rank, self._reason(error))
+            self._line.tell("worker_lost", rank, self._reason(error))
 
     def _reason(self, error: Exception) -> str:
         text = (str(error).strip().splitlines() or [type(error).__name__])[-1]

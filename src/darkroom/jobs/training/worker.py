@@ -6,12 +6,22 @@ the workers need to spend: they stand in `fit.py` and behind `Trainable.build`.
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from darkroom.jobs.training.endings import Outcome
+from darkroom.jobs.training.monitor_line import MonitorLine
 from darkroom.jobs.training.worker_settings import WorkerSettings
 
 
-def train_worker(settings: dict[str, WorkerSettings]) -> Outcome:
+class Task(TypedDict):
+    """What every worker is given."""
+
+    settings: WorkerSettings
+    line: MonitorLine
+
+
+def train_worker(task: Task) -> Outcome:
     """One rank's whole run; the value of rank 0 is the run's outcome."""
     from darkroom.jobs.training.fit import fit
 
-    return fit(settings["settings"])
+    return fit(task["settings"], task["line"])

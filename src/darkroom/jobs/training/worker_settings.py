@@ -25,5 +25,3 @@ class WorkerSettings:
     """The checkpoint that the run starts from, where it starts from one (`init_from`)."""
     out_of_memory: tuple[OutOfMemory, ...] = ()
     """What ended earlier attempts, and may be in no checkpoint."""
-    monitor: Any = None
-    """The run's `RunMonitor`, once there is one."""

@@ -21,17 +21,17 @@ HANGING = "A worker health check has been hanging for 6.02 seconds. Marking the 
 
 
 class Lost:
-    """Stands where the monitor's handle would, and keeps what it is told."""
+    """Stands where the line to the monitor would, and keeps what it is told."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[int, str]] = []
+        self.told: list[tuple[Any, ...]] = []
 
-    @property
-    def worker_lost(self) -> Lost:
-        return self
+    def tell(self, method: str, *given: Any) -> None:
+        assert method == "worker_lost"
+        self.told.append(given)
 
-    def remote(self, rank: int, reason: str) -> None:
-        self.told.append((rank, reason))
+    def ask(self, method: str, *given: Any) -> Any:
+        raise AssertionError(f"nothing waits for {method}{given}")
 
 
 @pytest.mark.parametrize("fault", [EXPIRED, DataError("row 1", None, "is damaged")])
@@ -78,8 +78,7 @@ def test_what_may_heal_by_itself_restarts_and_names_the_rank(error: Exception, r
 
 
 def test_the_monitor_names_who_was_lost() -> None:
-    actor: Any = RunMonitor
-    monitor = actor.__ray_metadata__.modified_class("s3://b/run", 0)
+    monitor = RunMonitor("s3://b/run", 0)
     monitor._addresses[1] = WorkerAddress(1, 4242, "node-a")
     monitor.worker_lost(1, "has died")
     (line,) = monitor.snapshot().warnings
