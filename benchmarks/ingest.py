@@ -32,7 +32,8 @@ from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.goodput import Stopwatch
 from darkroom.jobs.training.plan import Batching, DataPlan
-from darkroom.jobs.training.ray_data_stream import RayDataStream, decoded_dataset
+from darkroom.jobs.training.ray_data_rows import decoded_dataset
+from darkroom.jobs.training.ray_data_stream import RayDataStream
 from darkroom.jobs.training.stream import BatchStream, DataRows
 from darkroom.jobs.training.training_stream import Batch
 from darkroom.storage import Artifact, open_output

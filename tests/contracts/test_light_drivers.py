@@ -15,6 +15,8 @@ LIGHTER = {
     "finetune.job": {"torch", "ray", "transformers"},
     "training.driver": {"torch"},
     "training.process_group": {"torch"},
+    # Ray Data's tasks and Ray Train's actors load it, one in every process.
+    "training.ray_data_rows": {"torch"},
 }
 
 
@@ -25,6 +27,7 @@ LIGHTER = {
         "finetune.job",
         "training.driver",
         "training.process_group",
+        "training.ray_data_rows",
         "training.worker",
         "sample.job",
         "cache.job",

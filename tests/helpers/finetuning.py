@@ -13,7 +13,7 @@ from darkroom.config import build_config
 from darkroom.jobs.finetune.config import FinetuneConfig
 from darkroom.jobs.finetune.export import export_lora
 from darkroom.jobs.finetune.module import FinetuneModule
-from darkroom.jobs.training.draws import row_key
+from darkroom.jobs.training.seeding import row_key
 from darkroom.jobs.training.training_stream import Batch, make_batch
 from darkroom.models.families.base import load_base
 

@@ -28,8 +28,8 @@ from darkroom.jobs.artifacts.row_groups import RowGroup
 from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.module import DiffusionModule
-from darkroom.jobs.training.draws import row_key
 from darkroom.jobs.training.plan import Batching, DataPlan
+from darkroom.jobs.training.seeding import row_key
 from darkroom.jobs.training.training_stream import Batch, make_batch, num_rows
 
 BATCH_SIZE, NUM_ROWS = 32, 75

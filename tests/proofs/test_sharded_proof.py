@@ -18,6 +18,7 @@ from tests.helpers.tiny_families import save_tiny
 from tests.helpers.training import running, wait_for_step
 
 from darkroom.config import build_config
+from darkroom.errors import InterruptedBySignal
 from darkroom.jobs.artifacts.model import FinetunedInfo
 from darkroom.jobs.finetune.config import FinetuneConfig
 from darkroom.jobs.training.job import run_training
@@ -94,6 +95,8 @@ def test_out_of_memory_in_the_middle(root: Path) -> None:
     config = build_config(FinetuneConfig, values(root, "full-memory", **FULL))
     trainable = FullMemory(config, find_model(str(root / "sd"), field="base"))
     trainable.first_step = 17
+    with pytest.raises(InterruptedBySignal):
+        run_training(trainable, on_row=lambda row: "enough" if row["step"] >= 20 else None)
     run_training(trainable)
     recovered = open_artifact(config.output)
     (event,) = FinetunedInfo.of(recovered).out_of_memory

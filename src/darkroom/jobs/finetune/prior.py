@@ -11,8 +11,8 @@ import torch
 
 from darkroom.jobs.finetune.config import FinetuneConfig
 from darkroom.jobs.training.dataset import TrainingData
-from darkroom.jobs.training.draws import row_key
 from darkroom.jobs.training.plan import Batching, DataPlan
+from darkroom.jobs.training.seeding import row_key
 from darkroom.jobs.training.stream import DataRows
 from darkroom.jobs.training.training_stream import Batch, num_rows
 

@@ -13,22 +13,17 @@ of 8 x 8 it is 0.16 ms, and numpy's Philox 1.4.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from darkroom.jobs.training.seeding import row_key
+
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64
 """The golden ratio as an odd 64-bit number; torch has signed ones."""
 _MIX = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64))
-
-
-def row_key(row_id: str) -> int:
-    """A row's id as a signed 64-bit number: a row is the same wherever it stands."""
-    digest = hashlib.blake2b(row_id.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
 
 
 def mix(values: Tensor) -> Tensor:

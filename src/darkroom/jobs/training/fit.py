@@ -32,7 +32,8 @@ from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.jobs.training.module import TrainedModule
 from darkroom.jobs.training.monitor_line import MonitorLine
 from darkroom.jobs.training.plan import Batching
-from darkroom.jobs.training.ray_data_stream import TRAIN_SHARD, RayDataStream
+from darkroom.jobs.training.ray_data_rows import TRAIN_SHARD
+from darkroom.jobs.training.ray_data_stream import RayDataStream
 from darkroom.jobs.training.seeding import INITIAL_WEIGHTS, derive_seed
 from darkroom.jobs.training.shard_files import is_sharded, read_state
 from darkroom.jobs.training.sharded_batches import ShardedMicroBatches

@@ -169,7 +169,7 @@ def _ray_datasets(trainable: Trainable[Any], data: TrainingData) -> dict[str, An
     """What Ray Data splits over the workers."""
     if trainable.config.data.ingest == "exact":
         return None
-    from darkroom.jobs.training.ray_data_stream import TRAIN_SHARD, decoded_dataset
+    from darkroom.jobs.training.ray_data_rows import TRAIN_SHARD, decoded_dataset
 
     return {TRAIN_SHARD: decoded_dataset(data, trainable.config, trainable.columns)}
 

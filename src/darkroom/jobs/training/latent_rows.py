@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from darkroom.jobs.artifacts.latents import Latents
 from darkroom.jobs.artifacts.row_groups import RowGroup
-from darkroom.jobs.training.draws import RowDraws, row_key
+from darkroom.jobs.training.draws import RowDraws
 from darkroom.jobs.training.kept_groups import KeptGroups
 from darkroom.jobs.training.plan import Rows
+from darkroom.jobs.training.seeding import row_key
 from darkroom.jobs.training.training_stream import Batch
 
 VARIANT = "variant"

@@ -6,6 +6,8 @@ seed derives from the run's seed and the step's coordinates alone.
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 # The first coordinate keeps the streams of different purposes apart.
@@ -24,3 +26,9 @@ def derive_seed(seed: int, purpose: int, *coordinates: int) -> int:
 def generator(seed: int, purpose: int, *coordinates: int) -> np.random.Generator:
     """A numpy generator for (seed, purpose, coordinates)."""
     return np.random.Generator(np.random.PCG64(derive_seed(seed, purpose, *coordinates)))
+
+
+def row_key(row_id: str) -> int:
+    """A row's id as a signed 64-bit number: a row is the same wherever it stands."""
+    digest = hashlib.blake2b(row_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

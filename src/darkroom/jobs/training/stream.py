@@ -23,10 +23,10 @@ from darkroom.jobs.artifacts.row_groups import RowGroupReader
 from darkroom.jobs.pictures.decode import published_pixels
 from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.training.dataset import TrainingData
-from darkroom.jobs.training.draws import row_key
 from darkroom.jobs.training.goodput import Stopwatch
 from darkroom.jobs.training.kept_groups import KeptGroups
 from darkroom.jobs.training.plan import RankPlan
+from darkroom.jobs.training.seeding import row_key
 from darkroom.jobs.training.training_stream import (
     Batch,
     BatchRows,

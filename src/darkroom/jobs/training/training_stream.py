@@ -21,7 +21,7 @@ class StepRows(TypedDict, total=False):
     """What is known of one rank's rows of a step, whatever they hold; always there."""
 
     row: torch.Tensor
-    """int64 (B,): `draws.row_key` of each row's id."""
+    """int64 (B,): `seeding.row_key` of each row's id."""
     epoch: torch.Tensor
     """int64 (B,): the epoch that each row is met in."""
     step: int

@@ -17,7 +17,7 @@ from tests.helpers.tiny_families import save_tiny
 
 from darkroom.jobs.cache.encode import EncodeRows
 from darkroom.jobs.finetune import cached as cached_rows
-from darkroom.jobs.training.draws import row_key
+from darkroom.jobs.training.seeding import row_key
 
 BATCH_MATES = 1e-6
 """The cache has the VAE and the text encoders at work on other batches, which may decide the last

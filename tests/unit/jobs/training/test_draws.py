@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from darkroom.jobs.training.draws import RowDraws, mix, row_key
+from darkroom.jobs.training.draws import RowDraws, mix
+from darkroom.jobs.training.seeding import row_key
 
 ROWS = torch.tensor([row_key(f"row-{number}") for number in range(4000)])
 EPOCHS = torch.zeros_like(ROWS)

@@ -12,8 +12,8 @@ from tests.helpers.tiny_families import save_tiny
 
 from darkroom.jobs.artifacts.latents import Latents
 from darkroom.jobs.training.bucket_plan import BucketPlan
-from darkroom.jobs.training.draws import row_key
 from darkroom.jobs.training.latent_rows import LatentRows
+from darkroom.jobs.training.seeding import row_key
 
 VARIANTS = 3
 

@@ -14,8 +14,8 @@ from darkroom.errors import DataError
 from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.training.dataset import TrainingData
-from darkroom.jobs.training.draws import row_key
 from darkroom.jobs.training.plan import Batching, DataPlan
+from darkroom.jobs.training.seeding import row_key
 from darkroom.jobs.training.stream import BatchStream, DataRows
 from darkroom.storage import Artifact
 
