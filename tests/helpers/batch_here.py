@@ -1,21 +1,34 @@
-"""A batch job's stages in this process, without Ray: the same pieces, checks and commits."""
+"""A batch job's stages in this process, without Ray: the same pieces, checks and commits.
+
+What would cross to a worker is packed or pickled as there, so a stage that could not go shows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
+
+from ray import cloudpickle
 
 from darkroom.jobs.batch import job, pipeline
 from darkroom.jobs.batch.committer import Commits
-from darkroom.jobs.batch.piece import Piece
+from darkroom.jobs.batch.piece import Piece, pack, unpack
 from darkroom.jobs.batch.pipeline import Receipt
 from darkroom.jobs.batch.stage import Stage, StageFunction, run_stage
 from darkroom.jobs.rejects import Rejects
 
+T = TypeVar("T")
+
 Wrap = Callable[[str, StageFunction], StageFunction]
 """(stage's name, its function) -> what stands for it."""
+
+
+def _sent(value: T) -> T:
+    """As a worker would get it."""
+    received: T = cloudpickle.loads(cloudpickle.dumps(value))
+    return received
 
 
 @contextmanager
@@ -25,18 +38,22 @@ def stages_here(wrap: Wrap = lambda _, function: function) -> Iterator[None]:
     def stream(
         pieces: Sequence[Piece], stages: Sequence[Stage], committer: Commits, **_: Any
     ) -> Generator[Receipt, None, None]:
+        stages, committer = _sent((list(stages), committer))
         functions = [(stage, wrap(stage.name, stage.make())) for stage in stages]
-        for piece in pieces:
+        for planned in pieces:
+            piece = planned
             for stage, function in functions:
+                piece = unpack(pack(piece))
                 rejects = Rejects(stage.name)
                 piece.table = run_stage(stage, function, piece.table, rejects, None)
                 piece.rejects += rejects.found
-            yield Receipt(committer.commit(piece), {})
+            yield Receipt(committer.commit(unpack(pack(piece))), {})
 
     def commit_all(
         pieces: Sequence[Piece], committer: Commits, **_: Any
     ) -> Generator[Receipt, None, None]:
-        yield from (Receipt(committer.commit(piece), {}) for piece in pieces)
+        committer = _sent(committer)
+        yield from (Receipt(committer.commit(unpack(pack(piece))), {}) for piece in pieces)
 
     with (
         mock.patch.object(pipeline, "stream", stream),

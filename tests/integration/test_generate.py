@@ -1,17 +1,22 @@
-"""`generate` on a real Ray and real stores: every stage, every stage left out, every bad row."""
+"""`generate` on real stores: every stage, every stage left out, every bad row.
+
+From S3 to S3 it runs on a real Ray. Everything else is the same stages, checks and commits in this
+process: Ray would change nothing there but how long it takes.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.batch_here import stages_here
 from tests.helpers.language_models import (
     REAL_GGUF,
     real_language_model,
@@ -38,6 +43,13 @@ def painter(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_tiny_language_model(tmp_path_factory.mktemp("llm") / "chat"))
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    """Jobs run in this process, without Ray."""
+    with stages_here():
+        yield
 
 
 def generate(output: str | Path, **values: Any) -> Artifact:
@@ -117,7 +129,7 @@ def test_tables_on_s3_become_pictures_on_s3(
     assert lineage(artifact.uri).ok
 
 
-def test_the_real_language_model_writes_about_the_animal(ray_local: None, tmp_path: Path) -> None:
+def test_the_real_language_model_writes_about_the_animal(here: None, tmp_path: Path) -> None:
     recipe = get_recipe("animals_cpu").settings(GenerateConfig)
     artifact = generate(
         tmp_path / "out",
@@ -144,7 +156,7 @@ def test_the_real_language_model_writes_about_the_animal(ray_local: None, tmp_pa
 
 @pytest.mark.parametrize("left_out", ["all but the prompt", "enhance", "draw"])
 def test_every_stage_can_be_left_out(
-    left_out: str, ray_local: None, tmp_path: Path, painter: str, writer: str
+    left_out: str, here: None, tmp_path: Path, painter: str, writer: str
 ) -> None:
     (tmp_path / "t.csv").write_text("key,caption\n1,a fox\n2,an owl\n3,a cat\n")
     (tmp_path / "d.csv").write_text("key,hat\n3,beret\n2,cap\n1,crown\n")
@@ -180,7 +192,7 @@ def test_every_stage_can_be_left_out(
     assert not artifact.entries("images/")
 
 
-def test_a_model_of_our_own_draws_its_classes(ray_local: None, tmp_path: Path) -> None:
+def test_a_model_of_our_own_draws_its_classes(here: None, tmp_path: Path) -> None:
     model = publish_model(tmp_path / "model")
     (tmp_path / "t.csv").write_text("id,digit\na,7\nb,3\nc,seven\nd,7\ne,0\nf,1\ng,2\nh,4\ni,5\n")
     artifact = generate(
@@ -222,7 +234,7 @@ POISON = {
 
 
 def test_every_bad_row_is_a_dead_letter_and_the_rest_goes_on(
-    ray_local: None, tmp_path: Path, painter: str, writer: str
+    here: None, tmp_path: Path, painter: str, writer: str
 ) -> None:
     good = [f"g{number},a fox,{number % 2 + 1}".encode() for number in range(9)]
     bad = [line for line, _, _ in POISON.values()]
@@ -252,7 +264,7 @@ def test_every_bad_row_is_a_dead_letter_and_the_rest_goes_on(
 
 
 def test_too_many_bad_rows_stop_the_job_and_publish_nothing(
-    ray_local: None, tmp_path: Path, painter: str
+    here: None, tmp_path: Path, painter: str
 ) -> None:
     (tmp_path / "t.csv").write_bytes(b"id,text\n1,a\n2,b\n3,\n")
     with pytest.raises(DarkroomError, match=r"1 of 3 rows \(33.3%\).*1 missing.*t.csv line 4"):
@@ -285,7 +297,7 @@ def test_tables_that_cannot_work_are_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_finished_run_is_kept_by_resume(ray_local: None, tmp_path: Path) -> None:
+def test_a_finished_run_is_kept_by_resume(here: None, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,text\n1,a\n")
     settings = {
         "input": str(tmp_path / "t.csv"),
