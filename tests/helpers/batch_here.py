@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 from unittest import mock
 
-from ray import cloudpickle
+import ray.cloudpickle as pickle
 
 from darkroom.jobs.batch import job, pipeline
 from darkroom.jobs.batch.committer import Commits
@@ -27,7 +27,7 @@ Wrap = Callable[[str, StageFunction], StageFunction]
 
 def _sent(value: T) -> T:
     """As a worker would get it."""
-    received: T = cloudpickle.loads(cloudpickle.dumps(value))
+    received: T = pickle.loads(pickle.dumps(value))  # type: ignore[no-untyped-call]
     return received
 
 
