@@ -80,10 +80,13 @@ def test_session_starts_serves_is_shared_and_stops(
     import ray
 
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("_", raising=False)
     assert not ray.is_initialized()
     with ray_session(num_cpus=2):
         assert ray.cluster_resources()["CPU"] == 2  # type: ignore[no-untyped-call]
         assert ray.get(ray.remote(where_darkroom_is).remote()) == darkroom.__file__
+        # Ray's own start of a worker goes through bash, which leaves its mark.
+        assert not ray.get(ray.remote(bash_was_here).remote())
         with ray_session():
             pass
         assert ray.is_initialized()  # a session inside another ends nothing
@@ -103,6 +106,11 @@ def test_session_starts_serves_is_shared_and_stops(
     assert not (tmp_path / ".ray").exists()  # no token file
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")
+
+
+def bash_was_here() -> bool:
+    """Runs in a worker."""
+    return "_" in os.environ
 
 
 def where_darkroom_is() -> str:

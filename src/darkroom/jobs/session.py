@@ -25,7 +25,7 @@ import psutil
 from darkroom.errors import ConfigError, DarkroomError
 from darkroom.jobs.demand import watched_demands
 from darkroom.jobs.environment import make_paths_absolute
-from darkroom.jobs.interpreter import job_config, plain_executable, workers_python
+from darkroom.jobs.interpreter import job_config, plain_executable, quick_workers, workers_python
 from darkroom.jobs.local_ray_folder import local_ray_folder
 from darkroom.loopback import keep_off_proxies
 from darkroom.messages import first_line
@@ -168,7 +168,7 @@ def _start_once(
 ) -> None:
     import ray
 
-    with workers_python():
+    with workers_python(), quick_workers(folder):
         ray.init(
             address="local",
             job_config=job_config(),
