@@ -28,7 +28,7 @@ def arguments(context: str, language: str = "PYTHON") -> list[str]:
 
 def context(**values: object) -> str:
     given: dict[str, object] = {"py_executable": PYTHON, **values}
-    made: RuntimeEnvContext = RuntimeEnvContext(**given)  # type: ignore[arg-type] # Ray's own fields
+    made: RuntimeEnvContext = RuntimeEnvContext(**given)
     text: str = made.serialize()  # type: ignore[no-untyped-call] # Ray's own
     return text
 
