@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray._private.runtime_env.context import RuntimeEnvContext
@@ -26,10 +27,9 @@ def arguments(context: str, language: str = "PYTHON") -> list[str]:
     ]  # fmt: skip
 
 
-def context(**values: object) -> str:
-    given: dict[str, object] = {"py_executable": PYTHON, **values}
-    made: RuntimeEnvContext = RuntimeEnvContext(**given)
-    text: str = made.serialize()  # type: ignore[no-untyped-call] # Ray's own
+def context(**values: Any) -> str:
+    given: Any = {"py_executable": PYTHON, **values}
+    text: str = RuntimeEnvContext(**given).serialize()
     return text
 
 
