@@ -117,7 +117,7 @@ def test_what_the_user_can_mend_ends_the_run_without_a_restart(
     fresh: ShortLivedKeys, undisturbed: Artifact
 ) -> None:
     config = settings_of(DATA, "mended")
-    stopped_at = [0]
+    stopped_at = [-1]  # a run that is not stopped shows what it is before its first step
     for step, (kind, says) in FAULTS.items():
         seen: list[int] = []
         refuse = acting({step: partial(fresh.refuse, kind)})

@@ -103,6 +103,12 @@ def _check_settings(config: FinetuneConfig, latents: Latents) -> None:
             f"trains, and the cache {latents.artifact.uri} holds what it made of captions before",
             "leave text_encoder out, or make the cache with text=false",
         )  # fmt: skip
+    if config.caption_shuffle is not None and latents.has_text:
+        raise ConfigError(
+            "caption_shuffle", None,
+            f"changes captions, and the cache {latents.artifact.uri} holds what was made of them",
+            "leave it out, or make the cache with text=false",
+        )  # fmt: skip
     flips = (latents.info.augment or {}).get("horizontal_flip", 0.0)
     if config.data.horizontal_flip and not flips:
         raise ConfigError(

@@ -50,6 +50,15 @@ class TextEncoderConfig(Config):
     """Their peak learning rate, under the same schedule."""
 
 
+class CaptionShuffleConfig(Config):
+    """The parts of a caption in another order in every epoch, for captions that are lists."""
+
+    separator: Annotated[str, Field(min_length=1)] = ","
+    """What stands between the parts."""
+    keep_first: Annotated[int, Field(ge=0)] = 0
+    """So many parts stay where they are, in front: trigger words, say."""
+
+
 class LatentObjectiveConfig(Config):
     """How noise is added and errors are weighted. What is predicted is the base's."""
 
@@ -89,6 +98,8 @@ class FinetuneConfig(TrainingConfig):
     text_encoder: TextEncoderConfig | None = None
     """Train the text encoders too, by the same method; null leaves them as they are."""
     objective: LatentObjectiveConfig = LatentObjectiveConfig()
+    caption_shuffle: CaptionShuffleConfig | None = None
+    """Shuffle the parts of captions; null leaves captions as they are."""
     validation: FinetuneValidationConfig = FinetuneValidationConfig()
     losses: LossesConfig = LossesConfig()
     base_precision: Annotated[Literal["float32", "bfloat16"], Field()] = "float32"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from darkroom.jobs.artifacts.latents import Text
 from darkroom.jobs.finetune.adapters import make_trainable, trained_components
+from darkroom.jobs.finetune.caption_order import in_another_order
 from darkroom.jobs.finetune.config import FinetuneConfig
 from darkroom.jobs.finetune.encodings import (
     CachedNoText,
@@ -118,6 +119,9 @@ class FinetuneModule(TrainedModule):
         """Per-row loss (B,)."""
         both = batch if self._prior is None else self._prior.with_prior(batch)
         draws = self.draws(both)
+        if self.config.caption_shuffle is not None:
+            captions = in_another_order(both["caption"], draws, self.config.caption_shuffle)
+            both = {**both, "caption": captions}
         share = 0.5 if self.config.data.horizontal_flip else 0.0
         flipped = draws.happens("horizontal_flip", share)
         dropped = draws.happens("caption_dropout", self.config.objective.caption_dropout)

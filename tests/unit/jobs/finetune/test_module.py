@@ -81,6 +81,18 @@ def test_next_epoch_draws_anew_and_validation_never(sd: Path) -> None:
     assert torch.equal(*again)
 
 
+def test_shuffled_captions_are_what_trains_and_not_what_is_validated(sd: Path) -> None:
+    tags: Batch = {**batch_of(), "caption": ["a, b, c, d, e, f"] * 4}
+    objective = {"caption_dropout": 0.0}
+    plain = finetune_module(finetune_config(sd, objective=objective))
+    shuffled = finetune_module(finetune_config(sd, objective=objective, caption_shuffle={}))
+    with torch.no_grad():
+        assert not torch.equal(plain.training_losses(tags), shuffled.training_losses(tags))
+        one: Batch = {**tags, "caption": ["a cat"] * 4}
+        assert torch.equal(plain.training_losses(one), shuffled.training_losses(one))
+        assert torch.equal(plain.validation_losses(tags, 0), shuffled.validation_losses(tags, 0))
+
+
 def test_caption_dropout_takes_what_the_pipeline_takes_for_no_text(base: Path) -> None:
     module = finetune_module(finetune_config(base))
     dropped = torch.tensor([True, False])

@@ -130,6 +130,15 @@ def test_text_of_an_encoder_that_trains(desk: Desk, tmp_path: Path) -> None:
     )
 
 
+def test_text_of_captions_that_are_shuffled(desk: Desk, tmp_path: Path) -> None:
+    line = refused(desk, tmp_path, caption_shuffle={})
+    assert re.match(
+        r"caption_shuffle: .*changes captions, and the cache .* holds what was made of them; leave "
+        r"it out, or make the cache with text=false",
+        line,
+    )
+
+
 def test_flips_that_no_variant_holds(desk: Desk, tmp_path: Path) -> None:
     line = refused(desk, tmp_path, data={"horizontal_flip": True})
     assert re.match(r"data.horizontal_flip: .*holds no mirrored pictures; make it with", line)
