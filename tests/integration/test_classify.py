@@ -1,7 +1,8 @@
 """`darkroom classify` from pictures to published predictions, with real ImageNet weights.
 
 The model is EfficientNet-Lite0 as its authors' wheel ships it; the photographs are scikit-image's
-and scikit-learn's. Every kind of broken file stands between them.
+and scikit-learn's. Every kind of broken file stands between them. They run once on a real Ray;
+prepared data run through the same stages in this process.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import Any
 
 import pytest
 import torch
+from tests.helpers.batch_here import stages_here
 from tests.helpers.imagenet import lite0_weights
 from tests.helpers.pictures import broken_files, encoded, photograph, png_bomb
+from tests.helpers.prepare_runs import prepare_here
 
 from darkroom.config import build_config
 from darkroom.errors import ConfigError, DarkroomError, DataError, UriError
@@ -210,9 +213,7 @@ def test_what_the_user_can_fix_is_one_line_and_nothing_is_written(
     assert list(open_store(bucket_uri).list()) == []
 
 
-def test_resnet_152_at_full_size_on_prepared_data(
-    ray_local: None, bucket_uri: str, s3_session_uri: str
-) -> None:
+def test_resnet_152_at_full_size_on_prepared_data(bucket_uri: str) -> None:
     """With random weights: the path, and that the dataset's classes and ids arrive."""
     from darkroom.jobs.prepare.config import ImageFolderSource, PrepareConfig
     from darkroom.jobs.prepare.job import run as prepare
@@ -221,16 +222,17 @@ def test_resnet_152_at_full_size_on_prepared_data(
     for name in ("chelsea", "coffee"):
         store.upload(encoded(photograph(name)), f"in/espresso/{name}.jpg")
     source = ImageFolderSource(uri=f"{bucket_uri}/in")
-    prepare(PrepareConfig(source=source, output=f"{bucket_uri}/data"))
-    result = run(
-        config(
-            f"{bucket_uri}/data",
-            f"{bucket_uri}/out",
-            "random",
-            model={"library": "torchvision", "name": "resnet152", "weights": "random"},
-            class_map={},
-        )
+    with prepare_here():
+        prepare(PrepareConfig(source=source, output=f"{bucket_uri}/data"))
+    settings = config(
+        f"{bucket_uri}/data",
+        f"{bucket_uri}/out",
+        "random",
+        model={"library": "torchvision", "name": "resnet152", "weights": "random"},
+        class_map={},
     )
+    with stages_here():
+        result = run(settings)
     artifact = open_artifact(f"{bucket_uri}/out")
     found = rows(artifact)
     assert sorted(found) == ["espresso/chelsea.jpg", "espresso/coffee.jpg"]

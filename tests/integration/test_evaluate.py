@@ -2,17 +2,20 @@
 
 The "models" are real pictures: held-out digits are what a perfect model would draw, the same
 under shuffled labels are a model that ignores its class, and training digits are one that
-memorised them.
+memorised them. The first test runs on a real Ray from S3 to S3, the others run the same stages in
+this process.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.helpers.batch_here import stages_here
 from tests.helpers.measured import planned, seen
 from tests.helpers.tiny_artifacts import (
     DIGITS,
@@ -33,8 +36,15 @@ PIXELS_ONLY = {"metrics": ["frechet_pixels", "memorisation"]}
 
 
 @pytest.fixture(scope="module")
-def data(ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return publish_digits(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    """Jobs run in this process, without Ray."""
+    with stages_here():
+        yield
 
 
 def evaluate(data: Artifact, source: str | Path, output: str | Path, **values: Any) -> Any:
@@ -98,7 +108,7 @@ def test_a_perfect_model_scores_like_real_pictures(ray_local: None, bucket_uri: 
     assert len(keys) == len(names) + 1, "the features are gone; beside the files is run.json"
 
 
-def test_a_label_shuffled_model_is_shown_up(data: Artifact, tmp_path: Path) -> None:
+def test_a_label_shuffled_model_is_shown_up(here: None, data: Artifact, tmp_path: Path) -> None:
     images, labels = split_digits("validation")
     shuffled = np.random.default_rng(1).permutation(labels)
     publish_samples(tmp_path / "samples", images, shuffled)
@@ -116,7 +126,7 @@ def test_a_label_shuffled_model_is_shown_up(data: Artifact, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("noise", [0, 2])
 def test_a_model_that_returns_training_pictures_is_flagged(
-    noise: int, data: Artifact, tmp_path: Path
+    noise: int, here: None, data: Artifact, tmp_path: Path
 ) -> None:
     images, labels = split_digits("train", 200)
     random = np.random.default_rng(0)
@@ -150,7 +160,9 @@ def test_a_folder_is_read_like_samples_its_subfolders_naming_the_classes(
     assert planned(tmp_path / "folder", data.uri).parents[0].digest != parent.digest
 
 
-def test_pictures_without_classes_get_the_other_metrics(data: Artifact, tmp_path: Path) -> None:
+def test_pictures_without_classes_get_the_other_metrics(
+    here: None, data: Artifact, tmp_path: Path
+) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     for index, image in enumerate(split_digits("validation")[0][:30]):
@@ -164,7 +176,9 @@ def test_pictures_without_classes_get_the_other_metrics(data: Artifact, tmp_path
     assert "classifier" not in values
 
 
-def test_the_same_evaluation_gives_the_same_figures(data: Artifact, tmp_path: Path) -> None:
+def test_the_same_evaluation_gives_the_same_figures(
+    here: None, data: Artifact, tmp_path: Path
+) -> None:
     publish_samples(tmp_path / "samples", *split_digits("validation", 50))
     first, again, other_pieces = (
         evaluate(data, tmp_path / "samples", tmp_path / name, **PIXELS_ONLY, **values)
@@ -173,7 +187,9 @@ def test_the_same_evaluation_gives_the_same_figures(data: Artifact, tmp_path: Pa
     assert first == again == other_pieces
 
 
-def test_a_finished_evaluation_is_kept_on_resume(data: Artifact, tmp_path: Path) -> None:
+def test_a_finished_evaluation_is_kept_on_resume(
+    here: None, data: Artifact, tmp_path: Path
+) -> None:
     publish_samples(tmp_path / "samples", *split_digits("validation", 30))
     first = evaluate(data, tmp_path / "samples", tmp_path / "out", **PIXELS_ONLY)
     attempts = sorted((tmp_path / "out" / "attempts").iterdir())
@@ -225,7 +241,7 @@ def _broken(folder: Path) -> Path:
     ],
 )
 def test_input_that_cannot_be_compared_is_named_and_nothing_is_written(
-    make: Any, message: str, data: Artifact, tmp_path: Path
+    make: Any, message: str, here: None, data: Artifact, tmp_path: Path
 ) -> None:
     source = make(tmp_path / "input")
     with pytest.raises(DarkroomError, match=message) as caught:
@@ -235,7 +251,9 @@ def test_input_that_cannot_be_compared_is_named_and_nothing_is_written(
     assert list(open_store(str(tmp_path / "out")).list()) == []
 
 
-def test_files_that_cannot_be_used_are_counted_and_named(data: Artifact, tmp_path: Path) -> None:
+def test_files_that_cannot_be_used_are_counted_and_named(
+    here: None, data: Artifact, tmp_path: Path
+) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     for index, image in enumerate(split_digits("validation", 30)[0]):

@@ -1,7 +1,11 @@
-"""Channels and size come from the data unless they are given, and what was chosen is said."""
+"""Channels and size come from the data unless they are given, and what was chosen is said.
+
+In this process; test_prepare.py has the look at the pictures as tasks of a real Ray.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.helpers.pictures import decoded
+from tests.helpers.prepare_runs import prepare_here
 
 from darkroom.config import build_config
 from darkroom.jobs.prepare.config import PrepareConfig
@@ -16,9 +21,11 @@ from darkroom.jobs.prepare.job import run
 from darkroom.storage import open_artifact
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _ray(ray_local: None) -> None:
-    """One Ray for the module."""
+@pytest.fixture(autouse=True)
+def _here() -> Iterator[None]:
+    """Jobs run in this process, without Ray."""
+    with prepare_here():
+        yield
 
 
 def write(folder: Path, *, shape: tuple[int, ...], number: int, name: str) -> None:

@@ -1,10 +1,14 @@
-"""The same digits from scikit-learn, as IDX files and as captioned folders; 28x28 all the way."""
+"""The same digits from scikit-learn, as IDX files and as captioned folders; 28x28 all the way.
+
+In this process, from S3 to S3; test_prepare.py has `prepare` on a real Ray.
+"""
 
 from __future__ import annotations
 
 import io
 import json
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +18,7 @@ import pytest
 from PIL import Image
 from tests.helpers.idx_files import idx_pair
 from tests.helpers.pictures import decoded, encoded, thumbnail
+from tests.helpers.prepare_runs import prepare_here
 
 from darkroom.config import build_config
 from darkroom.errors import DataError
@@ -28,8 +33,10 @@ IDX_NAMES = {"train": "train", "validation": "validation", "test": "t10k"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _ray(ray_local: None) -> None:
-    """One Ray for the module; jobs use it as they find it."""
+def _here() -> Iterator[None]:
+    """Jobs run in this process, without Ray."""
+    with prepare_here():
+        yield
 
 
 def rows_of(artifact: Artifact) -> list[dict[str, Any]]:

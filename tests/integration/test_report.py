@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.helpers.batch_here import stages_here
 from tests.helpers.tiny_artifacts import (
     publish_digits,
     publish_model,
@@ -80,15 +81,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
         root / "samples", images, labels, parents=[model.as_parent("model")],
         strip_timesteps=[99, 49, None],
     )  # fmt: skip
-    evaluate_job.run(
-        build_config(
-            EvaluateConfig,
-            {
-                "input": str(samples.uri), "reference": str(data.uri),
-                "output": str(root / "evaluation"), "num_bootstrap": 20, "num_floor_draws": 2,
-            },
-        )
+    config = build_config(
+        EvaluateConfig,
+        {
+            "input": str(samples.uri), "reference": str(data.uri),
+            "output": str(root / "evaluation"), "num_bootstrap": 20, "num_floor_draws": 2,
+        },
     )  # fmt: skip
+    with stages_here():
+        evaluate_job.run(config)
     return Run(data, model, samples, open_artifact(root / "evaluation"))
 
 

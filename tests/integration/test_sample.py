@@ -1,5 +1,9 @@
 """Sampling end to end: the same pictures from any batch size and number of workers, a worker that
-is killed, every picture stored once, and what is refused before anything starts."""
+is killed, every picture stored once, and what is refused before anything starts.
+
+With two workers, one of which is killed, it runs from S3 to S3 on a real Ray; with other pieces
+the same stages run in this process.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
+from tests.helpers.batch_here import stages_here
 from tests.helpers.pictures import decoded
 from tests.helpers.tiny_artifacts import DIGITS, publish_digits, publish_model, tiny_unet
 
@@ -93,14 +98,15 @@ REAL_STAGE = job.draw_stage
 
 
 def test_a_killed_worker_costs_its_pieces_and_changes_nothing(
-    ray_local: None, model: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ray_local: None, bucket_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ray import cloudpickle
 
     # Workers cannot import this module.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
     monkeypatch.setattr(job, "draw_stage", partial(dying_stage, scene=tmp_path))
-    config = config_of(model, tmp_path / "samples", piece_rows=7, batch_size=4, strip=3)
+    model = publish_model(f"{bucket_uri}/model")
+    config = config_of(model, f"{bucket_uri}/samples", piece_rows=7, batch_size=4, strip=3)
     result = job.run(config)
 
     assert (tmp_path / "died").exists()
@@ -108,18 +114,17 @@ def test_a_killed_worker_costs_its_pieces_and_changes_nothing(
     assert drawn.count(14) == 2
     assert set(drawn) == {0, 7, 14, 21, 28}
     assert len(drawn) <= 7, "the dead worker had at most one other piece"
-    samples = open_artifact(str(tmp_path / "samples"), kind="samples")
+    samples = open_artifact(f"{bucket_uri}/samples", kind="samples")
     assert result["digest"] == samples.digest
     assert grey_levels_apart(pictures(samples), draw_here(config_of(model, tmp_path))) <= 1
     _check_published(samples, model)
 
 
-def test_one_worker_on_s3_draws_what_two_draw(
-    ray_local: None, bucket_uri: str, tmp_path: Path
-) -> None:
+def test_one_worker_with_larger_pieces_draws_what_two_draw(bucket_uri: str, tmp_path: Path) -> None:
     model = publish_model(f"{bucket_uri}/model")
     config = config_of(model, f"{bucket_uri}/samples", num_workers=1, piece_rows=32, strip=3)
-    result = job.run(config)
+    with stages_here():
+        result = job.run(config)
     samples = open_artifact(f"{bucket_uri}/samples", kind="samples")
     assert result["output"] == f"{bucket_uri}/samples"
     assert result["num_rows"] == NUM_IMAGES
