@@ -1,4 +1,8 @@
-"""`prepare` on a real Ray and a real S3 server: every file comes out once, or is accounted for."""
+"""`prepare` on a real Ray and a real S3 server: every file comes out once, or is accounted for.
+
+On Ray: from S3 to S3, many tasks or few at once, killed workers, what a task looks at or raises.
+What the input or the output decides runs through the same stages in this process (`here`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import io
 import signal
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +18,7 @@ import psutil
 import pytest
 from PIL import Image
 from tests.helpers import pictures as files
+from tests.helpers.prepare_runs import prepare_here
 
 from darkroom.config import build_config
 from darkroom.errors import DataError, InputError, OutputExistsError
@@ -26,11 +31,20 @@ from darkroom.storage import Artifact, open_artifact, open_store
 
 PHOTOGRAPHS = {"cities": "china", "drinks": "coffee", "flowers": "flower"}
 PER_CLASS = 12
+PICTURE = files.encoded(files.thumbnail())
+GREY = files.encoded(files.thumbnail("china", (16, 12)).convert("L"), "PNG")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray(ray_local: None) -> None:
     """One Ray for the module; jobs use it as they find it."""
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    """Jobs run in this process, without Ray."""
+    with prepare_here():
+        yield
 
 
 def prepare(source: str | dict[str, Any], output: str, **values: Any) -> Artifact:
@@ -144,7 +158,16 @@ def test_photographs_on_s3_with_ten_broken_files_among_them(
     assert "prepare: " in printed.err
 
 
-def test_digits_are_scikit_learns_digits(store_uri: str) -> None:
+def test_grey_pictures_of_several_pieces_are_looked_at_in_tasks(
+    local_uri: str, darkroom_log: list[str]
+) -> None:
+    fill(f"{local_uri}/in", {f"a/{index:02d}.png": GREY for index in range(20)})
+    artifact = prepare(f"{local_uri}/in", f"{local_uri}/out", piece_rows=4)
+    assert artifact.manifest.metadata["channels"] == 1
+    assert "channels: 1, since all 20 pictures are grey" in darkroom_log
+
+
+def test_digits_are_scikit_learns_digits(here: None, store_uri: str) -> None:
     from sklearn.datasets import load_digits
 
     artifact = prepare({"kind": "digits"}, store_uri, channels=1, row_group_rows=128)
@@ -193,7 +216,8 @@ def test_two_runs_are_byte_equal_however_many_tasks_run_at_once(
     narrow = prepare(folder, f"{local_uri}/narrow", num_cpus=4.0, read_concurrency=1, **AUGMENTED)
     assert contents(wide) == contents(narrow)
     assert len(wide.entries("data/train/")) > 1
-    other_seed = prepare(folder, f"{local_uri}/seed", seed=1, **AUGMENTED)
+    with prepare_here():
+        other_seed = prepare(folder, f"{local_uri}/seed", seed=1, **AUGMENTED)
     assert contents(other_seed) != contents(wide)
 
     rows = rows_of(wide, "train")
@@ -240,14 +264,15 @@ def test_killed_worker_loses_and_repeats_nothing(
     folder: str, local_uri: str, killer: Killer
 ) -> None:
     settings = {**AUGMENTED, "image_size": [256, 256]}
-    undisturbed = prepare(folder, f"{local_uri}/undisturbed", **settings)
+    with prepare_here():
+        undisturbed = prepare(folder, f"{local_uri}/undisturbed", **settings)
     with killer:
         disturbed = prepare(folder, f"{local_uri}/disturbed", **settings)
     assert killer.num_killed
     assert contents(disturbed) == contents(undisturbed)
 
 
-def test_finished_output_is_refused_resumed_or_overwritten(local_uri: str) -> None:
+def test_finished_output_is_refused_resumed_or_overwritten(here: None, local_uri: str) -> None:
     digits = {"kind": "digits"}
     first = prepare(digits, local_uri, channels=1, limit=50)
     with pytest.raises(OutputExistsError, match="--resume"):
@@ -274,9 +299,6 @@ def test_output_that_holds_the_input_or_lies_in_it_is_refused(
     assert not [info for info in open_store(folder).list() if "attempts" in info.key]
 
 
-PICTURE = files.encoded(files.thumbnail())
-
-
 @pytest.mark.parametrize(
     ("contents", "says"),
     [
@@ -289,7 +311,7 @@ PICTURE = files.encoded(files.thumbnail())
     ids=["empty", "no-pictures", "no-classes", "duplicate-ids", "only-broken"],
 )
 def test_unusable_input_is_one_clear_line_and_publishes_nothing(
-    contents: dict[str, bytes], says: str, store_uri: str
+    here: None, contents: dict[str, bytes], says: str, store_uri: str
 ) -> None:
     fill(f"{store_uri}/in", contents)
     with pytest.raises(DataError, match=says) as caught:
@@ -299,7 +321,7 @@ def test_unusable_input_is_one_clear_line_and_publishes_nothing(
 
 
 def test_too_many_broken_files_stop_the_job_where_a_share_is_set(
-    folder: str, local_uri: str
+    here: None, folder: str, local_uri: str
 ) -> None:
     with pytest.raises(DataError, match=r"\d+ of 53 rows .*cannot be used.*max_bad_share"):
         prepare(folder, local_uri, max_bad_share=0.1)
