@@ -1,18 +1,21 @@
 """The batch core on a real Ray and a real store: each row once, whatever happens on the way.
 
 `Neighbours` writes into every row the sum over its batch, so a row that was redone in other
-company would show.
+company would show. What the store alone decides runs the same stages in this process (`here`).
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pyarrow as pa
 import pytest
+from tests.helpers.batch_here import stages_here
 from tests.helpers.batch_stages import SCHEMA, SumConfig, Trouble, rows, stages
 from tests.helpers.killing import records
 
@@ -86,6 +89,13 @@ def interrupted(settings: SumConfig, row_id: str = "r018") -> list[int]:
     committed = [int(Path(key).stem) for key in records(settings.output)]
     assert committed
     return committed
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    """Jobs run in this process, without Ray."""
+    with stages_here():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -173,22 +183,19 @@ def test_ray_kills_an_actor_for_its_memory(
     assert [entry.sha256 for entry in parts(artifact)] == [e.sha256 for e in parts(undisturbed)]
 
 
-def test_a_rerun_does_only_what_is_missing(undisturbed: Artifact, bucket_uri: str) -> None:
+def test_an_interrupted_run_is_kept_and_a_rerun_does_only_what_is_missing(
+    undisturbed: Artifact, bucket_uri: str
+) -> None:
     settings = config(bucket_uri)
     committed = interrupted(settings)
-    with open_batch(settings, kind="sums", rows=rows(NUM_ROWS), parents=[]) as batch:
-        # A committed row must not be asked for again: it would end the run.
-        run(batch, stages(task_trouble=Trouble("raise", f"r{committed[0] * PIECE_ROWS:03d}")))
-        assert batch.figures is not None
-        assert batch.figures.num_resumed == len(committed) * PIECE_ROWS
-        artifact = batch.publish()
-    assert [e.sha256 for e in parts(artifact)] == [e.sha256 for e in parts(undisturbed)]
-    assert read(artifact) == UNDISTURBED
-    assert whole(config(bucket_uri, on_existing="resume")).digest == artifact.digest
 
+    # What an unfinished run has committed is no garbage, unless it is old.
+    assert gc(bucket_uri).garbage == []
+    (old,) = gc(bucket_uri, timedelta(0)).garbage
+    assert old.kind == "attempt"
+    assert old.num_objects == len(list(open_store(bucket_uri).list()))
 
-def test_another_command_on_a_begun_output(ray_local: None, bucket_uri: str) -> None:
-    interrupted(config(bucket_uri))
+    # Another command is refused.
     with (
         pytest.raises(OutputExistsError, match=r"piece_rows: got 5, the output .* begun with 4"),
         open_batch(
@@ -198,17 +205,15 @@ def test_another_command_on_a_begun_output(ray_local: None, bucket_uri: str) -> 
     ):  # fmt: skip
         pass
 
-
-def test_what_an_unfinished_run_has_committed_is_no_garbage(
-    ray_local: None, bucket_uri: str
-) -> None:
-    from datetime import timedelta
-
-    interrupted(config(bucket_uri))
-    assert gc(bucket_uri).garbage == []
-    (old,) = gc(bucket_uri, timedelta(0)).garbage
-    assert old.kind == "attempt"
-    assert old.num_objects == len(list(open_store(bucket_uri).list()))
+    with open_batch(settings, kind="sums", rows=rows(NUM_ROWS), parents=[]) as batch:
+        # A committed row must not be asked for again: it would end the run.
+        run(batch, stages(task_trouble=Trouble("raise", f"r{committed[0] * PIECE_ROWS:03d}")))
+        assert batch.figures is not None
+        assert batch.figures.num_resumed == len(committed) * PIECE_ROWS
+        artifact = batch.publish()
+    assert [e.sha256 for e in parts(artifact)] == [e.sha256 for e in parts(undisturbed)]
+    assert read(artifact) == UNDISTURBED
+    assert whole(config(bucket_uri, on_existing="resume")).digest == artifact.digest
 
 
 def test_too_many_bad_rows_stop_the_job_and_a_higher_limit_goes_on(
@@ -228,7 +233,7 @@ def test_too_many_bad_rows_stop_the_job_and_a_higher_limit_goes_on(
 
 
 def test_of_two_drivers_the_newer_goes_on_and_the_older_is_told(
-    undisturbed: Artifact, bucket_uri: str
+    undisturbed: Artifact, here: None, bucket_uri: str
 ) -> None:
     settings = config(bucket_uri)
     with (
@@ -256,7 +261,7 @@ def test_a_cluster_too_small_is_said_before_anything_waits(
         open_artifact(bucket_uri)
 
 
-def test_further_files_of_a_piece_are_published_with_it(ray_local: None, bucket_uri: str) -> None:
+def test_further_files_of_a_piece_are_published_with_it(here: None, bucket_uri: str) -> None:
     def notes(table: pa.Table) -> list[PieceFile]:
         return [
             PieceFile(f"notes/{row_id}.txt", row_id.encode(), metadata={"of": row_id})
