@@ -11,15 +11,24 @@ from nbclient import NotebookClient
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
-def run_notebook(name: str, folder: Path, **parameters: object) -> list[dict[str, Any]]:
-    """Execute it in `folder`; returns every output, as its MIME types.
+WITHOUT_RAY = (
+    "from tests.helpers.prepare_runs import prepare_here\n(here := prepare_here()).__enter__()"
+)
+"""Code for `before`: batch jobs run in the kernel, without Ray."""
+
+
+def run_notebook(
+    name: str, folder: Path, *, before: str = "", **parameters: object
+) -> list[dict[str, Any]]:
+    """Execute it in `folder`, after the code `before`; returns every output, as its MIME types.
 
     parameters: what the cell tagged `parameters` says otherwise. Raises where a cell raises.
     """
     read: Any = nbformat.read  # untyped
     notebook = read(EXAMPLES / name, as_version=4)
     (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
-    cell.source = "\n".join(f"{key} = {value!r}" for key, value in parameters.items())
+    settings = [f"{key} = {value!r}" for key, value in parameters.items()]
+    cell.source = "\n".join([before, *settings])
     resources = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=None, resources=resources).execute()
     return [

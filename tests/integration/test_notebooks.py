@@ -1,4 +1,8 @@
-"""The notebooks of examples/ run as they stand, with few steps; and their stop button is clean."""
+"""The notebooks of examples/ run as they stand, with few steps; and their stop button is clean.
+
+The theory and the stop button run on Ray. Batch jobs of the other notebook run in its kernel: what
+Ray does with them is in the verbs' own tests, and `make proof` runs both notebooks on it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import psutil
 import pytest
 from jupyter_client.manager import start_new_kernel
 from tests.helpers.imagenet import lite0_weights
-from tests.helpers.notebooks import EXAMPLES, run_notebook
+from tests.helpers.notebooks import EXAMPLES, WITHOUT_RAY, run_notebook
 from tests.helpers.training import pointer_of
 
 
@@ -36,8 +40,9 @@ def test_the_theory_runs(at_hand: None, folder: Path) -> None:
 def test_batch_inference_runs(at_hand: None, folder: Path) -> None:
     weights = str(lite0_weights(folder))
     outputs = run_notebook(
-        "batch_inference.ipynb", folder, weights=weights, recipe="digits_smoke", root="out"
-    )
+        "batch_inference.ipynb", folder, before=WITHOUT_RAY, weights=weights,
+        recipe="digits_smoke", root="out",
+    )  # fmt: skip
     pages = "".join(output.get("text/html", "") for output in outputs)
     assert "daisy" in pages, "what the flower is"
     assert "broken.jpg" in pages, "a dead letter of classify"
