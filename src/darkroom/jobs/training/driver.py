@@ -96,11 +96,11 @@ def run_workers(
     names once restarts are used up, UnfilledDemandError.
     """
     config: TrainingConfig = settings.trainable.config
-    line: MonitorLine = (
-        ActorLine.open(config.output, account.highest_step)
-        if config.workers.num_workers
-        else LocalLine(RunMonitor(config.output, account.highest_step))
-    )
+    if config.workers.num_workers:
+        line: MonitorLine = ActorLine.open(config.output, account.highest_step)
+    else:
+        line = LocalLine(RunMonitor(config.output, account.highest_step))
+        logging.getLogger("ray").setLevel(logging.WARNING)  # it would tell of its local mode
     # Ray Train itself ends a worker that does not answer.
     hang_timeout = environment_variable(_HANG_VARIABLE, str(config.workers.hang_timeout_seconds))
     with _place_for_ray_train() as place, hang_timeout:

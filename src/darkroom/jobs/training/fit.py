@@ -72,6 +72,8 @@ def _torch_as_asked(config: TrainingConfig) -> Iterator[None]:
         with warnings.catch_warnings():
             # What does not train stays as it is published: a frozen base does not drop out.
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+            # Lightning, on torch's trees.
+            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
             yield
     finally:
         torch.set_num_threads(before[0])

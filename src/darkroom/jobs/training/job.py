@@ -176,10 +176,7 @@ def _ray_datasets(trainable: Trainable[Any], data: TrainingData) -> dict[str, An
 
 def _ray_for(config: TrainingConfig) -> AbstractContextManager[None]:
     """The Ray session that its workers need; without workers none."""
-    if config.workers.num_workers:
-        return ray_session(_local_cpus(config))
-    logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of its local mode
-    return nullcontext()
+    return ray_session(_local_cpus(config)) if config.workers.num_workers else nullcontext()
 
 
 def _local_cpus(config: TrainingConfig) -> int | None:
