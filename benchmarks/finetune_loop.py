@@ -61,7 +61,7 @@ class Loop:
             network.requires_grad_(config.method == "full" and network is self._base.unet)
         if config.method == "lora":
             rank = config.lora.rank
-            alpha = config.lora.alpha or rank
+            alpha: Any = config.lora.alpha or rank  # peft takes any number
             adapter = LoraConfig(r=rank, lora_alpha=alpha, target_modules=ATTENTION)
             self._base.unet.add_adapter(adapter)
         self._base.unet.train()
