@@ -38,7 +38,10 @@ PLACES = {
 """Fields that name a place. A new field that holds a text belongs here or among TEXTS."""
 TEXTS = {
     "classify": {"model.name", "class_map.*.*"},
-    "finetune": {"trigger_words.*", "validation.pictures.prompts.*", "losses.custom.function"},
+    "finetune": {
+        *("trigger_words.*", "caption_shuffle.separator"),
+        *("validation.pictures.prompts.*", "losses.custom.function"),
+    },
     "generate": {
         *("rename.*", "join.rename.*", "join.on.*", "id", "choices.*.*", "prompt"),
         *("enhance.gguf_file", "enhance.system_prompt"),
