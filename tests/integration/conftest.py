@@ -12,9 +12,9 @@ from darkroom.jobs.session import ray_session
 from darkroom.storage import EmbeddedServer
 
 
-@pytest.fixture(scope="session")
-def s3_session_uri(s3: EmbeddedServer) -> str:
-    """An S3 prefix for what several tests read."""
+@pytest.fixture(scope="module")
+def s3_module_uri(s3: EmbeddedServer) -> str:
+    """An S3 prefix for what several tests of a module read; no other module's names meet there."""
     return f"s3://{TEST_BUCKET}/{uuid.uuid4().hex}"
 
 

@@ -330,9 +330,9 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def good(s3_session_uri: str) -> tuple[str, str]:
+def good(s3_module_uri: str) -> tuple[str, str]:
     """A good dataset and a good model."""
-    data, model = f"{s3_session_uri}/bad-input/data", f"{s3_session_uri}/bad-input/model"
+    data, model = f"{s3_module_uri}/bad-input/data", f"{s3_module_uri}/bad-input/model"
     publish_digits(data)
     publish_model(model)
     return data, model

@@ -99,9 +99,9 @@ def here() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(ray_local: None, s3_session_uri: str) -> Artifact:
+def undisturbed(ray_local: None, s3_module_uri: str) -> Artifact:
     """What every disturbed run must equal."""
-    return whole(config(f"{s3_session_uri}/undisturbed"))
+    return whole(config(f"{s3_module_uri}/undisturbed"))
 
 
 def test_every_row_once_in_order_a_part_per_piece(undisturbed: Artifact) -> None:

@@ -36,11 +36,11 @@ def published(output: str) -> Artifact:
 
 
 def test_each_picture_is_encoded_once_and_a_changed_one_alone(
-    s3_session_uri: str, tmp_path: Path
+    s3_module_uri: str, tmp_path: Path
 ) -> None:
-    model = upload(save_tiny("sdxl", tmp_path / "sdxl"), f"{s3_session_uri}/model")
-    data = publish_pictures(f"{s3_session_uri}/captioned-pictures")
-    output = f"{s3_session_uri}/latents"
+    model = upload(save_tiny("sdxl", tmp_path / "sdxl"), f"{s3_module_uri}/model")
+    data = publish_pictures(f"{s3_module_uri}/captioned-pictures")
+    output = f"{s3_module_uri}/latents"
     result = run(cache_config(str(data.uri), output, model, variants=2, augment=FLIP))
     assert (result["num_rows"], result["num_encoded"], result["num_reused"]) == (5, 10, 0)
     first = published(output)
@@ -59,7 +59,7 @@ def test_each_picture_is_encoded_once_and_a_changed_one_alone(
     assert resumed["digest"] == result["digest"]
 
     pictures = {**PICTURES, "d": replace(PICTURES["d"], name="astronaut")}
-    changed = publish_pictures(f"{s3_session_uri}/changed", pictures)
+    changed = publish_pictures(f"{s3_module_uri}/changed", pictures)
     again = cache_config(
         str(changed.uri), output, model, variants=2, augment=FLIP, on_existing="overwrite"
     )

@@ -44,9 +44,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(s3_session_uri: str) -> str:
+def pictures(s3_module_uri: str) -> str:
     """The obvious ones, a flat file, and every kind of broken one, on S3."""
-    store = open_store(s3_session_uri)
+    store = open_store(s3_module_uri)
     for path, (name, _) in OBVIOUS.items():
         suffix = Path(path).suffix
         options = {} if suffix == ".png" else {"quality": 95}
@@ -54,7 +54,7 @@ def pictures(s3_session_uri: str) -> str:
     store.upload(encoded(photograph("coffee"), quality=90), "in/loose.jpg")
     for broken in broken_files():
         store.upload(broken.data, f"in/broken/{broken.name}")
-    return f"{s3_session_uri}/in"
+    return f"{s3_module_uri}/in"
 
 
 def config(pictures: str, output: str, weights: Path | str, **changes: Any) -> ClassifyConfig:
@@ -81,8 +81,8 @@ def config(pictures: str, output: str, weights: Path | str, **changes: Any) -> C
 
 
 @pytest.fixture(scope="module")
-def classified(ray_local: None, pictures: str, weights: Path, s3_session_uri: str) -> Artifact:
-    result = run(config(pictures, f"{s3_session_uri}/predictions", weights, limit=1000))
+def classified(ray_local: None, pictures: str, weights: Path, s3_module_uri: str) -> Artifact:
+    result = run(config(pictures, f"{s3_module_uri}/predictions", weights, limit=1000))
     artifact = open_artifact(result["output"], kind="predictions")
     assert result["digest"] == artifact.digest
     return artifact

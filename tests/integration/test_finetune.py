@@ -35,8 +35,8 @@ pytestmark = pytest.mark.usefixtures("ray_local")
 
 
 @pytest.fixture(scope="module")
-def data(s3_session_uri: str) -> str:
-    uri = f"{s3_session_uri}/captioned-photographs"
+def data(s3_module_uri: str) -> str:
+    uri = f"{s3_module_uri}/captioned-photographs"
     publish_captioned(uri)
     return uri
 

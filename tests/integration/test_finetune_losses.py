@@ -32,9 +32,9 @@ TERMS = {"mse", "huber", "perceptual", "adversarial", "custom", "discriminator"}
 
 
 @pytest.fixture(scope="module")
-def places(s3_session_uri: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def places(s3_module_uri: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("models")
-    data, prior = f"{s3_session_uri}/subject", f"{s3_session_uri}/class"
+    data, prior = f"{s3_module_uri}/subject", f"{s3_module_uri}/class"
     publish_captioned(data, num_each=2)
     publish_captioned(prior, num_each=3)
     return {

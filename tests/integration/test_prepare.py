@@ -108,9 +108,9 @@ def everyday_broken() -> dict[str, files.Broken]:
 
 
 @pytest.fixture(scope="module")
-def folder(s3_session_uri: str) -> str:
+def folder(s3_module_uri: str) -> str:
     """Real JPEGs on S3 with odd files and ten broken ones among them."""
-    uri = f"{s3_session_uri}/photographs"
+    uri = f"{s3_module_uri}/photographs"
     broken = {key: item.data for key, item in everyday_broken().items()}
     others = {"README.md": b"# Photographs", "cities/.DS_Store": b"x", "cities/list.txt": b"x"}
     fill(uri, {**photographs(), **odd_and_sound(), **broken, **others})

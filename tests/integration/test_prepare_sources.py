@@ -45,9 +45,9 @@ def rows_of(artifact: Artifact) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def digits(s3_session_uri: str) -> list[dict[str, Any]]:
+def digits(s3_module_uri: str) -> list[dict[str, Any]]:
     """The rows of 300 of scikit-learn's digits."""
-    return rows_of(prepared(f"{s3_session_uri}/digits-rows", {"kind": "digits"}, limit=300))
+    return rows_of(prepared(f"{s3_module_uri}/digits-rows", {"kind": "digits"}, limit=300))
 
 
 def prepared(output: str, source: dict[str, Any], **values: Any) -> Artifact:

@@ -22,15 +22,15 @@ HERE = {"num_workers": 0}
 
 
 @pytest.fixture(scope="module")
-def data(s3_session_uri: str) -> str:
-    uri = f"{s3_session_uri}/digits-endings"
+def data(s3_module_uri: str) -> str:
+    uri = f"{s3_module_uri}/digits-endings"
     publish_digits(uri)
     return uri
 
 
 @pytest.fixture(scope="module")
-def model_uri(data: str, s3_session_uri: str) -> str:
-    uri = f"{s3_session_uri}/model"
+def model_uri(data: str, s3_module_uri: str) -> str:
+    uri = f"{s3_module_uri}/model"
     run(train_config(data, uri, max_steps=20, optimizer={"accumulation_steps": 2}, workers=HERE))
     return uri
 

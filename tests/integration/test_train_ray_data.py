@@ -27,8 +27,8 @@ STEPS = 120
 
 
 @pytest.fixture(scope="module")
-def data(s3_session_uri: str) -> str:
-    uri = f"{s3_session_uri}/digits-ray-data"
+def data(s3_module_uri: str) -> str:
+    uri = f"{s3_module_uri}/digits-ray-data"
     publish_digits(uri)
     return uri
 

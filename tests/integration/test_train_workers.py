@@ -36,15 +36,15 @@ def config(data: str, output: str, num_workers: int, **changes: Any) -> TrainCon
 
 
 @pytest.fixture(scope="module")
-def data(s3_session_uri: str) -> str:
-    uri = f"{s3_session_uri}/digits-workers"
+def data(s3_module_uri: str) -> str:
+    uri = f"{s3_module_uri}/digits-workers"
     publish_digits(uri)
     return uri
 
 
 @pytest.fixture(scope="module")
-def undisturbed(data: str, s3_session_uri: str) -> Artifact:
-    quiet = config(data, f"{s3_session_uri}/no-workers", 0)
+def undisturbed(data: str, s3_module_uri: str) -> Artifact:
+    quiet = config(data, f"{s3_module_uri}/no-workers", 0)
     run_training(UNetTraining(quiet))
     return open_artifact(quiet.output)
 

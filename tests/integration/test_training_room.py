@@ -41,8 +41,8 @@ run_training(Finetune(build_config(TrainingConfig, json.loads(sys.argv[1]))))
 
 
 @pytest.fixture(scope="module")
-def data(s3_session_uri: str) -> str:
-    uri = f"{s3_session_uri}/captioned"
+def data(s3_module_uri: str) -> str:
+    uri = f"{s3_module_uri}/captioned"
     publish_digits(uri, captions=True)
     return uri
 

@@ -32,21 +32,21 @@ STEPS = 200
 
 
 @pytest.fixture(scope="module")
-def s3_session_uri(s3: EmbeddedServer) -> str:
+def s3_module_uri(s3: EmbeddedServer) -> str:
     """An S3 prefix for what several tests read."""
     return f"s3://{TEST_BUCKET}/proof-{uuid.uuid4().hex}"
 
 
 @pytest.fixture(scope="module")
-def data(s3_session_uri: str) -> str:
-    uri = f"{s3_session_uri}/digits"
+def data(s3_module_uri: str) -> str:
+    uri = f"{s3_module_uri}/digits"
     publish_digits(uri)
     return uri
 
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    data: str, s3_session_uri: str, tmp_path_factory: pytest.TempPathFactory
+    data: str, s3_module_uri: str, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[int, Artifact]:
     """The models of runs that nothing happened to, by number of workers."""
     models = {}
@@ -54,7 +54,7 @@ def undisturbed(
         config = train_config(
             data,
             max_steps=STEPS,
-            output=f"{s3_session_uri}/undisturbed-{num_workers}",
+            output=f"{s3_module_uri}/undisturbed-{num_workers}",
             workers={"num_workers": num_workers},
         )
         models[num_workers] = complete(config, tmp_path_factory.mktemp("undisturbed"))
