@@ -1,4 +1,4 @@
-"""Fixtures of the tests on a real Ray: started once per module, after the S3 server."""
+"""Fixtures of the tests of jobs: on a real Ray, started once per module, or in this process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.conftest import TEST_BUCKET
+from tests.helpers.batch_here import stages_here
 
 from darkroom.jobs.session import ray_session
 from darkroom.storage import EmbeddedServer
@@ -25,3 +26,10 @@ def ray_local(s3: EmbeddedServer) -> Iterator[str]:
         import ray
 
         yield ray.get_runtime_context().gcs_address
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    """Batch jobs run in this process, without Ray."""
+    with stages_here():
+        yield

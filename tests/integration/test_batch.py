@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pyarrow as pa
 import pytest
-from tests.helpers.batch_here import stages_here
 from tests.helpers.batch_stages import SCHEMA, SumConfig, Trouble, rows, stages
 from tests.helpers.killing import records
 
@@ -89,13 +87,6 @@ def interrupted(settings: SumConfig, row_id: str = "r018") -> list[int]:
     committed = [int(Path(key).stem) for key in records(settings.output)]
     assert committed
     return committed
-
-
-@pytest.fixture
-def here() -> Iterator[None]:
-    """Jobs run in this process, without Ray."""
-    with stages_here():
-        yield
 
 
 @pytest.fixture(scope="module")

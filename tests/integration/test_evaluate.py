@@ -9,13 +9,11 @@ this process.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.helpers.batch_here import stages_here
 from tests.helpers.measured import planned, seen
 from tests.helpers.tiny_artifacts import (
     DIGITS,
@@ -38,13 +36,6 @@ PIXELS_ONLY = {"metrics": ["frechet_pixels", "memorisation"]}
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return publish_digits(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture
-def here() -> Iterator[None]:
-    """Jobs run in this process, without Ray."""
-    with stages_here():
-        yield
 
 
 def evaluate(data: Artifact, source: str | Path, output: str | Path, **values: Any) -> Any:

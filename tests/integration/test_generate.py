@@ -9,14 +9,13 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers.batch_here import stages_here
 from tests.helpers.language_models import (
     REAL_GGUF,
     real_language_model,
@@ -43,13 +42,6 @@ def painter(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_tiny_language_model(tmp_path_factory.mktemp("llm") / "chat"))
-
-
-@pytest.fixture
-def here() -> Iterator[None]:
-    """Jobs run in this process, without Ray."""
-    with stages_here():
-        yield
 
 
 def generate(output: str | Path, **values: Any) -> Artifact:

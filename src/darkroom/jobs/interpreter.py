@@ -11,7 +11,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -54,22 +54,32 @@ def quick_workers(folder: Path | None) -> Iterator[None]:
 
     The folder must be there for as long as Ray runs.
     """
-    python = sys.executable
-    first_line = f"#!{python} -IS\n"
-    if folder is None or len(first_line) > _LONGEST_FIRST_LINE or any(map(str.isspace, python)):
+    program = None if folder is None else _starting_program(folder)
+    with nullcontext() if program is None else _executable(program):
         yield
-        return
+
+
+def _starting_program(folder: Path) -> Path | None:
+    """`worker_start.py` as a program in the folder; None where it could not be started."""
+    first_line = f"#!{sys.executable} -IS\n"
+    if len(first_line) > _LONGEST_FIRST_LINE or any(map(str.isspace, sys.executable)):
+        return None
     program = folder / "python"
     program.write_text(first_line + Path(worker_start.__file__).read_text())
     program.chmod(0o700)
-    if not os.access(program, os.X_OK):  # the folder's file system takes no programs
-        yield
-        return
+    # A file system may take no programs.
+    return program if os.access(program, os.X_OK) else None
+
+
+@contextmanager
+def _executable(program: Path) -> Iterator[None]:
+    """What Python says that it is, and Ray starts."""
+    before = sys.executable
     sys.executable = str(program)
     try:
         yield
     finally:
-        sys.executable = python
+        sys.executable = before
 
 
 @contextmanager
@@ -89,8 +99,5 @@ def plain_executable() -> Iterator[None]:
         folder = stack.enter_context(own_folder(place if plain else Path("/tmp")))  # noqa: S108
         environment = folder / "environment"
         environment.symlink_to(Path(before).parents[1])
-        sys.executable = str(environment / Path(before).parent.name / Path(before).name)
-        try:
-            yield
-        finally:
-            sys.executable = before
+        stack.enter_context(_executable(environment / Path(before).parent.name / Path(before).name))
+        yield

@@ -176,8 +176,7 @@ class _Fit(threading.Thread):
 
     def outcome(self) -> Outcome:
         if self._error is not None:
-            # Without workers there is no controller, and the error comes as it is.
-            fault = getattr(self._error, "controller_failure", self._error)
+            fault = _fault(self._error)
             if isinstance(fault, MicroBatchTooLargeError):
                 event = fault.event
                 return Outcome("out_of_memory", step=event.step, out_of_memory=event)
@@ -250,9 +249,14 @@ class _Supervisor:
         self._shown_step = step
 
 
+def _fault(error: BaseException) -> Any:
+    """What Ray Train's controller ended over; without workers, which have none, the error itself."""
+    return getattr(error, "controller_failure", error)
+
+
 def _translate(error: BaseException) -> Exception:
     """Ray Train's error as one of ours; a fault that `EndOrRestart` has raised is one already."""
-    fault = getattr(error, "controller_failure", error)
+    fault = _fault(error)
     if isinstance(fault, InputError):
         return fault
     failures = getattr(error, "worker_failures", None)
