@@ -16,7 +16,6 @@ import io
 import json
 import os
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812 - as everyone writes it
-from diffusers.training_utils import EMAModel
+from benchmarks.by_hand import LoopByHand
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -35,7 +34,6 @@ from darkroom.diffusion import build_schedule
 from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.unet import build_unet
-from darkroom.jobs.training.lr import scale_at
 from darkroom.storage import Artifact, open_artifact
 
 
@@ -65,7 +63,7 @@ def load_rows(dataset: Artifact) -> Rows:
     )
 
 
-class Loop:
+class Loop(LoopByHand):
     """Network, optimizer and EMA of one rank."""
 
     def __init__(self, config: TrainConfig, rows: Rows, *, rank: int, world: int) -> None:
@@ -76,23 +74,7 @@ class Loop:
         self._model: nn.Module = self._network
         if world > 1:
             self._model = DistributedDataParallel(self._network)
-        self._optimizer = torch.optim.AdamW(
-            self._network.parameters(),
-            lr=config.optimizer.learning_rate,
-            betas=config.optimizer.betas,
-            eps=config.optimizer.eps,
-            weight_decay=config.optimizer.weight_decay,
-        )
-        self._scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: scale_at(step, config.lr_schedule, config.max_steps)
-        )
-        self._ema = EMAModel(
-            self._network.parameters(),
-            decay=config.ema.decay,
-            use_ema_warmup=True,
-            power=config.ema.warmup_power,
-            foreach=True,
-        )
+        super().__init__(config, list(self._network.parameters()))
         schedule = build_schedule(config.schedule)
         self._signal_T = schedule.sqrt_alphas_cumprod.float()
         self._spread_T = schedule.sqrt_one_minus_alphas_cumprod.float()
@@ -101,43 +83,13 @@ class Loop:
         self._order, self._position = torch.empty(0, dtype=torch.int64), 0
         torch.manual_seed(config.seed + rank)
 
-    def run(self) -> dict[str, list[float]]:
-        """Train; `seconds` and `processor_seconds` of a step in each logging interval."""
-        every = self._config.log_every_steps
-        clocks = {"seconds": time.perf_counter, "processor_seconds": time.process_time}
-        found: dict[str, list[float]] = {name: [] for name in clocks}
-        started = {name: clock() for name, clock in clocks.items()}
-        loss_sum = torch.zeros(())
-        for step in range(1, self._config.max_steps + 1):
-            loss, grad_norm = self._step()
-            loss_sum += loss
-            if step % every == 0:
-                log = {"step": step, "loss": float(loss_sum / every), "norm": float(grad_norm)}
-                if not np.isfinite(log["loss"]):
-                    raise ArithmeticError(f"the bare loop diverged: {log}")
-                for name, clock in clocks.items():
-                    now = clock()
-                    found[name].append((now - started[name]) / every)
-                    started[name] = now
-                loss_sum = torch.zeros(())
-        return found
-
-    def _step(self) -> tuple[Tensor, Tensor]:
+    def _loss(self) -> Tensor:
         x0, labels = self._batch()
         timesteps = torch.randint(0, len(self._signal_T), (len(x0),))
         noise = torch.randn_like(x0)
         x_t = _per_image(self._signal_T[timesteps]) * x0
         x_t += _per_image(self._spread_T[timesteps]) * noise
-        loss = F.mse_loss(self._model(x_t, timesteps, class_labels=labels).sample, noise)
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        grad_norm = torch.nn.utils.clip_grad_norm_(
-            self._network.parameters(), self._config.optimizer.max_grad_norm or float("inf")
-        )
-        self._optimizer.step()
-        self._scheduler.step()
-        self._ema.step(self._network.parameters())
-        return loss.detach(), grad_norm
+        return F.mse_loss(self._model(x_t, timesteps, class_labels=labels).sample, noise)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """This rank's share of the next batch: images in [-1, 1], labels with some dropped."""

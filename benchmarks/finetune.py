@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from benchmarks.finetune_loop import Captioned, Loop
 from benchmarks.interleaved import Report, arguments, measure
+from benchmarks.train import logged_seconds
 from tests.helpers.captioned_data import publish_captioned
 from tests.helpers.tiny_families import save_tiny
 
@@ -69,14 +70,13 @@ class Comparison:
         config = self.config()
         run(config)
         log = open_artifact(config.output).read_table("metrics.parquet")
-        rates = log["images_per_second"].drop_null().to_pylist()
-        return steady([BATCH_SIZE / rate for rate in rates])
+        return steady(logged_seconds(log["images_per_second"].to_pylist(), BATCH_SIZE))
 
     def plain(self) -> float:
         """Seconds of the plain loop's step."""
         torch.use_deterministic_algorithms(mode=True)
         try:
-            return steady(Loop(self.config(), self._rows).run())
+            return steady(Loop(self.config(), self._rows).run()["seconds"])
         finally:
             torch.use_deterministic_algorithms(mode=False)
 

@@ -2,13 +2,12 @@
 
 What `examples/text_to_image/train_text_to_image_lora.py` of diffusers does in a step, and with
 `method: full` `train_text_to_image.py`: encode pictures and captions, add noise, predict, mean
-squared error, clip, AdamW, schedule, average. Pictures are decoded once and lie in memory.
+squared error; `by_hand.py` has the rest. Pictures are decoded once and lie in memory.
 """
 
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everyone writes it
+from benchmarks.by_hand import LoopByHand
 from diffusers import DDPMScheduler, StableDiffusionPipeline
-from diffusers.training_utils import EMAModel
 from peft import LoraConfig
 from PIL import Image
 from torch import Tensor
 
 from darkroom.jobs.finetune.config import FinetuneConfig
-from darkroom.jobs.training.lr import scale_at
 from darkroom.storage import Artifact
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -48,7 +46,7 @@ class Captioned:
         return cls(torch.from_numpy(np.stack(images)), captions)
 
 
-class Loop:
+class Loop(LoopByHand):
     """Networks, optimizer and average of one run."""
 
     def __init__(self, config: FinetuneConfig, rows: Captioned) -> None:
@@ -65,40 +63,13 @@ class Loop:
             adapter = LoraConfig(r=rank, lora_alpha=alpha, target_modules=ATTENTION)
             self._base.unet.add_adapter(adapter)
         self._base.unet.train()
-        self._trained = [each for each in self._base.unet.parameters() if each.requires_grad]
+        unet = self._base.unet
+        super().__init__(config, [each for each in unet.parameters() if each.requires_grad])
         self._noise = DDPMScheduler.from_config(self._base.scheduler.config)
-        wanted = config.optimizer
-        self._optimizer = torch.optim.AdamW(
-            self._trained, lr=wanted.learning_rate, betas=wanted.betas, eps=wanted.eps,
-            weight_decay=wanted.weight_decay,
-        )  # fmt: skip
-        self._scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: scale_at(step, config.lr_schedule, config.max_steps)
-        )
-        self._average = EMAModel(
-            self._trained, decay=config.ema.decay, use_ema_warmup=True,
-            power=config.ema.warmup_power, foreach=True,
-        )  # fmt: skip
         self._shuffle = torch.Generator().manual_seed(config.seed)
         self._order: list[int] = []
 
-    def run(self) -> list[float]:
-        """Train; seconds of a step in each logging interval."""
-        every, found = self._config.log_every_steps, []
-        started, loss_sum = time.perf_counter(), torch.zeros(())
-        for step in range(1, self._config.max_steps + 1):
-            loss, norm = self._step()
-            loss_sum += loss
-            if step % every == 0:
-                log = {"step": step, "loss": float(loss_sum / every), "norm": float(norm)}
-                if not np.isfinite(log["loss"]):
-                    raise ArithmeticError(f"the plain loop diverged: {log}")
-                now = time.perf_counter()
-                found.append((now - started) / every)
-                started, loss_sum = now, torch.zeros(())
-        return found
-
-    def _step(self) -> tuple[Tensor, Tensor]:
+    def _loss(self) -> Tensor:
         base = self._base
         pixels, token_ids = self._batch()
         latents = base.vae.encode(pixels).latent_dist.sample() * base.vae.config.scaling_factor
@@ -107,16 +78,7 @@ class Loop:
         noisy = self._noise.add_noise(latents, noise, timesteps)
         text = base.text_encoder(token_ids, return_dict=False)[0]
         predicted = base.unet(noisy, timesteps, text, return_dict=False)[0]
-        loss = F.mse_loss(predicted.float(), noise.float(), reduction="mean")
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(
-            self._trained, self._config.optimizer.max_grad_norm or float("inf")
-        )
-        self._optimizer.step()
-        self._scheduler.step()
-        self._optimizer.zero_grad()
-        self._average.step(self._trained)
-        return loss.detach(), norm
+        return F.mse_loss(predicted.float(), noise.float(), reduction="mean")
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         size = self._config.batch_size

@@ -250,7 +250,7 @@ class _Supervisor:
 
 
 def _fault(error: BaseException) -> Any:
-    """What Ray Train's controller ended over; without workers, which have none, the error itself."""
+    """What Ray Train's controller ended over; without workers, and so without one, the error."""
     return getattr(error, "controller_failure", error)
 
 
