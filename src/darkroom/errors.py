@@ -16,6 +16,10 @@
     |-- TrainingError
     |   |-- NonFiniteLossError          NaN or infinite loss
     |   `-- WorkerLostError             a rank stopped answering; names it
+    |-- ServingError                    a request's picture was not drawn
+    |   |-- DeadlineError               its time ran out
+    |   |-- DeviceMemoryError           the device's memory did not suffice; a retry may do
+    |   `-- ClosingError                the engine drains, and takes nothing new
     `-- InterruptedBySignal             exit 143: stopped cleanly, resumable
 
 Callers catch the base; leaves exist only where someone recovers differently. Foreign
@@ -118,6 +122,22 @@ class NonFiniteLossError(TrainingError):
 
 class WorkerLostError(TrainingError):
     """A training worker stopped answering within its time limit."""
+
+
+class ServingError(DarkroomError):
+    """A request was in order, and its picture was not drawn."""
+
+
+class DeadlineError(ServingError):
+    """The time that the request allowed ran out."""
+
+
+class DeviceMemoryError(ServingError):
+    """The device ran out of memory: smaller batches are drawn from now on."""
+
+
+class ClosingError(ServingError):
+    """The engine is closing: another one must draw."""
 
 
 class InterruptedBySignal(DarkroomError):  # noqa: N818 - a stop on request is no error
