@@ -24,9 +24,12 @@ run: setup ## Train on handwritten digits through Ray and S3, and fetch the repo
 	PATH="$(CURDIR)/$(BIN):$$PATH" darkroom storage serve --data .darkroom/s3 --bucket darkroom -- examples/digits.sh
 
 ##@ Check
-.PHONY: test test-unit test-integration test-contracts lint format proof bench
+.PHONY: test test-unit test-integration test-contracts test-runs lint format proof bench
 test: setup ## Run the unit, integration and contract tests, side by side
 	$(PYTEST) $(ARGS)
+
+test-runs: setup ## Run the tests of whole runs: kills, faults, several workers, notebooks (CI does)
+	$(PYTEST) tests/runs $(ARGS)
 
 test-unit: setup ## Run the tests of single modules (seconds)
 	$(PYTEST) tests/unit $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,24 @@ from tests.helpers.file_clock import num_processes, recorded_seconds
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_no_file_is_so_long_that_the_others_wait_for_it() -> None:
+def recorded() -> dict[str, dict[str, float]]:
+    """Seconds by file, of `make test` and of `make test-runs`."""
+    kept = {name: s for name, s in recorded_seconds().items() if (ROOT / name).is_file()}
+    runs = {name: s for name, s in kept.items() if name.startswith("tests/runs/")}
+    return {"test": {name: s for name, s in kept.items() if name not in runs}, "test-runs": runs}
+
+
+@pytest.mark.parametrize("target", ["test", "test-runs"])
+def test_no_file_is_so_long_that_the_others_wait_for_it(target: str) -> None:
     """Split one that is. A share of the whole is the same on every machine."""
-    recorded = {name: s for name, s in recorded_seconds().items() if (ROOT / name).is_file()}
-    share = sum(recorded.values()) / 4  # of four processes
-    assert {name: s for name, s in recorded.items() if s > share} == {}
+    seconds = recorded()[target]
+    share = sum(seconds.values()) / 4  # of four processes
+    assert {name: s for name, s in seconds.items() if s > share} == {}
+
+
+def test_ci_runs_both() -> None:
+    steps = re.findall(r"^step (\S+)$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    assert {"test", "test-runs"} <= set(steps)
 
 
 def test_there_is_a_process_whatever_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

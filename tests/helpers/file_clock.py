@@ -1,7 +1,7 @@
 """How long each test file takes: taken down in every run, recorded in `tests/seconds.json`.
 
-`make test ARGS=--record-seconds` writes the record anew. Only its proportions matter: it decides
-which files begin first (`longest_first.py`).
+`make test ARGS=--record-seconds`, and the same of `make test-runs`, write the record anew. Only its
+proportions matter: it decides which files begin first (`longest_first.py`).
 """
 
 from __future__ import annotations
