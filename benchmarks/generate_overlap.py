@@ -160,7 +160,7 @@ def _run(rows: pa.Table, output: Path, clock: Clock, *, enhance: bool, draw: boo
     constants: dict[str, object] = {"llm": "-", "llm_digest": "-"} if enhance else {}
     if draw:
         constants |= {"model": "-", "model_digest": "-", "num_steps": 1, "guidance_scale": 0.0}
-    stages.append(encode_stage(constants))
+    stages.append(encode_stage(constants, model_digest="-"))
     with open_batch(config, kind="pictures", rows=rows, parents=[]) as batch:
         batch.run(stages, schema=schema, description="run", unit="rows")
         return pa.concat_tables(batch.tables())

@@ -17,6 +17,7 @@ from darkroom.errors import DarkroomError
 from darkroom.jobs.batch.stage import Stage, StageFunction, is_out_of_memory
 from darkroom.jobs.drawing.config import WorkerConfig
 from darkroom.jobs.drawing.drawer import STAGE, Drawer, Drawn, Request
+from darkroom.jobs.drawing.picture_bytes import prompt_digest
 from darkroom.jobs.rejects import Reject, Rejects
 
 DRAWN_SCHEMA = pa.schema(
@@ -24,6 +25,7 @@ DRAWN_SCHEMA = pa.schema(
         ("num_tokens", pa.int32()),
         ("num_tokens_cut", pa.int32()),
         ("seed", pa.uint64()),
+        ("prompt_digest", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("pixels", pa.binary()),
@@ -106,6 +108,7 @@ class DrawStage:
             "num_tokens": tokens[0],
             "num_tokens_cut": tokens[1],
             "seed": request.seed,
+            "prompt_digest": prompt_digest(request.text),
             "width": drawn.pixels.shape[1],
             "height": drawn.pixels.shape[0],
             "pixels": drawn.pixels.tobytes(),

@@ -121,7 +121,12 @@ def _stages(
     if config.draw is not None and model is not None:
         draw = partial(draw_stage, config.to_dict(), model, lora)
         stages.append(model_stage(STAGE, config.draw, draw))
-    return [*stages, encode_stage(constants_of(config, llm, model))]
+    encode = encode_stage(
+        constants_of(config, llm, model),
+        model_digest=None if model is None else model.digest,
+        lora_digest=None if lora is None else lora.digest,
+    )
+    return [*stages, encode]
 
 
 def _parents(

@@ -99,7 +99,7 @@ def _stages(config: SampleConfig, model: FoundModel) -> list[Stage]:
     names = ("sampler", "num_steps", "guidance_scale", "eta")
     constants = {name: getattr(config, name) for name in names}
     draw = partial(draw_stage, config.to_dict(), model)
-    return [model_stage(STAGE, config, draw), encode_stage(constants)]
+    return [model_stage(STAGE, config, draw), encode_stage(constants, model_digest=model.digest)]
 
 
 def draw_stage(values: Mapping[str, Any], model: FoundModel) -> DrawStage:

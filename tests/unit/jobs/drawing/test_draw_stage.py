@@ -81,7 +81,7 @@ def test_a_model_that_does_not_fit_is_one_line() -> None:
 def test_pixels_and_frames_become_pngs() -> None:
     drawn = run(Rejects("draw"))
     assert drawn["seed"].to_pylist() == [2**64 - 1] * 5
-    row = Encoder({"sampler": "ddim"})(drawn, Rejects("encode")).to_pylist()[0]
+    row = Encoder({"sampler": "ddim"}, model_digest="d1")(drawn, Rejects("encode")).to_pylist()[0]
     assert row["sampler"] == "ddim"
     assert row["file_name"] == "images/a.png"
     assert row["image"] == row["frames"][0] == row["frames"][1]

@@ -185,7 +185,8 @@ def test_what_is_published_is_png_and_its_provenance(pipeline: Path) -> None:
     model = find_model(str(pipeline), field="draw.model")
     drawn = stage(settings)(table(["a fox"]), Rejects("draw"))
     schema = output_schema(settings, ["id", "prompt"])
-    encoded = Encoder(constants_of(settings, None, model))(drawn, Rejects("encode"))
+    encode = Encoder(constants_of(settings, None, model), model_digest=model.digest)
+    encoded = encode(drawn, Rejects("encode"))
     row = in_schema(encoded, schema).to_pylist()[0]
     assert (np.asarray(Image.open(io.BytesIO(row["image"]))) == pixels(drawn)[0]).all()
     assert row["model_digest"] == model.digest
