@@ -20,6 +20,7 @@
     |   |-- DeadlineError               its time ran out
     |   |-- DeviceMemoryError           the device's memory did not suffice; a retry may do
     |   `-- ClosingError                the engine drains, and takes nothing new
+    |-- GateError                       exit 3: the figures are not what was required of them
     `-- InterruptedBySignal             exit 143: stopped cleanly, resumable
 
 Callers catch the base; leaves exist only where someone recovers differently. Foreign
@@ -138,6 +139,12 @@ class DeviceMemoryError(ServingError):
 
 class ClosingError(ServingError):
     """The engine is closing: another one must draw."""
+
+
+class GateError(DarkroomError):
+    """A model is not as good as was required; the work itself is done and published."""
+
+    exit_code = 3
 
 
 class InterruptedBySignal(DarkroomError):  # noqa: N818 - a stop on request is no error

@@ -304,7 +304,7 @@ class MeasuredPictures(Published):
                 "lower": metric.lower,
                 "upper": metric.upper,
                 "n": metric.n,
-                "real": metric.floor.value,
+                "real": metric.floor.value if metric.floor else None,
                 "ratio": metric.ratio,
             }
             for name, metric in self.evaluation.metrics.items()

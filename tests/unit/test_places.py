@@ -24,7 +24,10 @@ from darkroom.storage import EmbeddedServer, parse_uri
 PLACES = {
     "cache": {"input", "output", "base", "reuse"},
     "classify": {"input", "output", "model.weights", "model.labels"},
-    "evaluate": {"input", "output", "reference"},
+    "evaluate": {
+        *("input", "output", "reference", "networks.inception.weights"),
+        *("networks.dinov2.model", "networks.clip.model", "networks.timm.weights"),
+    },
     "finetune": {
         *("input", "output", "base", "cache", "init_from.uri"),
         *("losses.perceptual.network", "losses.prior_preservation.input"),
@@ -37,6 +40,12 @@ PLACES = {
 }
 """Fields that name a place. A new field that holds a text belongs here or among TEXTS."""
 TEXTS = {
+    # Figures' names and requirements, which the config checks; digests; a name of timm.
+    "evaluate": {
+        *("metrics.*", "require.*", "networks.timm.name", "gate.reference"),
+        *("networks.inception.sha256", "networks.timm.sha256"),
+        *("networks.dinov2.expected_digest", "networks.clip.expected_digest"),
+    },
     "classify": {"model.name", "class_map.*.*"},
     "finetune": {
         *("trigger_words.*", "caption_shuffle.separator"),

@@ -187,6 +187,13 @@ VERBS = (
         (
             _uri("input", "Samples that `darkroom sample` published, or a folder of pictures."),
             _uri("reference", "Prepared data to measure against."),
+            Flag(
+                "require",
+                "What a figure must be, as kid_inception<0.01; repeatable. Exit 3 if it is not.",
+                "require",
+                "FIGURE<N",
+                type=list[str],
+            ),
         ),
     ),
     Verb(
@@ -270,7 +277,7 @@ def _resolve(verb: Verb, flags: tuple[Flag, ...], options: Mapping[str, Any]) ->
             **{
                 flag.field: flag.read(options[flag.key])
                 for flag in flags
-                if flag.field is not None and options[flag.key] not in (None, False)
+                if flag.field is not None and options[flag.key] not in (None, False, [])
             },
             **_on_existing(resume=options["resume"], overwrite=options["overwrite"]),
         },

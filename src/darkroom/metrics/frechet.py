@@ -22,6 +22,8 @@ from darkroom.metrics.features import Array, FeatureRows, blocks, feature_rows
 
 UNBIASED_IMAGES = 10_000
 IMAGES_PER_DIMENSION = 10
+FEW_IMAGES = 1000
+"""Below, a distance says more of the number of images than of them: neither headline nor gate."""
 
 
 @dataclass(eq=False)

@@ -27,6 +27,8 @@ MAX_NEAR_SHARE = 0.05
 MAX_EXCESS_COPIES = 0.01
 MIN_MEDIAN_RATIO = 0.5
 MIN_IMAGES = 20
+_EQUAL_ROWS = 1e-9
+"""Squared distance of rows that count as equal, as a share of the sum of their squared norms."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,21 @@ def nearest_neighbour_distances(
         raise DataError("images", shapes, "want two sets of one image size, neither empty")
     smallest = [_smallest_squares(block, references) for block in blocks(queries)]
     return np.asarray(np.sqrt(np.concatenate([np.empty(0), *smallest])) / 255.0)
+
+
+def nearest_row_distances(queries: FeatureRows, references: FeatureRows) -> NDArray[np.float64]:
+    """The same of rows of any features, in their unit: (N,). A row of float32 that differs by its
+    last digits, as a network gives them for other batches, counts as equal."""
+    smallest = []
+    for rows in blocks(queries):
+        nearest = np.full(len(rows), np.inf)
+        for block in blocks(references):
+            norms = np.square(rows).sum(axis=1)[:, None] + np.square(block).sum(axis=1)
+            squares = norms - 2.0 * (rows @ block.T)
+            squares[squares < _EQUAL_ROWS * norms] = 0.0
+            np.minimum(nearest, squares.min(axis=1), out=nearest)
+        smallest.append(nearest)
+    return np.asarray(np.sqrt(np.concatenate([np.empty(0), *smallest])))
 
 
 def memorisation(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from darkroom.jobs.artifacts.batch import BatchInfo
@@ -57,7 +57,8 @@ class Histogram:
 class Metric(Measured):
     """One metric. What a metric does not have is None."""
 
-    floor: RealMeasured
+    floor: RealMeasured | None
+    """None where no real pictures can take their place."""
     ratio: float | None = None
     """value / floor."""
     biased: bool | None = None
@@ -67,12 +68,15 @@ class Metric(Measured):
     features: str | None = None
     """Digest of what made the features."""
     chance: float | None = None
+    """What it would be if what was asked were ignored."""
     near_chance: bool | None = None
     """The class that was asked for is ignored."""
     memorising: bool | None = None
     decided: bool | None = None
     """There were pictures enough to say so."""
     note: str = ""
+    interval: str | None = None
+    """How the interval was made."""
     per_class: tuple[ClassMeasured, ...] = ()
     classes: tuple[str, ...] = ()
     """Of the confusion's rows and columns."""
@@ -103,6 +107,43 @@ class ReferenceFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExtractorFacts:
+    """A network whose features were compared: under another, figures cannot be."""
+
+    digest: str
+    resize: str
+    """How pictures came to its size."""
+    precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnFacts:
+    """How the pictures were drawn, where their artifact says it."""
+
+    model: str
+    """Digest of the model."""
+    num_steps: int
+    guidance_scale: float
+    seed: int
+    sampler: str | None = None
+    precision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequirementVerdict:
+    """A requirement of the gate, judged."""
+
+    requirement: str
+    """As kernel_inception<0.01."""
+    metric: str
+    judged: float
+    """The bad end of the figure's interval."""
+    met: bool
+    reason: str
+    """The figure, for people."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What `metrics.json` holds: equal for equal pictures, so no URIs and no times."""
 
@@ -117,6 +158,13 @@ class Evaluation:
     metrics: Mapping[str, Metric]
     skipped: Mapping[str, str]
     """Metrics that were left out, and why."""
+    verdicts: tuple[RequirementVerdict, ...] = ()
+    """What was required of the figures."""
+    extractors: Mapping[str, ExtractorFacts] = field(default_factory=dict)
+    """By the name of the features."""
+    drawn: DrawnFacts | None = None
+    prompts: str | None = None
+    """Digest of the prompts, in order; None when any picture has none."""
 
     @property
     def num_dead_letters(self) -> int:
@@ -153,6 +201,8 @@ class EvaluationInfo(BatchInfo):
     classifier: ClassifierFacts | None
     skipped: Mapping[str, str]
     """Metrics that were left out, and why."""
+    verdicts: tuple[RequirementVerdict, ...] = ()
+    """What was required of the figures."""
 
 
 def _without_none(value: Any) -> Any:

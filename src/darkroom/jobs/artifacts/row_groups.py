@@ -57,6 +57,11 @@ class RowGroupReader:
         pictures = for_each(self._artifact.read_bytes, table[FILE_NAME].to_pylist())
         return table.append_column(IMAGE, [pictures]).select(list(columns))
 
+    def columns(self, file: str) -> list[str]:
+        """Names of a file's columns, pictures in files of their own left out."""
+        names: list[str] = self._file(file).schema_arrow.names
+        return names
+
     def groups(self, file: str) -> list[RowGroup]:
         """Every row group of a file, by its footer."""
         footer = self._file(file).metadata

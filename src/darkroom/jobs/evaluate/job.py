@@ -15,6 +15,7 @@ from darkroom.jobs.artifacts.evaluation import METRICS_FILE, EvaluationInfo, Met
 from darkroom.jobs.artifacts.info import names_of
 from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.evaluate.config import EvaluateConfig
+from darkroom.jobs.measuring.gate import check_met
 from darkroom.jobs.measuring.measurement import Measurement, plan
 from darkroom.jobs.measuring.words import markdown_table
 from darkroom.pages.plots import confusion_plot
@@ -22,7 +23,11 @@ from darkroom.storage import Artifact
 
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
-    """Measure and publish. Errors: those of storage, DataError for pictures that do not fit."""
+    """Measure and publish.
+
+    Errors: those of storage, DataError for pictures that do not fit; GateError, when all is
+    published, for figures that are not as required.
+    """
     measurement = plan(
         config, config.input, reference=config.reference, limit=config.limit, seed=config.seed
     )
@@ -34,9 +39,9 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         rejected=measurement.rejected,
         num_sure=measurement.num_real,
     ) as batch:
-        if batch.completed is not None:
-            return _result(batch.completed)
-        return _result(_publish(batch, measurement))
+        artifact = batch.completed or _publish(batch, measurement)
+        check_met(EvaluationInfo.of(artifact).verdicts, str(artifact.uri))
+        return _result(artifact)
 
 
 def _publish(batch: BatchRun, measurement: Measurement) -> Artifact:
@@ -56,6 +61,7 @@ def _publish(batch: BatchRun, measurement: Measurement) -> Artifact:
         metrics={name: _shown(metric) for name, metric in evaluation.metrics.items()},
         classifier=evaluation.classifier,
         skipped=evaluation.skipped,
+        verdicts=evaluation.verdicts,
     )
     return batch.publish(files, info=info, keeps_parts=False)
 
@@ -65,7 +71,7 @@ def _shown(metric: Metric) -> dict[str, Any]:
     values: dict[str, Any] = {
         "value": round(metric.value, 4),
         "interval": [end if end is None else round(end, 4) for end in (metric.lower, metric.upper)],
-        "real": round(metric.floor.value, 4),
+        "real": None if metric.floor is None else round(metric.floor.value, 4),
     }
     for name in ("ratio", "biased", "near_chance", "memorising"):
         value = getattr(metric, name)
@@ -90,4 +96,6 @@ def _result(artifact: Artifact) -> dict[str, Any]:
         }
     if info.skipped:
         result["skipped"] = info.skipped
+    if info.verdicts:
+        result["met"] = [verdict.requirement for verdict in info.verdicts]
     return result | {"figures": info.figures}

@@ -3,9 +3,12 @@
     config.py      what to measure, and on which workers
     source.py      what is compared, as rows: drawn pictures, a folder, the splits of a dataset
     stages.py      read -> decode -> one stage per extractor, on the batch core
+    names.py       what figures are called
+    requirement.py, gate.py  what figures must be, and whether they are
     extractors.py  what pictures are compared by
+    networks.py, loaded_networks.py  the networks among it, with weights of the user
     comparison.py  the committed features, set by set
-    measures.py    one figure from features
+    measures.py, set_measures.py  one figure from features
     entries.py     the table: (features x measure), with what each row needs
     measurement.py all of it, on a batch that the caller opens
     words.py       figures for people

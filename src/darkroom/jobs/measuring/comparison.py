@@ -7,11 +7,11 @@ metrics take them by blocks of float64.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +21,16 @@ from numpy.typing import NDArray
 from darkroom.metrics.features import ScaledRows
 from darkroom.temporary import temporary_folder
 
+T = TypeVar("T")
+
 GENERATED = "generated"
 SETS = (GENERATED, "train", "test")
 SET, LABEL = "set", "label"
 """Columns of the committed parts, beside the rows' ids and one column per kind of features."""
+CLIP, TEXT, CUT = "clip", "clip_text", "clip_cut"
+"""Columns of CLIP: of the picture, of its prompt, and 1 where the prompt was too long."""
+PROMPT = "prompt"
+"""Column of the rows: what a picture was to show, or a real one's caption."""
 PIXELS = "pixels"
 """Grey levels, as decoded: uint8, where all that networks make is float32."""
 
@@ -52,6 +58,16 @@ class Comparison:
     classes: tuple[str, ...]
     digests: Mapping[str, str]
     """Of what made the features, by column: figures under two of them cannot be compared."""
+    captions_are_known: bool = False
+    """Of every test picture."""
+    _made: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: str, make: Callable[[], T]) -> T:
+        """What several figures share, computed for the first."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: T = self._made[key]
+        return made
 
     def rows(self, column: str) -> tuple[ScaledRows, ScaledRows, ScaledRows]:
         """The features of the generated, training and test pictures."""
@@ -69,6 +85,7 @@ def collected(
     *,
     classes: tuple[str, ...],
     digests: Mapping[str, str],
+    captions_are_known: bool = False,
 ) -> Iterator[Comparison]:
     """Committed parts, in order, as a comparison that can be read until the end of the block."""
     with temporary_folder("darkroom-features-") as folder:
@@ -87,7 +104,10 @@ def collected(
             )
             for name, of_set in labels.items()
         }  # fmt: skip
-        yield Comparison(**sets, classes=classes, digests=digests)
+        yield Comparison(
+            generated=sets[GENERATED], train=sets["train"], test=sets["test"],
+            classes=classes, digests=digests, captions_are_known=captions_are_known,
+        )  # fmt: skip
 
 
 def feature_column(rows: NDArray[Any]) -> pa.Array:

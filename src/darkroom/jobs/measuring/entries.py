@@ -7,14 +7,25 @@ A new row is one more `Entry`. Its features are a column that an extractor makes
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from darkroom.errors import DataError
 from darkroom.jobs.artifacts.evaluation import Metric
 from darkroom.jobs.measuring.comparison import PIXELS, Comparison
-from darkroom.jobs.measuring.config import MeasuringConfig, MetricName
+from darkroom.jobs.measuring.config import MeasuringConfig
 from darkroom.jobs.measuring.measures import Measure, class_accuracy, frechet, kernel, nearness
+from darkroom.jobs.measuring.names import (
+    CLASS_ACCURACY,
+    CLIP_SCORE,
+    CMMD,
+    FEATURES,
+    NEARNESS,
+    NEIGHBOURHOODS,
+    NETWORKS,
+    nearness_of,
+)
+from darkroom.jobs.measuring.set_measures import clip_score, cmmd, neighbourhood
 from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.progress import progress
 from darkroom.metrics.features import MAX_PIXEL_DIM, MIN_CLASSIFIER_SIDE
@@ -36,6 +47,10 @@ class Facts:
     """Every picture of both splits."""
     classes_are_asked: bool
     """The generated pictures say which class each was asked to show."""
+    prompts_are_known: bool = False
+    """The generated pictures say which prompt each was drawn for."""
+    networks: frozenset[str] = frozenset()
+    """Names of those that are given."""
 
 
 Need = Callable[[Facts], str]
@@ -77,21 +92,67 @@ def asked_classes(facts: Facts) -> str:
     return "" if facts.classes_are_asked else "the pictures do not say which class was asked for"
 
 
-ENTRIES: Mapping[MetricName, Entry] = {
-    "frechet_pixels": Entry("Frechet distance, pixels", PIXELS, frechet, (few_values,)),
-    "frechet_classifier": Entry(
-        "Frechet distance, classifier features", CLASSIFIER, frechet, (real_classes,)
-    ),
-    "kernel_pixels": Entry("Kernel distance (KID), pixels", PIXELS, kernel, (few_values,)),
-    "kernel_classifier": Entry(
-        "Kernel distance (KID), classifier features", CLASSIFIER, kernel, (real_classes,)
-    ),
-    "class_accuracy": Entry(
+def given_network(features: str) -> Need:
+    """Weights of a network."""
+
+    def need(facts: Facts) -> str:
+        if features in facts.networks:
+            return ""
+        return f"networks.{features} is not given; {_WHERE_FROM[features]}"
+
+    return need
+
+
+def asked_prompts(facts: Facts) -> str:
+    """A text to compare with what is shown."""
+    return "" if facts.prompts_are_known else "the pictures do not say which prompt they show"
+
+
+_WHERE_FROM = {
+    "inception": "set networks.inception.weights to weights-inception-2015-12-05-6726825d.pth of "
+    "github.com/toshas/torch-fidelity's release v0.2.0",
+    "dinov2": "set networks.dinov2.model to a transformers folder or hub id such as "
+    "facebook/dinov2-large",
+    "clip": "set networks.clip.model to a transformers folder or hub id such as "
+    "openai/clip-vit-large-patch14-336",
+    "timm": "set networks.timm.name and networks.timm.weights; the hub's timm/<name> has weights",
+}
+"""Where weights come from, for the reason that a row is left out with."""
+_TITLES = {
+    "pixels": "pixels", "classifier": "classifier features", "inception": "Inception",
+    "dinov2": "DINOv2", "clip": "CLIP", "timm": "timm network",
+}  # fmt: skip
+_NEEDS: Mapping[str, tuple[Need, ...]] = {
+    "pixels": (few_values,),
+    "classifier": (real_classes,),
+    **{features: (given_network(features),) for features in NETWORKS},
+}
+_COMPARED: Mapping[str, tuple[str, Measure]] = {
+    "frechet": ("Frechet distance", frechet),
+    "kernel": ("Kernel distance (KID)", kernel),
+    **{name: (name.capitalize(), neighbourhood(name)) for name in NEIGHBOURHOODS},
+}
+
+
+def _entries(features: str) -> Iterator[tuple[str, Entry]]:
+    """What compares one kind of features, in the order of `names.py`."""
+    needs, of = _NEEDS[features], _TITLES[features]
+    for measure, (title, function) in _COMPARED.items():
+        yield f"{measure}_{features}", Entry(f"{title}, {of}", features, function, needs)
+    nearest = "Nearest training picture, relative to a test picture's"
+    if features == PIXELS:
+        yield NEARNESS, Entry(nearest, PIXELS, nearness)
+    else:
+        yield nearness_of(features), Entry(f"{nearest}, {of}", features, nearness, needs)
+
+
+ENTRIES: Mapping[str, Entry] = {
+    **{name: entry for features in FEATURES for name, entry in _entries(features)},
+    CLASS_ACCURACY: Entry(
         "Recognised as the asked class", LOGITS, class_accuracy, (real_classes, asked_classes)
     ),
-    "memorisation": Entry(
-        "Nearest training picture, relative to a test picture's", PIXELS, nearness
-    ),
+    CMMD: Entry("CMMD, CLIP", "clip", cmmd, _NEEDS["clip"]),
+    CLIP_SCORE: Entry("CLIP score", "clip", clip_score, (*_NEEDS["clip"], asked_prompts)),
 }
 
 
@@ -100,9 +161,7 @@ def title_of(name: str) -> str:
     return next((entry.title for known, entry in ENTRIES.items() if known == name), name)
 
 
-def choose(
-    metrics: Sequence[MetricName], facts: Facts
-) -> tuple[tuple[MetricName, ...], dict[str, str]]:
+def choose(metrics: Sequence[str], facts: Facts) -> tuple[tuple[str, ...], dict[str, str]]:
     """What can be measured of what was asked for, and why the rest is left out.
 
     Errors: DataError when nothing can be.
@@ -117,13 +176,13 @@ def choose(
     return wanted, skipped
 
 
-def columns_of(metrics: Sequence[MetricName]) -> tuple[str, ...]:
+def columns_of(metrics: Sequence[str]) -> tuple[str, ...]:
     """The features that they compare, each once."""
     return tuple(dict.fromkeys(ENTRIES[name].features for name in metrics))
 
 
 def measure(
-    comparison: Comparison, metrics: Sequence[MetricName], settings: MeasuringConfig, *, seed: int
+    comparison: Comparison, metrics: Sequence[str], settings: MeasuringConfig, *, seed: int
 ) -> dict[str, Metric]:
     """The figures of `metrics`, which `choose` found measurable.
 

@@ -8,7 +8,7 @@ every actor and every resumed run takes as it finds them, whatever machine they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -24,16 +24,20 @@ from darkroom.storage import PartWriter
 
 WEIGHTS_NAME = "classifier.safetensors"
 
-Extract = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
-"""Pictures (N, C, H, W) to features (N, D), by column."""
+Extract = Callable[[NDArray[np.uint8], Sequence[str | None]], Mapping[str, NDArray[np.float32]]]
+"""Pictures (N, C, H, W) and their prompts to features (N, D), by column."""
 
 
 class Extractor(Protocol):
     """Makes feature columns in an actor of its own."""
 
-    name: ClassVar[str]
-    """Of its stage."""
-    columns: ClassVar[tuple[str, ...]]
+    @property
+    def name(self) -> str:
+        """Of its stage."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it adds to the rows."""
 
     def load(self, workers: WorkerConfig) -> Extract:
         """The network on the worker's device; called in the actor."""
@@ -61,7 +65,9 @@ class ClassifierExtractor:
         device = prepare_device(workers, len(weights), prefix="extractors.")
         classifier = load_reference_classifier(weights).to(device, DTYPES[workers.precision])
 
-        def extract(images: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+        def extract(
+            images: NDArray[np.uint8], _: Sequence[str | None]
+        ) -> Mapping[str, NDArray[np.float32]]:
             features, logits = classifier(torch.from_numpy(images.copy()))
             return {CLASSIFIER: features.numpy(), LOGITS: logits.numpy()}
 

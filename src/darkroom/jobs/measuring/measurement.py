@@ -18,18 +18,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from darkroom.config import json_digest
 from darkroom.errors import DataError
 from darkroom.jobs.artifacts.dataset import Dataset
-from darkroom.jobs.artifacts.evaluation import ClassifierFacts, Evaluation, ReferenceFacts
+from darkroom.jobs.artifacts.evaluation import (
+    ClassifierFacts,
+    DrawnFacts,
+    Evaluation,
+    ExtractorFacts,
+    ReferenceFacts,
+)
 from darkroom.jobs.batch.job import BatchRun
 from darkroom.jobs.batch.once import entry_of
 from darkroom.jobs.batch.picture_rows import PictureOrigin
-from darkroom.jobs.measuring.comparison import LABEL, PIXELS, Comparison, collected
-from darkroom.jobs.measuring.config import MeasuringConfig, MetricName
+from darkroom.jobs.measuring.comparison import (
+    LABEL,
+    PIXELS,
+    PROMPT,
+    SET,
+    Comparison,
+    collected,
+)
+from darkroom.jobs.measuring.config import MeasuringConfig
 from darkroom.jobs.measuring.entries import LOGITS, Facts, choose, columns_of, measure
-from darkroom.jobs.measuring.extractors import WEIGHTS_NAME, ClassifierExtractor
+from darkroom.jobs.measuring.extractors import WEIGHTS_NAME, ClassifierExtractor, Extractor
+from darkroom.jobs.measuring.gate import check_gate, check_measured, judge
 from darkroom.jobs.measuring.measures import predictions
+from darkroom.jobs.measuring.names import NETWORKS
+from darkroom.jobs.measuring.networks import RESIZES, NetworkExtractor, find_networks
 from darkroom.jobs.measuring.source import (
     ComparedPictures,
     find_generated,
@@ -67,13 +85,19 @@ class Measurement:
     parents: tuple[Parent, ...]
     rejected: Sequence[Reject]
     """Files that the listing ruled out."""
-    metrics: tuple[MetricName, ...]
+    metrics: tuple[str, ...]
     skipped: dict[str, str]
     """Metrics that are left out, and why."""
     classes: tuple[str, ...]
     content: str
     """Content digests of the generated pictures and of the reference."""
     reference_content: str
+    networks: Sequence[NetworkExtractor]
+    captions_are_known: bool
+    """Of every test picture."""
+    prompts_digest: str | None
+    """Of the prompts of the generated pictures; None when any has none."""
+    drawn: DrawnFacts | None
 
     def run(self, batch: BatchRun) -> tuple[Evaluation, list[FileEntry]]:
         """The figures, and the files that they stand on.
@@ -82,7 +106,8 @@ class Measurement:
         """
         columns = columns_of(self.metrics)
         classifier = ClassifierExtractor(batch.writer, self.reading.reference, self.seed)
-        extractors = [classifier] if set(classifier.columns) & set(columns) else []
+        is_classified = bool(set(classifier.columns) & set(columns))
+        extractors: list[Extractor] = [*([classifier] if is_classified else ()), *self.networks]
         made = [name for name in columns if name == PIXELS]
         made += [name for one in extractors for name in one.columns]
         batch.run(
@@ -93,12 +118,28 @@ class Measurement:
         )
         for reason, count in Counter(reject.reason for reject in batch.rejected).items():
             _log.warning("%d files of the input cannot be used: %s", count, reason)
-        files = [entry_of(batch.writer, WEIGHTS_NAME)] if extractors else []
+        files = [entry_of(batch.writer, WEIGHTS_NAME)] if is_classified else []
         digests = {PIXELS: "pixels-0-1"}
-        digests |= {column: files[0].sha256 for one in extractors for column in one.columns}
-        with collected(batch.tables(), made, classes=self.classes, digests=digests) as comparison:
+        digests |= {column: file.sha256 for file in files for column in classifier.columns}
+        digests |= {column: one.model.digest for one in self.networks for column in one.columns}
+        with collected(
+            batch.tables(), made, classes=self.classes, digests=digests,
+            captions_are_known=self.captions_are_known,
+        ) as comparison:  # fmt: skip
             evaluation = self._evaluation(comparison, batch.rejected)
         return evaluation, files
+
+    def _extractor_facts(self) -> dict[str, ExtractorFacts]:
+        return {
+            one.name: ExtractorFacts(
+                digest=one.model.digest,
+                resize=RESIZES[one.name],
+                precision="float32"
+                if one.name == "inception"
+                else self.settings.extractors.precision,
+            )
+            for one in self.networks
+        }
 
     def _evaluation(self, comparison: Comparison, rejected: Sequence[Reject]) -> Evaluation:
         train, test = comparison.train, comparison.test
@@ -109,6 +150,8 @@ class Measurement:
                 digest=comparison.digests[LOGITS], test_accuracy=float(right.mean()),
                 num_test=len(test), num_train=len(train),
             )  # fmt: skip
+        metrics = measure(comparison, self.metrics, self.settings, seed=self.seed)
+        check_measured(self.settings.gate, len(comparison.generated))
         return Evaluation(
             num_images=len(comparison.generated),
             content=self.content,
@@ -118,8 +161,12 @@ class Measurement:
                 content=self.reference_content, num_train=len(train), num_test=len(test)
             ),
             classifier=classifier,
-            metrics=measure(comparison, self.metrics, self.settings, seed=self.seed),
+            metrics=metrics,
             skipped=self.skipped,
+            verdicts=judge(self.settings.require, metrics),
+            extractors=self._extractor_facts(),
+            drawn=self.drawn,
+            prompts=self.prompts_digest,
         )
 
 
@@ -133,7 +180,14 @@ def plan(
     dataset = open_reference(reference)
     pictures = find_generated(generated, dataset.info.classes, limit=limit, seed=seed)
     real = reference_rows(dataset)
-    metrics, skipped = choose(settings.metrics, _facts(pictures, real, dataset))
+    facts = _facts(pictures, real, dataset, settings)
+    metrics, skipped = choose(settings.wanted, facts)
+    content = dataset.artifact.content_digest
+    check_gate(
+        settings.require, settings.gate, metrics=metrics, skipped=skipped,
+        num_images=len(pictures.rows), reference=content,
+    )  # fmt: skip
+    networks = find_networks(settings, columns_of(metrics))
     reading = Reading(pictures.source, PictureOrigin.of(dataset.artifact), Making.of(dataset))
     _check_first(pictures, reading)
     return Measurement(
@@ -142,22 +196,38 @@ def plan(
         reading,
         rows=pa.concat_tables([pictures.rows, real]).combine_chunks(),
         num_real=len(real),
-        parents=(pictures.parent, dataset.artifact.as_parent("reference")),
+        parents=(
+            pictures.parent,
+            dataset.artifact.as_parent("reference"),
+            *(network.model.as_parent(network.name) for network in networks),
+        ),
         rejected=pictures.rejected,
         metrics=metrics,
         skipped=skipped,
         classes=dataset.info.classes,
         content=pictures.content,
-        reference_content=dataset.artifact.content_digest,
+        reference_content=content,
+        networks=networks,
+        captions_are_known=not pc.filter(real[PROMPT], pc.equal(real[SET], "test")).null_count,
+        prompts_digest=json_digest(pictures.rows[PROMPT].to_pylist())
+        if facts.prompts_are_known
+        else None,
+        drawn=pictures.drawn,
     )
 
 
-def _facts(generated: ComparedPictures, real: pa.Table, dataset: Dataset) -> Facts:
+def _facts(
+    generated: ComparedPictures, real: pa.Table, dataset: Dataset, settings: MeasuringConfig
+) -> Facts:
     return Facts(
         dataset.shape(field="reference"),
         num_classes=len(dataset.info.classes),
         reference_is_labelled=not real[LABEL].null_count,
         classes_are_asked=not generated.rows[LABEL].null_count,
+        prompts_are_known=not generated.rows[PROMPT].null_count,
+        networks=frozenset(
+            name for name in NETWORKS if getattr(settings.networks, name) is not None
+        ),
     )
 
 

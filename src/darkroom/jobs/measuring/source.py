@@ -1,7 +1,8 @@
 """What is compared, as the rows of one batch run: drawn pictures, then the reference's splits.
 
-The drawn ones are published samples, or the files of a folder whose subfolders name the classes
-that were asked for. A row says where its picture lies; its bytes are read by the stages.
+The drawn ones are published samples, pictures of prompts, or the files of a folder whose
+subfolders name the classes that were asked for. A row says where its picture lies; its bytes are
+read by the stages.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from darkroom.errors import DataError, ObjectNotFoundError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.columns import check_columns
 from darkroom.jobs.artifacts.dataset import Dataset
-from darkroom.jobs.artifacts.samples import Samples
+from darkroom.jobs.artifacts.evaluation import DrawnFacts
+from darkroom.jobs.artifacts.row_groups import FILE_NAME, IMAGE, RowGroupReader
+from darkroom.jobs.artifacts.samples import DATA_PREFIX, Samples
 from darkroom.jobs.batch.picture_rows import (
     LOCATION,
     PictureOrigin,
@@ -24,13 +27,13 @@ from darkroom.jobs.batch.picture_rows import (
     rows_of_group,
 )
 from darkroom.jobs.batch.stage import ID
-from darkroom.jobs.measuring.comparison import GENERATED, LABEL, SET
+from darkroom.jobs.measuring.comparison import GENERATED, LABEL, PROMPT, SET
 from darkroom.jobs.pictures.folder import list_folder
 from darkroom.jobs.rejects import Reject
 from darkroom.jobs.seeding import sample
 from darkroom.storage import Artifact, Parent, Uri, open_artifact, parse_uri
 
-ROW_SCHEMA = pa.schema([(SET, pa.string()), (LABEL, pa.int64()), *LOCATION])
+ROW_SCHEMA = pa.schema([(SET, pa.string()), (LABEL, pa.int64()), (PROMPT, pa.string()), *LOCATION])
 
 _REMEDY = (
     "it is neither published samples nor a folder of pictures: give what `darkroom sample` "
@@ -47,6 +50,7 @@ class ComparedPictures:
     source: PictureOrigin
     content: str
     """Digest that names the pictures: of published ones by content, of a folder by its listing."""
+    drawn: DrawnFacts | None = None
     rejected: Sequence[Reject] = ()
     """Files of a folder that the listing alone rules out."""
 
@@ -75,9 +79,16 @@ def reference_rows(dataset: Dataset) -> pa.Table:
     tables = []
     for split in ("train", "test"):
         for group in dataset.row_groups(split):
-            part = dataset.reader.read(group, ("id", "label"))
+            has_captions = "caption" in dataset.reader.columns(group.file)
+            columns = ("id", "label", *(("caption",) if has_captions else ()))
+            part = dataset.reader.read(group, columns)
             ids = [f"reference:{split}:{row_id}" for row_id in part["id"].to_pylist()]
-            tables.append(_rows(rows_of_group(group, ids), split, part["label"].to_pylist()))
+            tables.append(
+                _rows(
+                    rows_of_group(group, ids), split, part["label"].to_pylist(),
+                    part["caption"].to_pylist() if has_captions else None,
+                )
+            )  # fmt: skip
     return pa.concat_tables(tables).combine_chunks()
 
 
@@ -109,10 +120,12 @@ def find_generated(
 
 
 def _of_samples(artifact: Artifact) -> tuple[ComparedPictures, list[str | None]]:
+    if artifact.manifest.kind == Kind.PICTURES:
+        return _of_pictures(artifact)
     if artifact.manifest.kind != Kind.SAMPLES:
         raise DataError(
             "input", str(artifact.uri), f"is a published {artifact.manifest.kind}, not samples",
-            "draw pictures with `darkroom sample` and give their URI",
+            "draw pictures with `darkroom sample` or `darkroom generate` and give their URI",
         )  # fmt: skip
     samples = Samples.of(artifact)
     tables: list[pa.Table] = []
@@ -125,9 +138,39 @@ def _of_samples(artifact: Artifact) -> tuple[ComparedPictures, list[str | None]]
         raise DataError("input", str(artifact.uri), "holds no pictures", "draw some")
     rows = pa.concat_tables(tables).combine_chunks()
     source = PictureOrigin.of(artifact)
-    return ComparedPictures(
-        rows, artifact.as_parent("samples"), source, artifact.content_digest
-    ), names
+    info = samples.info
+    drawn = DrawnFacts(
+        model=info.model.digest, sampler=info.sampler, num_steps=info.num_steps,
+        guidance_scale=info.guidance_scale, seed=info.seed,
+        precision=artifact.manifest.config.get("precision"),
+    )  # fmt: skip
+    parent = artifact.as_parent("samples")
+    found = ComparedPictures(rows, parent, source, artifact.content_digest, drawn)
+    return found, names
+
+
+def _of_pictures(artifact: Artifact) -> tuple[ComparedPictures, list[str | None]]:
+    """What `generate` drew, with the prompt that the model was given."""
+    reader = RowGroupReader(artifact)
+    tables: list[pa.Table] = []
+    for file in (entry.name for entry in artifact.entries(DATA_PREFIX)):
+        columns = reader.columns(file)
+        if not {IMAGE, FILE_NAME} & set(columns):
+            raise DataError(
+                "input", str(artifact.uri), "holds prompts and no pictures",
+                "draw them: `darkroom generate` with a model",
+            )  # fmt: skip
+        prompt = "enhanced_prompt" if "enhanced_prompt" in columns else "prompt"
+        for group in reader.groups(file):
+            part = reader.read(group, ("id", prompt))
+            located = rows_of_group(group, part["id"].to_pylist())
+            tables.append(_rows(located, prompts=part[prompt].to_pylist()))
+    if not tables:
+        raise DataError("input", str(artifact.uri), "holds no pictures", "draw some")
+    rows = pa.concat_tables(tables).combine_chunks()
+    source = PictureOrigin.of(artifact)
+    found = ComparedPictures(rows, artifact.as_parent("samples"), source, artifact.content_digest)
+    return found, [None] * len(rows)
 
 
 def _of_folder(root: Uri) -> tuple[ComparedPictures, list[str | None]]:
@@ -136,16 +179,18 @@ def _of_folder(root: Uri) -> tuple[ComparedPictures, list[str | None]]:
     rows = _rows(rows_of_files(listing.items))
     parent = replace(listing.parent, role="samples")
     source = PictureOrigin(str(root))
-    return ComparedPictures(rows, parent, source, parent.digest, listing.rejects), names
+    found = ComparedPictures(rows, parent, source, parent.digest, rejected=listing.rejects)
+    return found, names
 
 
 def _rows(
     located: dict[str, list[Any]], set_name: str = GENERATED,
-    labels: list[int | None] | None = None,
+    labels: list[int | None] | None = None, prompts: list[str | None] | None = None,
 ) -> pa.Table:  # fmt: skip
-    count = len(located[ID])
+    none = [None] * len(located[ID])
+    sets = [set_name] * len(none)
     return pa.table(
-        {SET: [set_name] * count, LABEL: labels or [None] * count, **located}, schema=ROW_SCHEMA
+        {SET: sets, LABEL: labels or none, PROMPT: prompts or none, **located}, schema=ROW_SCHEMA
     )
 
 

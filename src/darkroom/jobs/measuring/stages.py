@@ -28,6 +28,7 @@ from darkroom.jobs.measuring.comparison import (
     GENERATED,
     LABEL,
     PIXELS,
+    PROMPT,
     SET,
     column_bytes,
     feature_column,
@@ -41,8 +42,8 @@ from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.rejects import Reject, Rejects
 
 NUM_READERS = 2
-KEPT = (ID, SET, LABEL)
-"""Columns that travel from the rows to the committed parts."""
+KEPT = (ID, SET, LABEL, PROMPT)
+"""Columns that travel from the rows to the extractors."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class FeatureStage:
 
     def __call__(self, rows: pa.Table, rejects: Rejects) -> pa.Table:
         images = column_bytes(rows[PIXELS]).reshape(len(rows), *self._shape.chw)
-        features = self._extract(images)
+        features = self._extract(images, rows[PROMPT].to_pylist())
         for column in self._extractor.columns:
             rows = rows.append_column(column, feature_column(features[column]))
         return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from darkroom.jobs.artifacts.evaluation import Evaluation, Measured, Metric
+from darkroom.jobs.artifacts.evaluation import Evaluation, ExtractorFacts, Measured, Metric
 from darkroom.jobs.measuring.entries import title_of
 
 
@@ -25,6 +25,9 @@ def markdown_table(evaluation: Evaluation) -> str:
             "; ".join(notes(metric)),
         )
         lines.append(f"| {' | '.join(cells)} |")
+    for verdict in evaluation.verdicts:
+        met = "met" if verdict.met else "NOT MET"
+        lines.append(f"\nRequired {verdict.requirement}: {met} ({verdict.reason}).")
     lines += ["", *_remarks(evaluation)]
     return "\n".join(lines) + "\n"
 
@@ -44,6 +47,8 @@ def interval(name: str, measured: Measured) -> str:
 def floor(name: str, metric: Metric) -> str:
     """What real pictures score, with its interval, and its N where that is another."""
     real = metric.floor
+    if real is None:
+        return ""
     ends = interval(name, real)
     count = "" if real.n == metric.n else f", N = {real.n}"
     return shown(name, real.value) + (f" ({ends})" if ends else "") + count
@@ -60,13 +65,27 @@ def notes(metric: Metric) -> list[str]:
         said.append(f"NEAR CHANCE ({metric.chance:.1%}): the asked class is ignored")
     if metric.memorising:
         said.append("MEMORISING")
+    if metric.chance is not None and metric.near_chance is None:
+        said.append(f"{metric.chance:#.3g} with the prompts of others")
     if metric.note:
         said.append(metric.note)
     return said
 
 
+def _extractor(name: str, facts: ExtractorFacts) -> str:
+    return f"{name}: weights {facts.digest[:12]}, {facts.precision}; pictures by {facts.resize}."
+
+
 def _remarks(evaluation: Evaluation) -> list[str]:
-    remarks = [f"{title_of(name)}: left out, {why}." for name, why in evaluation.skipped.items()]
+    remarks = [_extractor(name, facts) for name, facts in evaluation.extractors.items()]
+    if drawn := evaluation.drawn:
+        sampler = f"{drawn.sampler}, " if drawn.sampler else ""
+        precision = f", {drawn.precision}" if drawn.precision else ""
+        remarks.append(
+            f"Drawn by model {drawn.model[:12]}: {sampler}{drawn.num_steps} steps, guidance "
+            f"{drawn.guidance_scale:g}, seed {drawn.seed}{precision}."
+        )
+    remarks += [f"{title_of(name)}: left out, {why}." for name, why in evaluation.skipped.items()]
     remarks += [
         f"{count} files of the input cannot be used: `{reason}`."
         for reason, count in evaluation.dead_letters.items()

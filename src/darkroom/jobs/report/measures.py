@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from darkroom.jobs.artifacts.evaluation import Evaluation, Measured, Metric
 from darkroom.jobs.measuring.entries import title_of
+from darkroom.jobs.measuring.names import CLIP_SCORE, NETWORKS
 from darkroom.jobs.measuring.words import floor, interval, shown
+from darkroom.metrics.frechet import FEW_IMAGES
 from darkroom.pages.page import Block, Chip, KeyFigure, SideBySide, Table
 from darkroom.pages.plots import (
     Ranged,
@@ -21,23 +23,23 @@ from darkroom.pages.plots import (
 def key_figures(evaluation: Evaluation) -> list[KeyFigure]:
     """The headline numbers, each with N, interval and floor."""
     metrics = evaluation.metrics
-    figures = []
+    figures = _gate(evaluation)
     if accuracy := metrics.get("class_accuracy"):
         figures.append(
             KeyFigure(
                 "Recognised as asked", f"{accuracy.value:.1%}",
                 f"of {accuracy.n} pictures [{interval('class_accuracy', accuracy)}]; "
-                f"real test pictures {accuracy.floor.value:.1%}",
+                + _real("real test pictures ", "class_accuracy", accuracy),
                 "bad" if accuracy.near_chance else "",
             )
         )  # fmt: skip
-    if pixels := metrics.get("frechet_pixels"):
-        real = shown("frechet_pixels", pixels.floor.value)
+    figures += _distance(evaluation)
+    if score := metrics.get(CLIP_SCORE):
         figures.append(
             KeyFigure(
-                "Frechet distance, pixels", shown("frechet_pixels", pixels.value),
-                (f"{pixels.ratio:.2f} times " if pixels.ratio is not None else "")
-                + f"the floor of {real} at N = {pixels.n}" + (", biased" if pixels.biased else ""),
+                title_of(CLIP_SCORE), shown(CLIP_SCORE, score.value),
+                f"of {score.n} pictures [{interval(CLIP_SCORE, score)}]; with other prompts "
+                f"{shown(CLIP_SCORE, score.chance or 0.0)}",
             )
         )  # fmt: skip
     if memory := metrics.get("memorisation"):
@@ -49,6 +51,44 @@ def key_figures(evaluation: Evaluation) -> list[KeyFigure]:
             )
         )  # fmt: skip
     return figures
+
+
+def _gate(evaluation: Evaluation) -> list[KeyFigure]:
+    """Whether what was required is met."""
+    verdicts = evaluation.verdicts
+    if not verdicts:
+        return []
+    unmet = [verdict for verdict in verdicts if not verdict.met]
+    said = "; ".join(f"{one.requirement}: {one.reason}" for one in unmet or verdicts)
+    return [
+        KeyFigure("Gate", "not passed" if unmet else "passed", said, "bad" if unmet else "good")
+    ]
+
+
+def _distance(evaluation: Evaluation) -> list[KeyFigure]:
+    """The one distance to look at: of the best features there are, and of few pictures the one
+    that few pictures do not bias."""
+    measure = "frechet" if evaluation.num_images >= FEW_IMAGES else "kernel"
+    for features in (*NETWORKS, "pixels", "classifier"):
+        name = f"{measure}_{features}"
+        if (metric := evaluation.metrics.get(name)) is None:
+            continue
+        said = (f"{metric.ratio:.2f} times " if metric.ratio is not None else "") + _real(
+            "the floor of ", name, metric
+        )
+        ends = f"[{interval(name, metric)}]; " if measure == "kernel" else ""
+        biased = ", biased" if metric.biased else ""
+        return [
+            KeyFigure(
+                title_of(name), shown(name, metric.value),
+                f"{ends}{said} at N = {metric.n}{biased}",
+            )
+        ]  # fmt: skip
+    return []
+
+
+def _real(before: str, name: str, metric: Metric) -> str:
+    return "" if metric.floor is None else before + shown(name, metric.floor.value)
 
 
 def measures_table(evaluation: Evaluation) -> Table:
@@ -82,7 +122,7 @@ def measure_plots(evaluation: Evaluation) -> list[Block]:
         figures.append(
             accuracy_plot(
                 {name: (one.value, one.lower, one.upper) for name, one in ranges.items()},
-                floor=accuracy.floor.value,
+                floor=accuracy.floor.value if accuracy.floor else 0.0,
                 chance=accuracy.chance or 0.0,
             )
         )
@@ -90,7 +130,7 @@ def measure_plots(evaluation: Evaluation) -> list[Block]:
     figures += [
         floor_plot(title_of(name), _ranged(metric), _ranged(metric.floor))
         for name, metric in metrics.items()
-        if name.startswith(("frechet_", "kernel_"))
+        if name.startswith(("frechet_", "kernel_")) and metric.floor is not None
     ]
     if (memory := metrics.get("memorisation")) and (nearest := memory.histogram):
         figures.append(neighbour_plot(nearest.edges, nearest.generated, nearest.test))

@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from darkroom.errors import DataError
-from darkroom.jobs.measuring.config import MetricName
 from darkroom.jobs.measuring.entries import ENTRIES, Facts, choose, columns_of
 from darkroom.jobs.measuring.extractors import ClassifierExtractor
+from darkroom.jobs.measuring.names import NAMES, NETWORKS, USUAL, names_of_features
 from darkroom.jobs.pictures.shape import ImageShape
 
-ALL: tuple[MetricName, ...] = get_args(MetricName)
+ALL = USUAL
 DIGITS = Facts(
     ImageShape(8, 8, 1), num_classes=10, reference_is_labelled=True, classes_are_asked=True
 )
 
 
 def test_every_metric_of_the_config_is_an_entry_and_its_features_are_made() -> None:
-    assert tuple(ENTRIES) == ALL
+    assert set(ENTRIES) == set(NAMES)
     assert set(columns_of(ALL)) == {"pixels", *ClassifierExtractor.columns}
+    assert set(columns_of(NAMES)) - set(columns_of(ALL)) == set(NETWORKS)
+
+
+def test_a_network_without_weights_is_left_out_and_says_where_they_come_from() -> None:
+    facts = replace(DIGITS, networks=frozenset({"dinov2"}), prompts_are_known=True)
+    wanted, skipped = choose(NAMES, facts)
+    assert set(names_of_features("dinov2")) <= set(wanted)
+    for features in ("inception", "clip", "timm"):
+        for name in names_of_features(features):
+            assert skipped[name].startswith(f"networks.{features} is not given; set networks.")
+    assert "toshas/torch-fidelity" in skipped["frechet_inception"]
+    assert "openai/clip-vit-large-patch14-336" in skipped["clip_score"]
+    _, without_prompts = choose(
+        ("clip_score", "cmmd_clip"),
+        replace(facts, prompts_are_known=False, networks=frozenset({"clip"})),
+    )
+    assert without_prompts == {"clip_score": "the pictures do not say which prompt they show"}
 
 
 def test_of_digits_everything_can_be_measured() -> None:
