@@ -193,7 +193,8 @@ class DiffusionModel(Published):
         from darkroom.jobs.drawing.class_conditional import ClassConditionalDrawer
         from darkroom.jobs.drawing.drawer import Drawn
         from darkroom.jobs.sample.config import SampleConfig
-        from darkroom.jobs.sample.job import plan_of, requests_of
+        from darkroom.jobs.sample.job import requests_of
+        from darkroom.jobs.sample.model import plan_of
         from darkroom.models.find import find_model
 
         values = {"num_images": 10, "num_cpus": os.cpu_count(), **settings}

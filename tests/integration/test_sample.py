@@ -90,8 +90,8 @@ class DiesOnce:
         return drawn
 
 
-def dying_stage(values: dict[str, Any], model: FoundModel, *, scene: Path) -> DiesOnce:
-    return DiesOnce(REAL_STAGE(values, model), scene)
+def dying_stage(values: dict[str, Any], model: FoundModel, lora: None, *, scene: Path) -> DiesOnce:
+    return DiesOnce(REAL_STAGE(values, model, lora), scene)
 
 
 REAL_STAGE = job.draw_stage

@@ -35,7 +35,7 @@ PLACES = {
     "generate": {"input", "output", "join.input", "draw.model", "draw.lora.model", "enhance.model"},
     "prepare": {"output", "source.uri"},
     "report": {"input", "output", "data", "samples", "evaluation"},
-    "sample": {"input", "output"},
+    "sample": {"input", "output", "text.lora.model"},
     "train": {"input", "output", "init_from.uri"},
 }
 """Fields that name a place. A new field that holds a text belongs here or among TEXTS."""
@@ -58,7 +58,7 @@ TEXTS = {
     },
     "prepare": {"source.classes.*", "source.image_column", "source.caption_column"},
     "report": {"title"},
-    "sample": {"classes.*"},
+    "sample": {"classes.*", "text.prompts.*", "text.variant", "text.negative_prompt"},
 }
 """Fields that hold any other text."""
 KINDS = {
@@ -116,6 +116,8 @@ def in_config(verb: Any, field: str, text: str, kind: str | None = None) -> str:
     for key in parents:
         below = below.setdefault(key, {"kind": kind} if kind else {})
     below[last] = text
+    if field.startswith("text."):
+        values["text"]["prompts"] = ["a cat"]
     if verb.name == "prepare" and field != "source.uri":
         values["source"] = {"kind": "digits"}
     found: Any = build_config(verb.config_type, values).to_dict()

@@ -172,9 +172,11 @@ VERBS = (
         "sample",
         "Draw pictures with a trained model.",
         (
-            _uri("input", "A model that `darkroom train` published."),
-            _number("num-images", "How many pictures, over all classes."),
+            _uri("input", "A model of `darkroom train` or `finetune`, or a diffusers folder."),
+            _number("num-images", "How many pictures, over all classes or prompts."),
             Flag("classes", "Names or indices, as cat,dog or 0,3.", "classes", "LIST", read=_item),
+            Flag("prompt", "What a text-to-image model draws.", "text.prompts", "TEXT", read=_item),
+            Flag("lora", "A LoRA over that model.", "text.lora.model", "URI"),
             Flag("sampler", "ddpm, ddim or dpm-solver++.", "sampler", "NAME"),
             _number("steps", "Calls of the model per picture.", "num_steps"),
             _number("guidance-scale", "Classifier-free guidance; 1 is off."),

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.diffusion.config import SamplerName
 from darkroom.jobs.artifacts.batch import BatchInfo
 from darkroom.jobs.artifacts.info import plain_values, read_values
 from darkroom.jobs.artifacts.kind import Kind
@@ -44,7 +43,8 @@ class ModelName:
     uri: str
     digest: str
     """Of its manifest."""
-    step: int
+    step: int | None = None
+    """Optimizer steps behind its weights; None for one that Darkroom did not train."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +55,21 @@ class SamplesInfo(BatchInfo):
     verb: ClassVar[str] = "sample"
 
     classes: tuple[str, ...]
-    """The model's classes."""
+    """The model's classes; none where it draws by prompts."""
     num_per_class: Mapping[str, int]
     """Of the classes that were drawn."""
     image_size: tuple[int, int]
     """Height and width in pixels."""
     channels: int
-    sampler: SamplerName
+    sampler: str
+    """Of the core by its name; a text-to-image model's scheduler by that of its class."""
     num_steps: int
     guidance_scale: float
     eta: float
     seed: int
     model: ModelName
+    prompts: tuple[str, ...] = ()
+    """What was drawn in turn; none where the model draws by classes."""
     strip_timesteps: tuple[int | None, ...] = ()
     """The strip's columns; None is the finished picture."""
 

@@ -83,17 +83,13 @@ class LoraUse(Config):
     """Draw over another base than the one that it was trained over, if names and shapes fit."""
 
 
-class TextDrawingConfig(DrawingConfig):
-    """Any diffusers text-to-image pipeline. The defaults suit SDXL-Turbo."""
+class TextOptions(Config):
+    """How a diffusers text-to-image pipeline draws, whatever it is asked for."""
 
     variant: str | None = None
     """Which weight files of the folder: fp16 for `*.fp16.safetensors`."""
     lora: LoraUse | None = None
     """A LoRA over the model; null for none."""
-    num_steps: PositiveInt = 1
-    """Denoising steps. The default suits SDXL-Turbo."""
-    guidance_scale: NonNegativeFloat = 0.0
-    """Classifier-free guidance as the pipeline counts it. The default suits SDXL-Turbo."""
     negative_prompt: str | None = None
     """What pictures should not show; needs guidance."""
     width: Side | None = None
@@ -106,3 +102,12 @@ class TextDrawingConfig(DrawingConfig):
     """Decode picture by picture: less memory for large batches."""
     vae_tiling: bool = False
     """Decode in tiles: less memory for large pictures, faint seams possible."""
+
+
+class TextDrawingConfig(DrawingConfig, TextOptions):
+    """Any diffusers text-to-image pipeline. The defaults suit SDXL-Turbo."""
+
+    num_steps: PositiveInt = 1
+    """Denoising steps. The default suits SDXL-Turbo."""
+    guidance_scale: NonNegativeFloat = 0.0
+    """Classifier-free guidance as the pipeline counts it. The default suits SDXL-Turbo."""

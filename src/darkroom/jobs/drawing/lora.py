@@ -13,7 +13,7 @@ from typing import Any
 from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts.model import FinetunedInfo
 from darkroom.jobs.batch.stage import is_out_of_memory
-from darkroom.jobs.drawing.config import LoraUse, TextDrawingConfig
+from darkroom.jobs.drawing.config import LoraUse, TextOptions
 from darkroom.models.files import tensor_shapes
 from darkroom.models.find import FoundModel, find_model
 from darkroom.storage import open_artifact
@@ -31,9 +31,7 @@ _ENDS = (
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def find_lora(
-    config: TextDrawingConfig, base: FoundModel, *, prefix: str = ""
-) -> FoundModel | None:
+def find_lora(config: TextOptions, base: FoundModel, *, prefix: str = "") -> FoundModel | None:
     """The adapter that is asked for. Errors: ConfigError where none lies there, or another base's
     does."""
     if config.lora is None:

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 import psutil
 
 from darkroom.errors import ConfigError
-from darkroom.jobs.artifacts import Kind
-from darkroom.jobs.artifacts.model import FinetunedInfo, ModelInfo
+from darkroom.jobs.artifacts.model import ModelInfo
 from darkroom.jobs.drawing.class_conditional import check_settings
 from darkroom.jobs.drawing.config import WorkerConfig
 from darkroom.jobs.drawing.device import MIB, loaded_bytes
+from darkroom.jobs.drawing.text_model import check_text_model
 from darkroom.jobs.generate.config import ClassConditionalConfig, EnhanceConfig, GenerateConfig
 from darkroom.models.find import FoundModel
 from darkroom.storage import open_artifact
@@ -49,19 +49,10 @@ def check_model(config: GenerateConfig, model: FoundModel) -> None:
             )
         check_settings(config.draw, trained, prefix="draw.")
         return
-    if model.kind != Kind.MODEL:
-        return
-    info = FinetunedInfo.found_in(open_artifact(str(model.uri)))
-    if info is None:
-        raise ConfigError(
-            "draw.kind", "text_to_image", f"{model.uri} was published by `darkroom train` and "
-            "takes classes, not texts", "set draw.kind to class_conditional",
-        )  # fmt: skip
-    if info.method == "lora":
-        raise ConfigError(
-            "draw.model", model.name, "is a LoRA, which draws over its base",
-            "give the base as draw.model and this as draw.lora.model",
-        )  # fmt: skip
+    check_text_model(
+        model, field="draw.model", lora_field="draw.lora.model",
+        classes="set draw.kind to class_conditional",
+    )  # fmt: skip
 
 
 def check_memory(loaded: Loaded, *, available_bytes: int | None = None) -> None:

@@ -39,13 +39,13 @@ class Album:
                 yield PieceFile(name, png, metadata=frame.to_metadata())
 
     def grid(self, plan: pa.Table, read: Callable[[list[str]], list[bytes | None]]) -> bytes:
-        """The first pictures of each class, one row per class, as PNG.
+        """The first pictures of each class or prompt, a row for each, as PNG.
 
         read: the bytes of files by name; None for a picture that was rejected.
         """
         names: dict[str, list[str]] = defaultdict(list)
-        for row in plan.select(["id", "class_name"]).to_pylist():
-            found = names[row["class_name"] or ""]
+        for row in plan.select(["id", "class_name", "prompt"]).to_pylist():
+            found = names[row["class_name"] or row["prompt"] or ""]
             if len(found) < MAX_COLUMNS:
                 found.append(file_name(row["id"]))
         return png_bytes(contact_sheet(_rows(names, read)))

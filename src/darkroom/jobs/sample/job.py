@@ -17,23 +17,20 @@ import pyarrow as pa
 
 from darkroom.config import build_config
 from darkroom.diffusion.noise import image_seed
-from darkroom.diffusion.sampler import timesteps
-from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.info import names_of, plain_values
-from darkroom.jobs.artifacts.model import ModelInfo, TrainedModel
-from darkroom.jobs.artifacts.samples import GRID_FILE, ModelName, SamplesInfo
+from darkroom.jobs.artifacts.samples import GRID_FILE, SamplesInfo
 from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.batch.stage import Stage
-from darkroom.jobs.drawing.class_conditional import ClassConditionalDrawer, check_settings
 from darkroom.jobs.drawing.drawer import STAGE, Request
-from darkroom.jobs.drawing.encode import encode_stage
+from darkroom.jobs.drawing.encode import encode_stage, file_name
+from darkroom.jobs.drawing.load import load_drawer
 from darkroom.jobs.drawing.stage import DrawStage, model_stage
 from darkroom.jobs.sample.album import Album
 from darkroom.jobs.sample.config import SampleConfig
-from darkroom.jobs.sample.plan import plan_images, resolve_classes
-from darkroom.models.find import FoundModel, find_model
-from darkroom.storage import Artifact, open_artifact
+from darkroom.jobs.sample.model import DrawingModel, model_of
+from darkroom.models.find import FoundModel
+from darkroom.storage import Artifact
 
 SCHEMA = pa.schema(
     [
@@ -41,6 +38,7 @@ SCHEMA = pa.schema(
         ("id", pa.string()),
         ("label", pa.int64()),
         ("class_name", pa.string()),
+        ("prompt", pa.string()),
         ("seed", pa.uint64()),
         ("sampler", pa.string()),
         ("num_steps", pa.int64()),
@@ -55,16 +53,15 @@ SCHEMA = pa.schema(
 
 def run(config: SampleConfig) -> dict[str, Any]:
     """Draw and publish. Errors: those of storage, ConfigError for what the model cannot do."""
-    trained = TrainedModel.of(open_artifact(config.input))
-    levels = _levels(config, trained.info)
-    plan = plan_of(config, trained.info)
-    model = find_model(config.input, field="input")
-    with open_batch(
-        config, kind=Kind.SAMPLES, rows=plan, parents=[model.as_parent("model")]
-    ) as batch:
+    model = model_of(config)
+    album = Album(model.levels(config))
+    plan = model.plan(config)
+    parents = [model.found.as_parent("model")]
+    if model.lora is not None:
+        parents.append(model.lora.as_parent("lora"))
+    with open_batch(config, kind=Kind.SAMPLES, rows=plan, parents=parents) as batch:
         if batch.completed is not None:
             return _result(batch.completed)
-        album = Album(levels)
         batch.run(
             _stages(config, model),
             schema=SCHEMA,
@@ -72,41 +69,30 @@ def run(config: SampleConfig) -> dict[str, Any]:
             description="sample",
             unit="pictures",
         )
-        return _result(_publish(config, trained, plan, album, batch))
+        return _result(_publish(config, model, plan, album, batch))
 
 
-def _levels(config: SampleConfig, info: ModelInfo) -> list[int | None]:
-    """The timestep of each frame of the strip; None for the finished picture.
-
-    Errors: ConfigError for what the model cannot do.
-    """
-    schedule = check_settings(config, info)
-    visited: list[int | None] = [*timesteps(schedule, config.num_steps), None]
-    return [visited[step] for step in config.frames_after]
-
-
-def plan_of(config: SampleConfig, info: ModelInfo) -> pa.Table:
-    """A row for each picture. Errors: ConfigError for classes that the model does not have."""
-    if not info.class_conditional and config.classes is not None:
-        raise ConfigError(
-            "classes", list(config.classes), "the model was trained without classes", "leave it out"
-        )
-    labels = resolve_classes(config.classes, info.classes) if info.class_conditional else []
-    return plan_images(config.total, labels, info.classes, strip=config.strip > 0)
-
-
-def _stages(config: SampleConfig, model: FoundModel) -> list[Stage]:
-    names = ("sampler", "num_steps", "guidance_scale", "eta")
+def _stages(config: SampleConfig, model: DrawingModel) -> list[Stage]:
+    names = ("num_steps", "guidance_scale", "eta")
     constants = {name: getattr(config, name) for name in names}
-    draw = partial(draw_stage, config.to_dict(), model)
-    return [model_stage(STAGE, config, draw), encode_stage(constants, model_digest=model.digest)]
+    draw = partial(draw_stage, config.to_dict(), model.found, model.lora)
+    return [
+        model_stage(STAGE, config, draw),
+        encode_stage(
+            {"sampler": model.sampler(config), **constants},
+            model_digest=model.found.digest,
+            lora_digest=None if model.lora is None else model.lora.digest,
+        ),
+    ]
 
 
-def draw_stage(values: Mapping[str, Any], model: FoundModel) -> DrawStage:
+def draw_stage(
+    values: Mapping[str, Any], model: FoundModel, lora: FoundModel | None = None
+) -> DrawStage:
     """The stage's function, on a worker."""
     config = build_config(SampleConfig, values)
     return DrawStage(
-        partial(ClassConditionalDrawer, config, model),
+        partial(load_drawer, config.drawing, model, lora=lora),
         partial(requests_of, config),
         batch_size=config.batch_size,
     )
@@ -117,7 +103,7 @@ def requests_of(config: SampleConfig, plan: pa.Table) -> list[Request]:
     return [
         Request(
             id=row["id"],
-            text=row["class_name"],
+            text=row["class_name"] if row["prompt"] is None else row["prompt"],
             seed=image_seed(config.seed, row["index"]),
             frames_after=config.frames_after if row["in_strip"] else (),
         )
@@ -126,27 +112,24 @@ def requests_of(config: SampleConfig, plan: pa.Table) -> list[Request]:
 
 
 def _publish(
-    config: SampleConfig, trained: TrainedModel, plan: pa.Table, album: Album, batch: BatchRun
+    config: SampleConfig, model: DrawingModel, plan: pa.Table, album: Album, batch: BatchRun
 ) -> Artifact:
     sheets = [batch.writer.write_bytes(GRID_FILE, album.grid(plan, batch.read))]
     if config.strip:
         sheets.append(batch.writer.write_bytes("strip.png", album.strip(plan, batch.read)))
     rejected = {reject.id for reject in batch.rejected}
-    names = zip(plan["id"].to_pylist(), plan["class_name"].to_pylist(), strict=True)
+    drawn = [row for row in plan.to_pylist() if row["id"] not in rejected]
+    first = batch.read([file_name(row["id"]) for row in drawn[:1]])
     about = partial(
         SamplesInfo,
-        classes=trained.info.classes,
-        num_per_class=Counter(name for i, name in names if name is not None and i not in rejected),
-        image_size=trained.info.image_size,
-        channels=trained.info.channels,
-        sampler=config.sampler,
+        **model.about(config, first[0] if first else None),
+        num_per_class=Counter(name for row in drawn if (name := row["class_name"]) is not None),
+        sampler=model.sampler(config),
         num_steps=config.num_steps,
         guidance_scale=config.guidance_scale,
         eta=config.eta,
         seed=config.seed,
-        model=ModelName(
-            uri=str(trained.artifact.uri), digest=trained.artifact.digest, step=trained.info.step
-        ),
+        model=model.name,
         strip_timesteps=tuple(album.levels),
     )
     return batch.publish(sheets, info=about)

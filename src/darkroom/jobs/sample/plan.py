@@ -1,4 +1,4 @@
-"""Which picture gets which class and id: decided before anything is drawn.
+"""Which picture gets which class or prompt, and which id: decided before anything is drawn.
 
 A plan is a pure function of the config and the model's classes. It knows nothing of workers
 and batches, which is why they cannot change the pictures.
@@ -22,6 +22,7 @@ PLAN_SCHEMA = pa.schema(
         ("index", pa.int64()),
         ("label", pa.int64()),
         ("class_name", pa.string()),
+        ("prompt", pa.string()),
         ("in_strip", pa.bool_()),
     ]
 )
@@ -60,9 +61,18 @@ def plan_images(
     return pa.Table.from_pylist(rows, schema=PLAN_SCHEMA)
 
 
+def plan_prompts(total: int, prompts: Sequence[str]) -> pa.Table:
+    """`total` pictures that take the prompts in turn."""
+    rows = [
+        {"id": f"{index:06d}-{slug(prompt)}", "index": index, "prompt": prompt, "in_strip": False}
+        for index, prompt in zip(range(total), cycle(prompts), strict=False)
+    ]
+    return pa.Table.from_pylist(rows, schema=PLAN_SCHEMA)
+
+
 def slug(text: str) -> str:
-    """A class name as a part of a file name: letters and digits of any script, dot, dash; at most
-    40.
+    """A class name or prompt as a part of a file name: letters and digits of any script, dot, dash;
+    at most 40.
     """
     kept = (c if c in ".-" or unicodedata.category(c)[0] in "LMN" else " " for c in text)
     return "_".join("".join(kept).split()).strip("._")[:40] or "class"
