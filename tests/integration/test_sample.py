@@ -90,7 +90,9 @@ class DiesOnce:
         return drawn
 
 
-def dying_stage(values: dict[str, Any], model: FoundModel, lora: None, *, scene: Path) -> DiesOnce:
+def dying_stage(
+    values: dict[str, Any], model: FoundModel, lora: None = None, *, scene: Path
+) -> DiesOnce:
     return DiesOnce(REAL_STAGE(values, model, lora), scene)
 
 

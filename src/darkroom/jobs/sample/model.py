@@ -65,7 +65,7 @@ class ClassModel:
         try:
             artifact = open_artifact(config.input)
         except ObjectNotFoundError:
-            if open_store(config.input).get("model_index.json") is None:
+            if open_store(config.input).head("model_index.json") is None:
                 raise
             raise _needs_prompts(config) from None
         if FinetunedInfo.found_in(artifact) is not None:
