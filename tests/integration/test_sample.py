@@ -25,7 +25,7 @@ from tests.helpers.tiny_artifacts import DIGITS, publish_digits, publish_model, 
 
 from darkroom.config import build_config
 from darkroom.diffusion import ScheduleConfig, build_schedule, image_seed
-from darkroom.diffusion.sampler import timesteps
+from darkroom.diffusion.steps import timesteps
 from darkroom.errors import ConfigError, DarkroomError, DataError, InputError, ObjectNotFoundError
 from darkroom.jobs.artifacts.samples import Samples
 from darkroom.jobs.drawing.stage import DrawStage

@@ -7,7 +7,8 @@
     guidance.py    classifier-free guidance and label dropout
     pixels.py      uint8 to [-1, 1]
     noise.py       each image's own noise, whatever the batch it is drawn in
-    sampler.py     DDPM, DDIM and DPM-Solver++ behind one signature
+    steps.py       the reverse process, one step at a time: DDPM, DDIM and DPM-Solver++
+    sampler.py     all of its steps behind one signature
 
 Assumes images scaled to [-1, 1] and shaped (B, C, H, W), and a denoiser that maps (x_t, t_B)
 to a tensor like x_t. Timesteps count 0 .. T-1, so t here is the papers' t - 1. Nothing here

@@ -59,9 +59,14 @@ def guided(
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         null, conditioned = both(torch.cat([x, x]), torch.cat([t, t])).chunk(2)
-        return null + scale * (conditioned - null)
+        return extrapolated(null, conditioned, scale)
 
     return denoise
+
+
+def extrapolated(null: Tensor, conditioned: Tensor, scale: float | Tensor) -> Tensor:
+    """The guided prediction; scale: of all rows, or each row's own, (B, 1, ...)."""
+    return null + scale * (conditioned - null)
 
 
 def drop_labels(labels: Tensor, null_class: int, probability: float, uniform: Tensor) -> Tensor:

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from darkroom.diffusion import SAMPLERS, ImageNoise, NoiseSchedule, PredictionType, Spacing
 from darkroom.diffusion.config import SamplerName
-from darkroom.diffusion.sampler import sample_ddim, sample_ddpm, sample_dpm_solver, timesteps
+from darkroom.diffusion.sampler import sample_ddim, sample_ddpm, sample_dpm_solver
 from darkroom.diffusion.schedule import (
     cosine_schedule,
     linear_schedule,
     rescale_zero_terminal_snr,
     sigmoid_schedule,
 )
+from darkroom.diffusion.steps import timesteps
 from darkroom.errors import ConfigError
 
 SHAPE = (3, 1, 4, 4)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,17 +12,14 @@ from darkroom.diffusion.noise import ImageNoise
 from darkroom.diffusion.objective import Denoiser
 from darkroom.diffusion.sampler import SAMPLERS
 from darkroom.diffusion.schedule import NoiseSchedule, build_schedule
-from darkroom.errors import ConfigError, DarkroomError
+from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts.model import ModelInfo
+from darkroom.jobs.drawing.class_network import ClassNetwork, to_picture
 from darkroom.jobs.drawing.config import ClassDrawingConfig
-from darkroom.jobs.drawing.device import DTYPES, prepare_device, tune
 from darkroom.jobs.drawing.drawer import Drawn, Pixels, Request, not_finite, refused
 from darkroom.jobs.pictures.layout import nfc
 from darkroom.jobs.rejects import Reject
 from darkroom.models.find import FoundModel
-from darkroom.models.unet import load_unet
-from darkroom.pages.sheet import as_picture, grey_levels
-from darkroom.storage import open_artifact
 
 
 class ClassConditionalDrawer:
@@ -33,18 +27,9 @@ class ClassConditionalDrawer:
 
     def __init__(self, config: ClassDrawingConfig, model: FoundModel, *, prefix: str = "") -> None:
         self._config = config
-        self._device = prepare_device(config, model.weights_bytes, prefix=prefix)
-        artifact = open_artifact(str(model.uri))
-        if artifact.content_digest != model.digest:
-            raise DarkroomError(f"{model.uri} was published anew while the job ran; run it again")
-        self._info = ModelInfo.of(artifact, field=f"{prefix}model")
+        self._network = ClassNetwork(config, model, prefix=prefix)
+        self._info, self._labels = self._network.info, self._network.labels
         self._schedule = check_settings(config, self._info, prefix=prefix)
-        self._unet: Any = load_unet(artifact, self._device).to(DTYPES[config.precision])
-        tune(self._unet, config)
-
-    @cached_property
-    def _labels(self) -> dict[str, int]:
-        return {nfc(name): label for label, name in enumerate(self._info.classes)}
 
     def count_tokens(self, text: str) -> tuple[int, int] | None:
         return None
@@ -60,13 +45,13 @@ class ClassConditionalDrawer:
     def draw(self, requests: Sequence[Request]) -> list[Drawn | Reject]:
         config = self._config
         seeds = [request.seed for request in requests]
-        noise = ImageNoise(seeds, self._info.shape.chw, device=self._device)
+        noise = ImageNoise(seeds, self._info.shape.chw, device=self._network.device)
         frames: list[list[Pixels]] = [[] for _ in requests]
 
         def keep(steps_done: int, x_BCHW: Tensor) -> None:
             for row, request in enumerate(requests):
                 if steps_done in request.frames_after:
-                    frames[row].append(_picture(x_BCHW[row]))
+                    frames[row].append(to_picture(x_BCHW[row]))
 
         x_T = noise.initial()
         keep(0, x_T)
@@ -82,22 +67,18 @@ class ClassConditionalDrawer:
             on_step=lambda index, _t, x, _x0: keep(index + 1, x),
         )
         return [
-            Drawn(_picture(x), kept) if bool(torch.isfinite(x).all()) else not_finite(request)
+            Drawn(to_picture(x), kept) if bool(torch.isfinite(x).all()) else not_finite(request)
             for request, x, kept in zip(requests, x_0, frames, strict=True)
         ]
 
     def _denoiser(self, requests: Sequence[Request]) -> Denoiser:
         if not self._info.class_conditional:
-            return conditional(self._predict, None)
+            return conditional(self._network.predict, None)
         labels = [self._labels[nfc(request.text or "")] for request in requests]
-        classes = torch.tensor(labels, device=self._device)
-        return guided(self._predict, classes, self._info.null_class, self._config.guidance_scale)
-
-    def _predict(self, x_BCHW: Tensor, t: Tensor, **labels: Tensor) -> Tensor:
-        layout = torch.channels_last if self._config.channels_last else torch.preserve_format
-        x_BCHW = x_BCHW.to(dtype=self._unet.dtype, memory_format=layout)
-        prediction: Tensor = self._unet(x_BCHW, t, **labels).sample
-        return prediction.float()
+        classes = torch.tensor(labels, device=self._network.device)
+        return guided(
+            self._network.predict, classes, self._info.null_class, self._config.guidance_scale
+        )
 
 
 def check_settings(
@@ -117,8 +98,3 @@ def check_settings(
             f"the model was trained on {schedule.num_timesteps} timesteps", "use at most as many",
         )  # fmt: skip
     return schedule
-
-
-def _picture(x_CHW: Tensor) -> Pixels:
-    levels = grey_levels(np.nan_to_num(x_CHW.float().cpu().numpy()))
-    return as_picture(levels)

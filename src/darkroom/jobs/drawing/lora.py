@@ -36,8 +36,13 @@ def find_lora(config: TextOptions, base: FoundModel, *, prefix: str = "") -> Fou
     does."""
     if config.lora is None:
         return None
-    lora = find_model(config.lora.model, field=f"{prefix}lora.model")
-    _check_base(config.lora, lora, base, prefix=prefix)
+    return find_adapter(config.lora, base, prefix=prefix)
+
+
+def find_adapter(use: LoraUse, base: FoundModel, *, prefix: str = "") -> FoundModel:
+    """A LoRA over `base`. Errors: as `find_lora`."""
+    lora = find_model(use.model, field=f"{prefix}lora.model")
+    _check_base(use, lora, base, prefix=prefix)
     return lora
 
 
@@ -59,8 +64,13 @@ def _check_base(use: LoraUse, lora: FoundModel, base: FoundModel, *, prefix: str
         )  # fmt: skip
 
 
-def load_lora(pipeline: Any, use: LoraUse, lora: FoundModel, *, prefix: str = "") -> None:
-    """Put the adapter into the pipeline with its weight. Errors: ConfigError in one line."""
+def load_lora(
+    pipeline: Any, use: LoraUse, lora: FoundModel, *, prefix: str = "", name: str = NAME
+) -> None:
+    """Put the adapter into the pipeline with its weight, as `name`, and draw with it alone.
+
+    Errors: ConfigError in one line.
+    """
     field = f"{prefix}lora.model"
     with lora.local() as folder:
         path = _file(folder, lora, field)
@@ -68,7 +78,7 @@ def load_lora(pipeline: Any, use: LoraUse, lora: FoundModel, *, prefix: str = ""
             raise ConfigError(field, lora.name, problem, _REMEDY)
         try:
             pipeline.load_lora_weights(
-                folder, weight_name=path.name, adapter_name=NAME, local_files_only=True,
+                folder, weight_name=path.name, adapter_name=name, local_files_only=True,
                 use_safetensors=True,
             )  # fmt: skip
         except Exception as error:  # peft and torch raise anything
@@ -76,9 +86,9 @@ def load_lora(pipeline: Any, use: LoraUse, lora: FoundModel, *, prefix: str = ""
                 raise
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(field, lora.name, f"cannot be loaded ({reason})", _REMEDY) from error
-    if not any(NAME in names for names in pipeline.get_list_adapters().values()):
+    if not any(name in names for names in pipeline.get_list_adapters().values()):
         raise ConfigError(field, lora.name, "changes nothing of this base", _REMEDY)
-    pipeline.set_adapters([NAME], [use.weight])
+    pipeline.set_adapters([name], [use.weight])
 
 
 _REMEDY = "give a LoRA in diffusers' format that was trained over this base"

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from darkroom.jobs.batch.stage import is_out_of_memory
-from darkroom.jobs.drawing.config import TextDrawingConfig
+from darkroom.jobs.drawing.config import Precision, TextDrawingConfig
 from darkroom.jobs.drawing.device import DTYPES, prepare_device, tune
 from darkroom.jobs.drawing.drawer import Drawn, Request, not_finite, refused
 from darkroom.jobs.drawing.lora import load_lora
@@ -32,7 +32,11 @@ class TextToImageDrawer:
     ) -> None:
         self._config = config
         device = prepare_device(config, model.weights_bytes, prefix=prefix)
-        self._pipeline = _load(config, model, prefix)
+        self._pipeline = load_pipeline(
+            model, precision=config.precision, variant=config.variant, field=f"{prefix}model",
+            remedy="give a diffusers text-to-image folder with safetensors; a model that "
+            f"`darkroom train` published needs {prefix}kind class_conditional",
+        )  # fmt: skip
         if config.lora is not None and lora is not None:
             load_lora(self._pipeline, config.lora, lora, prefix=prefix)
         self._pipeline.to(device)
@@ -88,26 +92,26 @@ def _drawn(request: Request, x_HWC: NDArray[np.float32], *, flagged: bool) -> Dr
     return Drawn((x_HWC.clip(0, 1) * 255).round().astype(np.uint8))
 
 
-def _load(config: TextDrawingConfig, model: FoundModel, prefix: str) -> Any:
+def load_pipeline(
+    model: FoundModel, *, precision: Precision, variant: str | None, field: str, remedy: str
+) -> Any:
+    """The model's pipeline, on the CPU. Errors: ConfigError naming `field` where it cannot be
+    loaded."""
     from diffusers import AutoPipelineForText2Image
     from diffusers.utils import logging as diffusers_logging
 
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
-    options: dict[str, Any] = {"variant": config.variant} if config.variant else {}
+    options: dict[str, Any] = {"variant": variant} if variant else {}
     with model.local() as folder:
         try:
             pipeline = AutoPipelineForText2Image.from_pretrained(
-                folder, dtype=DTYPES[config.precision], use_safetensors=True,
-                local_files_only=True, **options,
+                folder, dtype=DTYPES[precision], use_safetensors=True, local_files_only=True,
+                **options,
             )  # fmt: skip
             check_weights(pipeline, folder)
         except Exception as error:  # a file that lies raises anything
             if is_out_of_memory(error):
                 raise
-            raise unloadable(
-                folder, error, field=f"{prefix}model", model=model.name,
-                remedy="give a diffusers text-to-image folder with safetensors; a model that "
-                f"`darkroom train` published needs {prefix}kind class_conditional",
-            ) from error  # fmt: skip
+            raise unloadable(folder, error, field=field, model=model.name, remedy=remedy) from error
     return pipeline

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
-from darkroom.diffusion.sampler import timesteps
+from darkroom.diffusion.steps import timesteps
 from darkroom.errors import ConfigError, ObjectNotFoundError
 from darkroom.jobs.artifacts.model import FinetunedInfo, ModelInfo, TrainedModel
 from darkroom.jobs.artifacts.samples import ModelName

@@ -29,8 +29,7 @@ class DrawRequest:
     seed: int
     """0 .. 2**63 - 1."""
     index: int = 0
-    """Which picture of that seed: number `index` of `darkroom sample --seed` for a model with
-    classes; for prompts, diffusers' picture of the seed `seed + index`."""
+    """Which picture of that seed: number `index` of `darkroom sample --seed`."""
     num_steps: int
     guidance: float
     """1 (or less, with prompts) is no guidance."""
@@ -81,6 +80,8 @@ class Drawing:
     """Most pictures that shared a step with it, itself included."""
     flagged: bool = False
     """The model's own safety checker blanked it."""
+    num_tokens_cut: int = 0
+    """Tokens at the end of the prompt that the text encoder which cuts most did not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,8 @@ class ServedModel:
     samplers: tuple[ServedSampler, ...]
     guidable: bool
     """Whether guidance other than 1 is possible."""
+    negative_prompts: bool = False
+    """Whether it takes them; with guidance above 1 only."""
     defaults: Defaults
     loras: dict[str, str] = field(default_factory=dict)
     """Name -> digest."""

@@ -46,8 +46,9 @@ class Conditioning:
 
     text: TextEmbedding
     frame: Frame
-    guidance: float = 1.0
-    """For networks that were distilled to take it as an input; others do not see it."""
+    guidance: float | Tensor = 1.0
+    """For networks that were distilled to take it as an input; others do not see it. Of all rows,
+    or each row's own, (B,)."""
 
 
 EncodeText = Callable[[Any, Sequence[str]], TextEmbedding]

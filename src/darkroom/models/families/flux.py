@@ -36,7 +36,8 @@ def _forward(network: Any, x_BCHW: Tensor, t_B: Tensor, given: Conditioning) -> 
     sequence = given.text.sequence
     guidance = None
     if network.config.guidance_embeds:
-        guidance = torch.full((rows,), given.guidance, device=x_BCHW.device)
+        guidance = torch.as_tensor(given.guidance, dtype=torch.float32, device=x_BCHW.device)
+        guidance = guidance.expand(rows)
     packed = network(
         hidden_states=pack(x_BCHW),
         timestep=t_B / MAX_TIMESTEP,

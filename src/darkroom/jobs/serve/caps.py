@@ -1,0 +1,108 @@
+"""How many pictures may share a step: measured for each shape, halved when memory runs out.
+
+Where two pictures take nearly twice as long as one, a batch gains nothing and makes everybody wait
+for everybody: such a shape is drawn one picture at a time. Each doubling is judged by the same
+rule.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from darkroom.jobs.batch.stage import is_out_of_memory
+from darkroom.jobs.serve.joined import BatchKey
+
+MAX_DOUBLING = 1.9
+"""A batch of twice as many may take so many times as long, no longer."""
+_REPEATS = 3
+_LONG_SECONDS = 2.0
+"""A step that takes so long is not repeated."""
+
+
+def measure(
+    begin: Callable[[], Any], step: Callable[[Sequence[Any]], None], *, most: int
+) -> dict[int, float]:
+    """Seconds of a step by its number of pictures: 1, 2, 4, ... as far as it pays, at most `most`.
+
+    The last one that paid is the cap. begin: makes a picture with many steps ahead.
+    Errors: what the first picture raises.
+    """
+    pictures = [begin()]
+    step(pictures)  # warms: kernels are chosen, memory is taken
+    seconds = {1: _seconds(step, pictures)}
+    while (size := 2 * len(pictures)) <= most:
+        try:
+            pictures += [begin() for _ in range(size - len(pictures))]
+            found = _seconds(step, pictures)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            break
+        if found > MAX_DOUBLING * seconds[size // 2]:
+            break
+        seconds[size] = found
+    return seconds
+
+
+def _seconds(step: Callable[[Sequence[Any]], None], pictures: Sequence[Any]) -> float:
+    """The shortest of a few: what other programs take is not the step's."""
+    shortest = float("inf")
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        step(pictures)
+        shortest = min(shortest, time.perf_counter() - start)
+        if shortest > _LONG_SECONDS:
+            break
+    return shortest
+
+
+class Caps:
+    """The cap of each key. One thread's own."""
+
+    def __init__(self) -> None:
+        self._caps: dict[BatchKey, int] = {}
+        self._seconds: dict[BatchKey, dict[int, float]] = {}
+
+    def knows(self, key: BatchKey) -> bool:
+        return key.exact or _plain(key) in self._caps
+
+    def learn(self, key: BatchKey, seconds: dict[int, float]) -> None:
+        """What `measure` found."""
+        self._caps[_plain(key)] = max(seconds)
+        self._seconds[_plain(key)] = seconds
+
+    def of(self, key: BatchKey) -> int:
+        """Most pictures at once."""
+        return 1 if key.exact else self._caps.get(_plain(key), 1)
+
+    def halve(self, key: BatchKey, size: int) -> int:
+        """After a batch of `size` ran out of memory; returns the new cap."""
+        self._caps[_plain(key)] = cap = max(1, min(self.of(key), size) // 2)
+        return cap
+
+    def seconds_per_step(self, key: BatchKey) -> float:
+        """Of one picture's step in a full batch; 0 before it was measured."""
+        known = self._seconds.get(_plain(key), {})
+        within = [size for size in known if size <= self.of(key)]
+        return known[max(within)] / max(within) if within else 0.0
+
+    def table(self) -> list[dict[str, Any]]:
+        """For people and metrics."""
+        return [
+            {
+                "model": key.model,
+                "width": key.width,
+                "height": key.height,
+                "guided": key.guided,
+                "cap": cap,
+                "step_seconds": dict(self._seconds.get(key, {})),
+            }
+            for key, cap in self._caps.items()
+        ]
+
+
+def _plain(key: BatchKey) -> BatchKey:
+    """A LoRA changes nothing of what a step costs."""
+    return BatchKey(key.model, None, key.width, key.height, key.guided, exact=False)
