@@ -20,8 +20,10 @@ from typer.testing import CliRunner
 
 from darkroom.cli import app
 from darkroom.cli.storage import storage_app
-from darkroom.cli.verbs import VERBS, Verb
+from darkroom.cli.verbs import VERBS
+from darkroom.config import Config
 from darkroom.config_source import SCHEMA_VERSION
+from darkroom.jobs.serve.config import ServeConfig
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -47,10 +49,14 @@ def main() -> int:
 def generate() -> Iterator[tuple[Path, str]]:
     """Every file with a generated part, as it should be."""
     for verb in VERBS:
-        schema = json_schema(verb)
+        schema = json_schema(verb.name, verb.config_type)
         yield DOCS / "schemas" / f"{verb.name}.json", json.dumps(schema, indent=2) + "\n"
         page = DOCS / "verbs" / f"{verb.name}.md"
         yield page, fill(page.read_text(), help=help_of(verb.name), settings=settings_table(schema))
+    schema = json_schema("serve", ServeConfig)
+    yield DOCS / "schemas" / "serve.json", json.dumps(schema, indent=2) + "\n"
+    page = DOCS / "verbs" / "serve.md"
+    yield page, fill(page.read_text(), help=help_of("serve"), settings=settings_table(schema))
     page = DOCS / "verbs" / "storage.md"
     commands = {name: help_of("storage", name) for name in storage_commands()}
     yield page, fill(page.read_text(), **commands)
@@ -75,11 +81,11 @@ def help_of(*command: str) -> str:
     return f"```text\n{result.output.rstrip()}\n```"
 
 
-def json_schema(verb: Verb) -> dict[str, Any]:
-    """JSON Schema of a verb's complete config, as `--show-config` prints it."""
-    schema = verb.config_type.model_json_schema()
+def json_schema(name: str, config_type: type[Config]) -> dict[str, Any]:
+    """JSON Schema of a command's complete config, as `--show-config` prints it."""
+    schema = config_type.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = f"darkroom {verb.name}"
+    schema["title"] = f"darkroom {name}"
     schema["properties"]["version"] = {
         "const": SCHEMA_VERSION,
         "description": "Version of the config's schema.",

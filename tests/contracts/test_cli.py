@@ -92,6 +92,13 @@ def test_show_config_imports_neither_ray_nor_torch(verb: Verb) -> None:
     assert not loaded & HEAVY
 
 
+def test_settings_of_serve_import_neither_ray_nor_torch() -> None:
+    arguments = ["serve", "a", "--show-config"]
+    loaded = modules_after(f"from darkroom.cli import main; assert main({arguments!r}) == 0")
+    assert "pydantic" in loaded
+    assert not loaded & (HEAVY | {"fastapi", "starlette"})
+
+
 def test_recipes_need_no_heavy_library() -> None:
     loaded = modules_after("from darkroom.recipes import RECIPES; [f() for f in RECIPES.values()]")
     assert not loaded & HEAVY

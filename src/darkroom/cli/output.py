@@ -13,12 +13,15 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from darkroom.cli.stopping import Stopped
 from darkroom.cli.streams import StdoutLostError, can_spell
 from darkroom.errors import DarkroomError, InputError
 from darkroom.messages import masked, message, one_line
+
+if TYPE_CHECKING:
+    from darkroom.config import Config
 
 
 def print_json(values: Mapping[str, Any], *, of_secrets: bool = False) -> None:
@@ -27,6 +30,19 @@ def print_json(values: Mapping[str, Any], *, of_secrets: bool = False) -> None:
     if not can_spell(text):
         text = json.dumps(values, indent=2, allow_nan=False)
     print(text if of_secrets else masked(text), flush=True)
+
+
+def print_config(config: Config, *, as_json: bool) -> None:
+    """Resolved settings: JSON, or YAML that --config takes."""
+    if as_json:
+        print_json(config.to_dict())
+        return
+    from darkroom.config_source import SCHEMA_VERSION
+    from darkroom.plain_yaml import dump_yaml
+
+    values = {"version": SCHEMA_VERSION, **config.to_dict()}
+    text = dump_yaml(values)
+    print(text if can_spell(text) else dump_yaml(values, ascii_only=True), end="", flush=True)
 
 
 def print_result(result: Mapping[str, Any], *, as_json: bool) -> None:

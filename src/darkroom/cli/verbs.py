@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from darkroom.cli import output
-from darkroom.cli.streams import can_spell
 from darkroom.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -257,7 +256,7 @@ def _run(verb: Verb, flags: tuple[Flag, ...], options: Mapping[str, Any]) -> Non
     config = _resolve(verb, flags, options)
     as_json: bool = options["json"]
     if options["show_config"]:
-        _show_config(config, as_json=as_json)
+        output.print_config(config, as_json=as_json)
         return
     from darkroom.jobs.caches import caches_of_this_run
 
@@ -293,15 +292,3 @@ def _on_existing(*, resume: bool, overwrite: bool) -> dict[str, str]:
     if resume:
         return {"on_existing": "resume"}
     return {"on_existing": "overwrite"} if overwrite else {}
-
-
-def _show_config(config: JobConfig, *, as_json: bool) -> None:
-    if as_json:
-        output.print_json(config.to_dict())
-        return
-    from darkroom.config_source import SCHEMA_VERSION
-    from darkroom.plain_yaml import dump_yaml
-
-    values = {"version": SCHEMA_VERSION, **config.to_dict()}
-    text = dump_yaml(values)
-    print(text if can_spell(text) else dump_yaml(values, ascii_only=True), end="", flush=True)

@@ -1,0 +1,185 @@
+"""The service as an ASGI app: routes, who asks, errors in OpenAI's shape.
+
+    POST /v1/images/generations    draw                            (images_api.py)
+    GET  /v1/models, /v1/models/M  what is served
+    GET  /healthz, /readyz         the process answers; models are loaded and warm
+    GET  /                         the page                        (page/)
+
+Assumes drawers; knows nothing of Ray, so that all of it is tested in one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from darkroom.jobs.serve.admission import Admission
+from darkroom.jobs.serve.api_error import ApiError, unknown
+from darkroom.jobs.serve.client_gone import ClientGoneError, EventStream
+from darkroom.jobs.serve.config import ServeConfig
+from darkroom.jobs.serve.drawers import Drawers
+from darkroom.jobs.serve.edge import Edge, read_body
+from darkroom.jobs.serve.images_api import ImagesRun
+from darkroom.jobs.serve.images_request import drawings_of, parse_json, parse_request
+from darkroom.jobs.serve.keys import KeyRing
+from darkroom.jobs.serve.request import ServedModel
+
+ANYONE = "anyone"
+"""Who asks where no keys are set."""
+_MODELS_SECONDS = 10.0
+_PAGE_FILES = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
+_PAGE_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "cache-control": "no-cache",
+}
+
+Handler = Callable[[Request], Awaitable[Any]]
+
+
+class HttpApi:
+    """The routes, and what they share."""
+
+    def __init__(self, config: ServeConfig, drawers: Drawers) -> None:
+        """Errors: ConfigError for keys that cannot be used."""
+        self._config, self._drawers = config, drawers
+        self._keys = None if config.keys is None else KeyRing(config.keys)
+        self._admission = Admission(config.limits)
+        self.draining = False
+        """Whether new drawings are refused, because the service stops."""
+
+    @property
+    def under_way(self) -> int:
+        """Drawing requests that have not ended."""
+        return self._admission.under_way
+
+    def app(self) -> FastAPI:
+        """The ASGI app."""
+        # Without FastAPI's own pages, which load scripts of third parties.
+        app = FastAPI(title="Darkroom", docs_url=None, redoc_url=None, openapi_url=None)
+        routes: list[tuple[str, str, Handler]] = [
+            ("POST", "/v1/images/generations", self._generate),
+            ("GET", "/v1/models", self._list_models),
+            ("GET", "/v1/models/{name:path}", self._one_model),
+            ("GET", "/healthz", self._health),
+            ("GET", "/readyz", self._ready),
+            *(("GET", path, _page) for path in _PAGE_FILES),
+        ]
+        for method, path, handler in routes:
+            app.add_route(path, handler, methods=[method])
+        app.add_middleware(Edge, config=self._config)
+        app.add_exception_handler(ApiError, _api_error)
+        app.add_exception_handler(HTTPException, _http_error)
+        app.add_exception_handler(ClientGoneError, _nobody)
+        app.add_exception_handler(Exception, _own_fault)
+        return app
+
+    async def _generate(self, request: Request) -> Response | EventStream:
+        owner = self._owner(request)
+        if self.draining:
+            raise ApiError(503, "the service is stopping", code="stopping", retry_after=5)
+        limits = self._config.limits
+        values = parse_json(await read_body(request, limits.max_body_bytes))
+        asked = parse_request(values, limits)
+        drawings = drawings_of(asked, await self._models(), limits)
+        run = ImagesRun(self._drawers, asked, drawings)
+        return await run.respond(request.receive, self._admission, owner, limits.deadline_seconds)
+
+    async def _list_models(self, request: Request) -> Response:
+        self._owner(request)
+        data = [_model(model) for model in await self._models()]
+        return JSONResponse({"object": "list", "data": data})
+
+    async def _one_model(self, request: Request) -> Response:
+        self._owner(request)
+        name = request.path_params["name"]
+        models = {model.name: model for model in await self._models()}
+        if name not in models:
+            raise ApiError(
+                404, unknown("model", name, list(models)), code="model_not_found", param="model"
+            )
+        return JSONResponse(_model(models[name]))
+
+    async def _health(self, request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _ready(self, request: Request) -> Response:
+        if self.draining:
+            raise ApiError(503, "the service is stopping", code="stopping")
+        await self._models()
+        return JSONResponse({"status": "ready"})
+
+    async def _models(self) -> tuple[ServedModel, ...]:
+        try:
+            async with asyncio.timeout(_MODELS_SECONDS):
+                return await self._drawers.models()
+        except Exception as error:  # whatever keeps replicas from answering
+            raise ApiError(
+                503, "no model is loaded yet", code="not_ready", retry_after=5
+            ) from error
+
+    def _owner(self, request: Request) -> str:
+        """Who asks. Errors: ApiError 401."""
+        if self._keys is None:
+            return ANYONE
+        return self._keys.owner_of(request.headers.get("authorization"))
+
+
+def _model(model: ServedModel) -> dict[str, Any]:
+    """As OpenAI's client reads it, and all that the page offers."""
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "darkroom",
+        **{name: value for name, value in asdict(model).items() if name != "name"},
+    }
+
+
+async def _page(request: Request) -> Response:
+    name, kind = _PAGE_FILES[request.url.path]
+    text = files("darkroom.jobs.serve").joinpath("page", name).read_text()
+    return Response(text, media_type=kind, headers=_PAGE_HEADERS)
+
+
+async def _api_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, ApiError):
+        raise error
+    # A body that was not read to its end would be taken for the connection's next request.
+    headers = {**error.headers, "connection": "close", "cache-control": "no-store"}
+    return JSONResponse(error.body, error.status, headers=headers)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    known = {
+        404: ("no such address; see docs/verbs/serve.md", "not_found"),
+        405: ("the address does not take this method", "method_not_allowed"),
+    }
+    problem, code = known.get(status, ("the request cannot be served", "invalid_request"))
+    told = ApiError(status, problem, code=code)
+    given = getattr(error, "headers", None) or {}
+    return JSONResponse(told.body, status, headers={**given, **told.headers})
+
+
+async def _nobody(_: Request, _error: Exception) -> Response:
+    return Response(status_code=499)
+
+
+async def _own_fault(_: Request, _error: Exception) -> Response:
+    told = ApiError(500, "the service failed", code="internal_error")
+    return JSONResponse(told.body, 500)

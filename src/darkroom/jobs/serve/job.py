@@ -1,0 +1,123 @@
+"""`darkroom serve` on one machine: a local Ray, or the cluster of RAY_ADDRESS, and its application.
+
+Everything that can be known before is refused before Ray starts. When it ends, new drawings are
+refused, those under way are finished, and what was started here is stopped.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from darkroom.errors import ConfigError, DarkroomError
+from darkroom.jobs.serve.config import ServeConfig
+from darkroom.jobs.serve.keys import KeyRing
+from darkroom.jobs.session import local_num_cpus, ray_session
+from darkroom.messages import first_line
+from darkroom.models.find import find_model
+
+_PROXY_READY_SECONDS = "60"
+"""Ray gives its proxy 5 s, which a busy machine exceeds; serve.start then fails."""
+_DRAIN_CALL_SECONDS = 30.0
+_DRAIN_POLL_SECONDS = 0.2
+_IDLE_ANSWERS = 3
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A service that answers."""
+
+    address: str
+    """http://host:port, of the page and of the API's base, which is `/v1` below it."""
+    models: tuple[str, ...]
+
+
+@contextmanager
+def serving(config: ServeConfig) -> Iterator[Serving]:
+    """Serve for as long as the context lasts; leaving it drains.
+
+    Errors: ConfigError and DataError for models, keys or a port that cannot be used, DarkroomError
+    where the application does not come up.
+    """
+    _check(config)
+    port = config.port or _free_port(config.host)
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", _PROXY_READY_SECONDS)
+    workers = config.workers
+    needed = int(workers.reserved_cpus * workers.num_workers) + 1
+    with ray_session(num_cpus=local_num_cpus(needed)):
+        from darkroom.jobs.serve.app import APP, build
+
+        serve: Any = importlib.import_module("ray.serve")  # partly without types
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+        try:
+            serve.start(proxy_location="HeadOnly", http_options={"host": config.host, "port": port})
+            handle = serve.run(build(config.to_dict()), name=APP, route_prefix="/")
+        except RuntimeError as error:
+            serve.shutdown()
+            raise DarkroomError(f"the service did not come up ({first_line(error)})") from error
+        try:
+            host = f"[{config.host}]" if ":" in config.host else config.host
+            yield Serving(f"http://{host}:{port}", config.model_names)
+        finally:
+            _drain(serve, handle, APP, config)
+
+
+def _check(config: ServeConfig) -> None:
+    """What would fail on a replica, told in one line before anything starts."""
+    if config.keys is not None:
+        KeyRing(config.keys)
+    for model in config.models:
+        find_model(model, field="models", variant=config.variant)
+    for name, lora in config.loras.items():
+        find_model(lora.model, field=f"loras.{name}")
+    if config.port:
+        _knock(config.host, config.port)
+
+
+def _knock(host: str, port: int) -> None:
+    try:
+        with _socket(host) as listener:
+            listener.bind((host, port))
+    except OSError as error:
+        raise ConfigError(
+            "port", port, f"cannot be listened at on {host} ({error.strerror})",
+            "choose another with --port; 0 takes a free one",
+        ) from None  # fmt: skip
+
+
+def _free_port(host: str) -> int:
+    with _socket(host) as listener:
+        listener.bind((host, 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _socket(host: str) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return listener
+
+
+def _drain(serve: Any, handle: Any, app: str, config: ServeConfig) -> None:
+    """Refuse new drawings, finish those under way, stop.
+
+    Deleting the application would take its addresses away at once, and clients get Ray's 404.
+    """
+    try:
+        until = time.monotonic() + config.drain_seconds
+        idle = 0
+        # A call reaches one of the replicas, any.
+        while idle < _IDLE_ANSWERS * config.http_replicas and time.monotonic() < until:
+            under_way: int = handle.drain.remote().result(timeout_s=_DRAIN_CALL_SECONDS)
+            idle = 0 if under_way else idle + 1
+            time.sleep(_DRAIN_POLL_SECONDS if under_way else 0)
+        serve.delete(app)
+    finally:
+        serve.shutdown()

@@ -1,0 +1,60 @@
+"""A process that draws: the engine, as a Ray Serve deployment calls it.
+
+The engine draws on a thread of its own, so the replica's event loop answers health checks while it
+does. Loading happens in the constructor: a replica that runs is loaded and warm.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from darkroom.config import build_config
+from darkroom.jobs.serve.config import ServeConfig
+from darkroom.jobs.serve.drawers import Begun, Drawn
+from darkroom.jobs.serve.engine import Engine
+from darkroom.jobs.serve.request import DrawRequest, ServedModel
+from darkroom.jobs.serve.source import ModelSource
+
+
+class DrawingReplica:
+    """All served models on this process's device."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        """Errors: ConfigError and DataError for what cannot be loaded."""
+        config = build_config(ServeConfig, values)
+        self._drain_seconds = config.drain_seconds
+        self._engine = Engine(sources_of(config), config.workers)
+        self._engine.load()
+
+    async def models(self) -> tuple[ServedModel, ...]:
+        """What is loaded."""
+        return self._engine.models()
+
+    async def draw(self, request: DrawRequest) -> AsyncGenerator[Drawn]:
+        """As `Drawers.draw`."""
+        self._engine.check(request)
+        (model,) = (each for each in self._engine.models() if each.name == request.model)
+        yield Begun(model.digest, None if request.lora is None else model.loras[request.lora])
+        async with aclosing(self._engine.draw(request)) as items:
+            async for item in items:
+                yield item
+
+    async def stats(self) -> dict[str, Any]:
+        """The engine's counts, and the process that they are of."""
+        return {"pid": os.getpid(), **self._engine.stats()}
+
+    async def __del__(self) -> None:  # Serve awaits it when the replica is to end
+        if engine := getattr(self, "_engine", None):
+            await engine.close(self._drain_seconds)
+
+
+def sources_of(config: ServeConfig) -> tuple[ModelSource, ...]:
+    """What the engine loads; the LoRAs go over the first model."""
+    variant = config.variant
+    return tuple(
+        ModelSource(name=name, model=model, variant=variant, loras={} if number else config.loras)
+        for number, (name, model) in enumerate(zip(config.model_names, config.models, strict=True))
+    )

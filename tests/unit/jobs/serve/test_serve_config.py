@@ -1,0 +1,106 @@
+"""What `darkroom serve` is told, and what of it is refused before anything starts."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.helpers.serving import serve_config
+
+from darkroom.config import build_config
+from darkroom.errors import ConfigError
+from darkroom.jobs.serve.config import ServeConfig, default_name
+from darkroom.jobs.serve.job import serving
+from darkroom.jobs.serve.replica import sources_of
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("s3://bucket/runs/digits/model", "digits"),
+        ("/data/sd-v1.5", "sd-v1.5"),
+        ("stabilityai/sdxl-turbo", "sdxl-turbo"),
+        ("/model", "model"),
+        ("/a/my model!", "my-model-"),
+        ("/", "model"),
+    ],
+)
+def test_models_are_named_by_what_tells_them_apart(place: str, name: str) -> None:
+    assert default_name(place) == name
+    assert serve_config(models=[place]).model_names == (name,)
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"models": []}, "models"),
+        ({"host": "192.0.2.1"}, "without a key; set keys"),
+        ({"host": "::"}, "without a key; set keys"),
+        ({"models": ["/a/model", "s3://b/a"]}, "two have the same name"),
+        ({"names": ["one"]}, "1 names for 2 models"),
+        ({"names": ["one", "t wo"]}, r"names\.1"),
+        ({"origins": ["https://a.example/path"]}, "is no origin"),
+        ({"origins": ["a.example"]}, "is no origin"),
+        ({"port": 65536}, "port"),
+        ({"prot": 1}, "did you mean 'port'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(values: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        serve_config(**values)
+
+
+def test_with_keys_others_may_be_listened_to() -> None:
+    assert serve_config(host="192.0.2.1", keys="/keys").host == "192.0.2.1"
+
+
+def test_places_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = build_config(
+        ServeConfig, {"models": ["./m"], "loras": {"ink": {"model": "./l"}}, "keys": "k"}
+    )
+    assert config.models == (f"{tmp_path}/m",)
+    assert config.loras["ink"].model == f"{tmp_path}/l"
+    assert config.keys == f"{tmp_path}/k"
+    assert build_config(ServeConfig, config.to_dict()) == config
+
+
+def test_loras_go_over_the_first_model() -> None:
+    first, second = sources_of(serve_config(loras={"ink": {"model": "/ink"}}))
+    assert (first.name, second.name) == ("digits", "painter")
+    assert list(first.loras) == ["ink"]
+    assert not second.loras
+
+
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(**_: Any) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("darkroom.jobs.serve.job.ray_session", started)
+
+
+def refuse(error: type[Exception], problem: str, **values: Any) -> None:
+    with pytest.raises(error, match=problem), serving(serve_config(port=0, **values)):
+        pass
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_models_keys_and_ports_are_looked_at_before_ray_starts(tmp_path: Path) -> None:
+    from tests.helpers.tiny_artifacts import publish_model
+
+    refuse(ConfigError, "no model lies there", models=[f"{tmp_path}/none"])
+    place = str(tmp_path / "digits")
+    publish_model(place)
+    refuse(ConfigError, "cannot be read", models=[place], keys=f"{tmp_path}/keys")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(ConfigError, match=rf"port: got {port}, cannot be listened at"),
+            serving(serve_config(models=[place], port=port)),
+        ):
+            pass
