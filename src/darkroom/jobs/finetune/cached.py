@@ -109,13 +109,15 @@ def _check_settings(config: FinetuneConfig, latents: Latents) -> None:
             f"changes captions, and the cache {latents.artifact.uri} holds what was made of them",
             "leave it out, or make the cache with text=false",
         )  # fmt: skip
-    flips = (latents.info.augment or {}).get("horizontal_flip", 0.0)
-    if config.data.horizontal_flip and not flips:
-        raise ConfigError(
-            "data.horizontal_flip", "true", "an encoding cannot be mirrored, and the cache "
-            f"{latents.artifact.uri} holds no mirrored pictures",
-            "make it with variants of 2 or more and augment.horizontal_flip, or leave this out",
-        )  # fmt: skip
+    for name, done in (
+        ("horizontal_flip", "mirrored"), ("crop", "cropped"), ("color_jitter", "recoloured")
+    ):  # fmt: skip
+        if getattr(config.data, name) and not (latents.info.augment or {}).get(name):
+            raise ConfigError(
+                f"data.{name}", None, f"an encoding cannot be {done}, and the cache "
+                f"{latents.artifact.uri} holds no {done} pictures",
+                f"make it with variants of 2 or more and augment.{name}, or leave this out",
+            )  # fmt: skip
 
 
 def _check_made_of(latents: Latents, data: TrainingData, base: FoundModel) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from darkroom.diffusion.pixels import to_unit_range
 from darkroom.jobs.artifacts.latents import Text
+from darkroom.jobs.training.augment import augmented
+from darkroom.jobs.training.config import DataConfig
 from darkroom.jobs.training.draws import RowDraws
 from darkroom.jobs.training.training_stream import Batch
 from darkroom.models.families.base import BaseModel
@@ -30,16 +32,20 @@ class CachedNoText(nn.Module):
         self.pooled = nn.Buffer(pooled, persistent=False)
 
 
-def clean_latents(base: BaseModel, batch: Batch, draws: RowDraws, *, flipped: Tensor) -> Tensor:
+def clean_latents(
+    base: BaseModel, batch: Batch, draws: RowDraws, *, augment: DataConfig | None
+) -> Tensor:
     """x_0 as the network takes it, (B, C, h, w), a draw from the posterior for each row.
 
-    flipped: bool (B,), rows to mirror first. Encodings cannot be: theirs is one of their variants.
+    augment: how pictures are changed first; None leaves them. Encodings cannot be: theirs is one
+    of their variants.
     """
     if "mean" in batch:
         posterior = Posterior(batch["mean"], batch["log_variance"])
     else:
         pictures = to_unit_range(batch["image"])
-        pictures = torch.where(flipped[:, None, None, None], pictures.flip(-1), pictures)
+        if augment is not None:
+            pictures = augmented(pictures, draws, augment)
         posterior = encode_picture(base.vae, pictures)
     noise = draws.normal("posterior", posterior.mean.shape[1:])
     return to_network(base.vae_config, posterior.sample(noise))

@@ -1,7 +1,8 @@
 """The LightningModule of `finetune`: a base model, of which adapters or the network train.
 
-The VAE is frozen always. Noise, noise level, VAE sample, caption dropout and flip are drawn for
-each row (`training/draws.py`). The base stays in evaluation mode: its dropout is no part of it.
+The VAE is frozen always. Noise, noise level, VAE sample, caption dropout and changes of pictures
+are drawn for each row (`training/draws.py`). The base stays in evaluation mode: its dropout is no
+part of it.
 
 Legend: B rows of the micro-batch, C h w of latents, H W of pictures.
 """
@@ -30,6 +31,7 @@ from darkroom.jobs.finetune.losses import PRIOR, Losses, with_prior
 from darkroom.jobs.finetune.noising import objective_of
 from darkroom.jobs.finetune.pictures import draw_pictures
 from darkroom.jobs.finetune.prior import PriorRows
+from darkroom.jobs.training.config import DataConfig
 from darkroom.jobs.training.draws import RowDraws
 from darkroom.jobs.training.module import ParameterGroup, TrainedModule
 from darkroom.jobs.training.picture_log import DrawnPicture
@@ -122,10 +124,8 @@ class FinetuneModule(TrainedModule):
         if self.config.caption_shuffle is not None:
             captions = in_another_order(both["caption"], draws, self.config.caption_shuffle)
             both = {**both, "caption": captions}
-        share = 0.5 if self.config.data.horizontal_flip else 0.0
-        flipped = draws.happens("horizontal_flip", share)
         dropped = draws.happens("caption_dropout", self.config.objective.caption_dropout)
-        estimate = self._estimate(both, draws, flipped=flipped, dropped=dropped)
+        estimate = self._estimate(both, draws, augment=self.config.data, dropped=dropped)
         total, values = self.losses.training(estimate, both)
         if (prior := self.config.losses.prior_preservation) is not None:
             total, values = with_prior(total, values, weight=prior.weight)
@@ -135,13 +135,13 @@ class FinetuneModule(TrainedModule):
     def validation_losses(self, batch: Batch, first_index: int) -> Tensor:
         """Per-row loss (B,), always with the same noise and noise level for a row."""
         never = torch.zeros_like(batch["row"], dtype=torch.bool)
-        estimate = self._estimate(batch, self.draws(batch), flipped=never, dropped=never)
+        estimate = self._estimate(batch, self.draws(batch), augment=None, dropped=never)
         return self.losses.validation(estimate, batch)
 
     def _estimate(
-        self, batch: Batch, draws: RowDraws, *, flipped: Tensor, dropped: Tensor
+        self, batch: Batch, draws: RowDraws, *, augment: DataConfig | None, dropped: Tensor
     ) -> Estimate:
-        x0 = clean_latents(self.base, batch, draws, flipped=flipped)
+        x0 = clean_latents(self.base, batch, draws, augment=augment)
         if self.config.compute.channels_last:
             x0 = x0.contiguous(memory_format=torch.channels_last)
         with self._autocast(x0.device):

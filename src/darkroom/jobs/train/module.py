@@ -16,6 +16,7 @@ from darkroom.diffusion.pixels import to_unit_range
 from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.unet import build_unet
+from darkroom.jobs.training.augment import augmented
 from darkroom.jobs.training.module import ParameterGroup, TrainedModule
 from darkroom.jobs.training.seeding import VALIDATION, derive_seed
 from darkroom.jobs.training.training_stream import Batch
@@ -48,10 +49,7 @@ class DiffusionModule(TrainedModule):
     def training_losses(self, batch: Batch) -> Tensor:
         """Per-image loss (B,)."""
         draws, labels = self.draws(batch), batch.get("label")
-        x0 = to_unit_range(batch["image"])
-        if self.config.data.horizontal_flip:
-            mirrored = draws.happens("horizontal_flip", 0.5)
-            x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
+        x0 = augmented(to_unit_range(batch["image"]), draws, self.config.data)
         if labels is not None and self.num_classes is not None:
             probability = self.config.objective.label_dropout
             uniform = draws.uniform("label_dropout")

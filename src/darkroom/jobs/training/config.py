@@ -21,6 +21,7 @@ from darkroom.config import (
     PositiveInt,
     operational,
 )
+from darkroom.jobs.pictures.config import ColorJitterConfig, RandomCropConfig
 from darkroom.jobs.reservation import reserved_cpus
 
 
@@ -128,6 +129,10 @@ class DataConfig(Config):
     """Decoded images are kept in memory when the whole split fits in so many MB per worker."""
     horizontal_flip: bool = False
     """Mirror half of the images at random, seeded like everything else."""
+    crop: RandomCropConfig | None = None
+    """Crop each image at random in every epoch; null for none."""
+    color_jitter: ColorJitterConfig | None = None
+    """Change each image's colours at random in every epoch; null for none."""
 
     @property
     def cache_bytes(self) -> int:

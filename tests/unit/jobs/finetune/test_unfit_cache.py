@@ -139,6 +139,12 @@ def test_text_of_captions_that_are_shuffled(desk: Desk, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("name", "done"), [("crop", "cropped"), ("color_jitter", "recoloured")])
+def test_changes_that_no_variant_holds(name: str, done: str, desk: Desk, tmp_path: Path) -> None:
+    line = refused(desk, tmp_path, data={name: {}})
+    assert re.match(rf"data.{name}: .*holds no {done} pictures; make it with variants of 2", line)
+
+
 def test_flips_that_no_variant_holds(desk: Desk, tmp_path: Path) -> None:
     line = refused(desk, tmp_path, data={"horizontal_flip": True})
     assert re.match(r"data.horizontal_flip: .*holds no mirrored pictures; make it with", line)
