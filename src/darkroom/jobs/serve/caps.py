@@ -16,6 +16,9 @@ from darkroom.jobs.serve.joined import BatchKey
 
 MAX_DOUBLING = 1.9
 """A batch of twice as many may take so many times as long, no longer."""
+MAX_STEP_SECONDS = 5.0
+"""Larger batches than one whose step takes so long are not tried: whoever leaves, or joins, waits
+for a step to end."""
 _REPEATS = 3
 _LONG_SECONDS = 2.0
 """A step that takes so long is not repeated."""
@@ -40,7 +43,7 @@ def measure(
             if not is_out_of_memory(error):
                 raise
             break
-        if found > MAX_DOUBLING * seconds[size // 2]:
+        if found > min(MAX_STEP_SECONDS, MAX_DOUBLING * seconds[size // 2]):
             break
         seconds[size] = found
     return seconds

@@ -235,8 +235,12 @@ class DrawingThread:
         except Exception as error:  # noqa: BLE001 - its own prompt, its own noise
             self._fail_batch([ticket], error)
             return False
-        ticket.begin()
+        self._count_begun(ticket)
         return True
+
+    def _count_begun(self, ticket: Ticket) -> None:
+        self.counts.begun += 1
+        self.counts.waited_seconds += ticket.begin()
 
     def _tell(self, model: StepModel, ticket: Ticket) -> None:
         """What the picture's owner gets after a step."""
@@ -269,7 +273,7 @@ class DrawingThread:
             if index is not None and (pixels := look()) is not None:
                 ticket.preview(index, pixels)
 
-        ticket.begin()
+        self._count_begun(ticket)
         ticket.largest_batch = 1
         try:
             self._end(ticket, lambda: model.draw(ticket.request, on_step))

@@ -15,6 +15,10 @@ class Counts:
     failed: int = 0
     out_of_memory: int = 0
     """Batches that ran out of memory."""
+    begun: int = 0
+    """Pictures that took their first step."""
+    waited_seconds: float = 0.0
+    """What these waited for it, in all."""
     steps: int = 0
     """Calls of a network."""
     rows: int = 0

@@ -35,9 +35,10 @@ class Ticket:
 
     # On the drawing thread.
 
-    def begin(self) -> None:
-        """The first step comes next."""
-        self._begun = self._begun or time.monotonic()
+    def begin(self) -> float:
+        """The first step comes next. Returns the seconds it was waited for."""
+        self._begun = time.monotonic()
+        return self._begun - self._arrived
 
     @property
     def begun(self) -> bool:

@@ -57,6 +57,13 @@ def test_the_cap_ends_where_doubling_gains_nothing(clock: Callable[[float], None
     assert max(measured(clock, cost, most=5)) == 4
 
 
+def test_a_step_never_takes_so_long_that_leaving_and_joining_wait(
+    clock: Callable[[float], None],
+) -> None:
+    assert max(measured(clock, {1: 2.0, 2: 3.0, 4: 4.9, 8: 5.1}, most=16)) == 4
+    assert max(measured(clock, {1: 9.0, 2: 9.5}, most=16)) == 1
+
+
 def test_the_cap_ends_where_memory_does(clock: Callable[[float], None]) -> None:
     flat = dict.fromkeys((1, 2, 4, 8), 1.0)
     assert max(measured(clock, flat, most=8, room=5)) == 4
