@@ -86,7 +86,11 @@ def _serve(settings: ServeConfig, *, as_json: bool) -> None:
             output.print_json({"address": service.address, "models": list(service.models)})
         else:
             print(f"Draw at {service.address}/ (Ctrl-C stops)", flush=True)
-        _wait()
+        try:
+            _wait()
+        finally:
+            with output.stdout_to_stderr():
+                stack.close()
 
 
 def _wait() -> None:

@@ -11,6 +11,8 @@ Assumes drawers; knows nothing of Ray, so that all of it is tested in one proces
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from importlib.resources import files
@@ -35,6 +37,8 @@ from darkroom.jobs.serve.request import ServedModel
 ANYONE = "anyone"
 """Who asks where no keys are set."""
 _MODELS_SECONDS = 10.0
+_KNOWN_SECONDS = 5.0
+"""Weights that are exchanged meanwhile are told by what draws: a picture names its own."""
 _PAGE_FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
@@ -59,6 +63,9 @@ class HttpApi:
         self._config, self._drawers = config, drawers
         self._keys = None if config.keys is None else KeyRing(config.keys)
         self._admission = Admission(config.limits)
+        self._known: tuple[ServedModel, ...] = ()
+        self._known_at = -math.inf
+        self._asking = asyncio.Lock()
         self.draining = False
         """Whether new drawings are refused, because the service stops."""
 
@@ -120,17 +127,29 @@ class HttpApi:
     async def _ready(self, request: Request) -> Response:
         if self.draining:
             raise ApiError(503, "the service is stopping", code="stopping")
-        await self._models()
+        await self._models(ready=True)
         return JSONResponse({"status": "ready"})
 
-    async def _models(self) -> tuple[ServedModel, ...]:
-        try:
-            async with asyncio.timeout(_MODELS_SECONDS):
-                return await self._drawers.models()
-        except Exception as error:  # whatever keeps replicas from answering
-            raise ApiError(
-                503, "no model is loaded yet", code="not_ready", retry_after=5
-            ) from error
+    async def _models(self, *, ready: bool = False) -> tuple[ServedModel, ...]:
+        """What was served a moment ago: a request needs not ask, and in a flood none could.
+
+        ready: only if replicas answer now. Errors: ApiError 503 where nothing is known.
+        """
+        if time.monotonic() - self._known_at < _KNOWN_SECONDS:
+            return self._known
+        async with self._asking:  # one asks for all
+            if time.monotonic() - self._known_at < _KNOWN_SECONDS:
+                return self._known
+            try:
+                async with asyncio.timeout(_MODELS_SECONDS):
+                    self._known = await self._drawers.models()
+            except Exception as error:  # whatever keeps replicas from answering
+                if ready or not self._known:
+                    raise ApiError(
+                        503, "no model is loaded yet", code="not_ready", retry_after=5
+                    ) from error
+            self._known_at = time.monotonic()
+        return self._known
 
     def _owner(self, request: Request) -> str:
         """Who asks. Errors: ApiError 401."""

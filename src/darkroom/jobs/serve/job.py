@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,22 +52,35 @@ def serving(config: ServeConfig) -> Iterator[Serving]:
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", _PROXY_READY_SECONDS)
     workers = config.workers
     needed = int(workers.reserved_cpus * workers.num_workers) + 1
+    borrowed = _is_borrowed()
     with ray_session(num_cpus=local_num_cpus(needed)):
         from darkroom.jobs.serve.app import APP, build
 
         serve: Any = importlib.import_module("ray.serve")  # partly without types
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         try:
-            serve.start(proxy_location="HeadOnly", http_options={"host": config.host, "port": port})
-            handle = serve.run(build(config.to_dict()), name=APP, route_prefix="/")
-        except RuntimeError as error:
-            serve.shutdown()
-            raise DarkroomError(f"the service did not come up ({first_line(error)})") from error
-        try:
-            host = f"[{config.host}]" if ":" in config.host else config.host
-            yield Serving(f"http://{host}:{port}", config.model_names)
+            try:
+                serve.start(
+                    proxy_location="HeadOnly", http_options={"host": config.host, "port": port}
+                )
+                handle = serve.run(build(config.to_dict()), name=APP, route_prefix="/")
+            except RuntimeError as error:
+                raise DarkroomError(f"the service did not come up ({first_line(error)})") from error
+            try:
+                host = f"[{config.host}]" if ":" in config.host else config.host
+                yield Serving(f"http://{host}:{port}", config.model_names)
+            finally:
+                _drain(handle, config)
         finally:
-            _drain(serve, handle, APP, config)
+            _take_down(serve, APP, borrowed=borrowed)
+
+
+def _is_borrowed() -> bool:
+    """Whether the Ray was there before, and stays: of this process, or of RAY_ADDRESS."""
+    # Not imported here: the session first sets what must stand before that.
+    ray = sys.modules.get("ray")
+    running = ray is not None and ray.is_initialized()
+    return running or os.environ.get("RAY_ADDRESS", "") not in ("", "local")
 
 
 def _check(config: ServeConfig) -> None:
@@ -105,19 +119,22 @@ def _socket(host: str) -> socket.socket:
     return listener
 
 
-def _drain(serve: Any, handle: Any, app: str, config: ServeConfig) -> None:
-    """Refuse new drawings, finish those under way, stop.
+def _drain(handle: Any, config: ServeConfig) -> None:
+    """Refuse new drawings, and let those under way finish.
 
-    Deleting the application would take its addresses away at once, and clients get Ray's 404.
+    Taken down at once, the application would lose its addresses, and clients get Ray's 404.
     """
-    try:
-        until = time.monotonic() + config.drain_seconds
-        idle = 0
-        # A call reaches one of the replicas, any.
-        while idle < _IDLE_ANSWERS * config.http_replicas and time.monotonic() < until:
-            under_way: int = handle.drain.remote().result(timeout_s=_DRAIN_CALL_SECONDS)
-            idle = 0 if under_way else idle + 1
-            time.sleep(_DRAIN_POLL_SECONDS if under_way else 0)
-        serve.delete(app)
-    finally:
+    until = time.monotonic() + config.drain_seconds
+    idle = 0
+    # A call reaches one of the replicas, any.
+    while idle < _IDLE_ANSWERS * config.http_replicas and time.monotonic() < until:
+        under_way: int = handle.drain.remote().result(timeout_s=_DRAIN_CALL_SECONDS)
+        idle = 0 if under_way else idle + 1
+        time.sleep(_DRAIN_POLL_SECONDS if under_way else 0)
+
+
+def _take_down(serve: Any, app: str, *, borrowed: bool) -> None:
+    """The application, and Serve if no other is left. A Ray of our own ends by itself."""
+    serve.delete(app)
+    if borrowed and not serve.status().applications:
         serve.shutdown()

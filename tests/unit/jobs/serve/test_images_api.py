@@ -291,3 +291,32 @@ def test_unloaded_models_and_stopping_services_are_not_ready() -> None:
             assert refused.headers["retry-after"] == "5"
 
     run(scenario)
+
+
+def test_models_are_asked_for_once_and_remembered_when_replicas_are_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("darkroom.jobs.serve.http_api._MODELS_SECONDS", 0.1)
+
+    class Busy(FakeDrawers):
+        calls = 0
+        busy = False
+
+        async def models(self) -> Any:
+            self.calls += 1
+            await asyncio.sleep(60.0 if self.busy else 0.0)
+            return self.served
+
+    async def scenario() -> None:
+        drawers = Busy()
+        async with client_of(http_api(drawers)) as client:
+            body = {"prompt": "7", "steps": 1}
+            answers = await asyncio.gather(*(client.post(PATH, json=body) for _ in range(20)))
+            assert {answer.status_code for answer in answers} == {200}
+            assert drawers.calls == 1
+            drawers.busy = True
+            monkeypatch.setattr("darkroom.jobs.serve.http_api._KNOWN_SECONDS", 0.0)
+            assert (await client.post(PATH, json=body)).status_code == 200
+            assert (await client.get("/readyz")).status_code == 503
+
+    run(scenario)
