@@ -1,6 +1,6 @@
 """The gate of `evaluate` by its command: what a pipeline sees is the exit code.
 
-The stages run in this process; a proof has the same from a shell, on Ray.
+The stages run in this process.
 """
 
 from __future__ import annotations
