@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "cache", "classify", "evaluate", "finetune", "generate", "open", "prepare", "report", "sample",
-    "train",
+    "train", "tune",
 ]  # fmt: skip
 
 

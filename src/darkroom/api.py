@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         PromptedPictures,
         Published,
         ReportPage,
+        TunedStudy,
     )
     from darkroom.storage import Artifact
 
@@ -110,6 +111,20 @@ def finetune(
     from darkroom.published import FinetunedModel
 
     return FinetunedModel(_run("finetune", recipe, config, {**settings, "input": input}, output))
+
+
+def tune(
+    *,
+    input: Source,  # noqa: A002 - the field's name
+    output: Source,
+    recipe: str | None = None,
+    config: Source | None = None,
+    **settings: object,
+) -> TunedStudy:
+    """Try many settings of train or finetune, and keep the best. settings: docs/verbs/tune.md."""
+    from darkroom.published import TunedStudy
+
+    return TunedStudy(_run("tune", recipe, config, {**settings, "input": input}, output))
 
 
 def sample(
@@ -219,10 +234,10 @@ def _config(
 ) -> JobConfig:
     """Recipe < file < settings, validated once."""
     from darkroom.config_source import load_config
+    from darkroom.jobs.by_name import config_type_of
     from darkroom.recipes import get_recipe
 
-    config_module = import_module(f"darkroom.jobs.{verb}.config")
-    config_type: type[JobConfig] = getattr(config_module, f"{verb.title()}Config")
+    config_type = config_type_of(verb)
     return load_config(
         config_type,
         recipe=get_recipe(recipe).settings(config_type) if recipe is not None else None,

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from darkroom.errors import ConfigError
+from darkroom.errors import ConfigError, InputError
 from darkroom.fields import follow
 from darkroom.places import absolute, absolute_or_hub_id
 
@@ -142,8 +142,11 @@ def closest(word: str, known: Sequence[str]) -> str | None:
     return matches[0] if matches else None
 
 
-def _translate(config_type: type[Config], error: ValidationError) -> ConfigError:
+def _translate(config_type: type[Config], error: ValidationError) -> InputError:
     faults = error.errors(include_url=False)
+    own = faults[0].get("ctx", {}).get("error")
+    if isinstance(own, InputError):  # a validator that names the field itself
+        return own
     # An unknown key explains a missing one, so it is named first.
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
     is_unknown = fault["type"] == "extra_forbidden"

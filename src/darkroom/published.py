@@ -35,6 +35,7 @@ from darkroom.jobs.artifacts.pictures import PicturesInfo
 from darkroom.jobs.artifacts.predictions import PredictionsInfo
 from darkroom.jobs.artifacts.row_groups import RowGroupReader
 from darkroom.jobs.artifacts.samples import DATA_PREFIX, GRID_FILE, Samples
+from darkroom.jobs.artifacts.study import BEST_FILE, TRIALS_FILE, StudyInfo
 from darkroom.jobs.pictures.config import Split
 from darkroom.pages.rows import TableRows
 from darkroom.pages.sheet import Pixels, SheetRow, contact_sheet, png_bytes
@@ -371,6 +372,32 @@ class ReportPage(Published):
         return f'<iframe srcdoc="{page}" style="width:100%;height:640px;border:0"></iframe>'
 
 
+class TunedStudy(Published):
+    """A study: its trials, and the best config."""
+
+    @cached_property
+    def info(self) -> StudyInfo:
+        """The best trial, its objective, costs, and what further seeds say."""
+        return StudyInfo.of(self.artifact)
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        info = self.info
+        return {**info.num_trials, f"best {info.objective}": f"{info.best_value:.4g}"}
+
+    def trials(self) -> TableRows:
+        """One row per trial: its state, objective, values and cost."""
+        return TableRows(self.artifact.read_table(TRIALS_FILE))
+
+    @property
+    def best_yaml(self) -> str:
+        """The best config, as `config` of the verb takes it in a file."""
+        return self.artifact.read_bytes(BEST_FILE).decode()
+
+    def _body(self) -> str:
+        return self.trials()._repr_html_()
+
+
 _BY_KIND: Mapping[str, type[Published]] = {
     Kind.DATASET: PreparedData,
     Kind.LATENTS: EncodedPictures,
@@ -380,6 +407,7 @@ _BY_KIND: Mapping[str, type[Published]] = {
     Kind.PREDICTIONS: ClassifiedPictures,
     Kind.PICTURES: PromptedPictures,
     Kind.REPORT: ReportPage,
+    Kind.STUDY: TunedStudy,
 }
 
 

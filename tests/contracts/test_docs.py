@@ -98,7 +98,8 @@ def test_commands_on_the_pages_are_valid(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "train.yaml").touch()
+    for name in ("train.yaml", "best.yaml"):
+        (tmp_path / name).touch()
     result = CliRunner().invoke(app, [*arguments, "--show-config"])
     if any("learing_rate" in word for word in arguments):  # the page that shows the error
         assert "unknown key; did you mean 'learning_rate'" in str(result.exception)

@@ -26,6 +26,7 @@ from darkroom.jobs.artifacts.pictures import PicturesInfo
 from darkroom.jobs.artifacts.predictions import ClassifierName, PredictionsInfo
 from darkroom.jobs.artifacts.report import ReportInfo
 from darkroom.jobs.artifacts.samples import ModelName, SamplesInfo
+from darkroom.jobs.artifacts.study import Confirmation, StudyInfo
 from darkroom.models.find import find_model
 from darkroom.storage import Artifact, Parent, lineage, open_artifact, open_output
 from darkroom.storage.manifest import sealed_json
@@ -68,6 +69,12 @@ INFOS: list[Info] = [
         model=ClassifierName(
             library="timm", name="vit", weights="random", digest="0" * 64, num_labels=10
         ),
+    ),
+    StudyInfo(
+        tuned="train", objective="validation_loss", larger_is_better=False, axes=("batch_size",),
+        num_trials={"complete": 2, "stopped": 1}, best_trial=1, best_value=0.25,
+        best={"batch_size": 64}, rungs=(10, 30), worker_seconds=12.5, untuned=None,
+        confirmed=Confirmation(seeds=(1,), values=(0.26,), mean=0.26, deviation=None),
     ),
 ]  # fmt: skip
 """One of each kind."""

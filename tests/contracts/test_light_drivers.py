@@ -14,6 +14,7 @@ LIGHTER = {
     # A base is looked at by its configs and headers; a task exports.
     "finetune.job": {"torch", "ray", "transformers"},
     "training.driver": {"torch"},
+    "tune.job": {"torch"},
     "training.process_group": {"torch"},
     # Ray Data's tasks and Ray Train's actors load it, one in every process.
     "training.ray_data_rows": {"torch"},
@@ -32,6 +33,7 @@ LIGHTER = {
         "sample.job",
         "cache.job",
         "generate.job",
+        "tune.job",
         "evaluate.job",
         "report.job",
     ],

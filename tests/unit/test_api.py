@@ -18,7 +18,8 @@ from darkroom.config import JobConfig
 from darkroom.errors import ConfigError, ObjectNotFoundError
 
 VERBS = (
-    "prepare", "cache", "train", "finetune", "sample", "evaluate", "classify", "generate", "report",
+    "prepare", "cache", "train", "finetune", "tune", "sample", "evaluate", "classify", "generate",
+    "report",
 )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ PLACES = {
     "report": {"input", "output", "data", "samples", "evaluation"},
     "sample": {"input", "output", "text.lora.model"},
     "train": {"input", "output", "init_from.uri"},
+    "tune": {"input", "output"},
 }
 """Fields that name a place. A new field that holds a text belongs here or among TEXTS."""
 TEXTS = {
@@ -59,6 +60,8 @@ TEXTS = {
     "prepare": {"source.classes.*", "source.image_column", "source.caption_column"},
     "report": {"title"},
     "sample": {"classes.*", "text.prompts.*", "text.variant", "text.negative_prompt"},
+    "sample": {"classes.*"},
+    "tune": {"objective.name"},
 }
 """Fields that hold any other text."""
 KINDS = {
@@ -105,6 +108,8 @@ def complete(verb: str) -> dict[str, Any]:
         values["model"] = "/model"
     if "base" in PLACES[verb]:
         values["base"] = "/base"
+    if verb == "tune":
+        values["space"] = {"max_steps": {"kind": "int", "low": 5000, "high": 6000}}
     return values
 
 

@@ -7,7 +7,6 @@ pydantic nor ray, and `--show-config` no ray. A flag is a short name for one con
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -67,15 +66,15 @@ class Verb:
     @property
     def config_type(self) -> type[JobConfig]:
         """The class of the verb's config; imports pydantic, never ray or torch."""
-        module = importlib.import_module(f"darkroom.jobs.{self.name}.config")
-        config_type: type[JobConfig] = getattr(module, f"{self.name.title()}Config")
-        return config_type
+        from darkroom.jobs.by_name import config_type_of
+
+        return config_type_of(self.name)
 
     def run(self, config: JobConfig) -> Mapping[str, Any]:
         """Do the job; imports ray and torch."""
-        job = importlib.import_module(f"darkroom.jobs.{self.name}.job")
-        result: Mapping[str, Any] = job.run(config)
-        return result
+        from darkroom.jobs.by_name import job_of
+
+        return job_of(self.name)(config)
 
 
 def _scalar(text: str) -> Any:
@@ -165,6 +164,15 @@ VERBS = (
             _BASE,
             _uri("cache", "What `darkroom cache` made of these data with this base."),
             _NUM_WORKERS,
+        ),
+    ),
+    Verb(
+        "tune",
+        "Try many settings of train or finetune, and keep the best.",
+        (
+            _uri("input", "Data that `darkroom prepare` published, for every run."),
+            _number("trials-at-once", "Runs at a time; by default what the cluster holds."),
+            _number("confirm", "Train the best again with N further seeds."),
         ),
     ),
     Verb(

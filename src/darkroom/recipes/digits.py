@@ -11,6 +11,7 @@ pixels is at most 1.4 times that of real digits.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from darkroom.diffusion.config import ScheduleConfig
 from darkroom.jobs.evaluate.config import EvaluateConfig
@@ -26,6 +27,8 @@ from darkroom.jobs.training.config import (
     OptimizerConfig,
     ValidationConfig,
 )
+from darkroom.jobs.tune.axes import AnyAxis, ChoiceAxis, FloatAxis
+from darkroom.jobs.tune.config import BayesSearch, HalvingConfig, TuneConfig
 from darkroom.recipes.recipe import Recipe
 
 _PREPARE = partial(
@@ -48,6 +51,32 @@ _TRAIN = partial(
 _SAMPLE = partial(SampleConfig, sampler="ddim", guidance_scale=1.0, strip=8)
 
 
+_SPACE: dict[str, AnyAxis] = {
+    "optimizer.learning_rate": FloatAxis(low=3e-4, high=2e-2, log=True),
+    "ema.decay": ChoiceAxis(values=(0.98, 0.99, 0.995)),
+    "lr_schedule.kind": ChoiceAxis(values=("constant", "cosine")),
+    "lr_schedule.final_scale": FloatAxis(low=0.0, high=0.3, when={"lr_schedule.kind": ("cosine",)}),
+}
+
+
+def _tune(max_steps: int, every: int, channels: tuple[int, ...], **more: Any) -> partial[Any]:
+    """A study of short runs, each in a Ray task of one thread, two at a time."""
+    run = {
+        "max_steps": max_steps,
+        "batch_size": 128,
+        "unet": _unet(*channels).to_dict(),
+        "schedule": {"kind": "cosine", "num_timesteps": 1000},
+        "optimizer": {"learning_rate": 2e-3},
+        "ema": {"decay": 0.99},
+        "lr_schedule": {"kind": "constant", "warmup_steps": every},
+        "validation": {"every_steps": every},
+        "checkpoint": {"every_steps": every, "asynchronous": False},
+        "log_every_steps": max(1, every // 4),
+        "workers": {"num_workers": 0},
+    }
+    return partial(TuneConfig, run=run, space=_SPACE, trials_at_once=2, **more)
+
+
 def digits() -> Recipe:
     """The main job: 1,500 steps, then 500 pictures in 50 DDIM steps."""
     return Recipe(
@@ -67,6 +96,14 @@ def digits() -> Recipe:
                 checkpoint=CheckpointConfig(every_steps=250, asynchronous=False),
                 compute=ComputeConfig(num_threads=2),
                 log_every_steps=25,
+            ),
+            _tune(
+                240,
+                20,
+                (16, 32),
+                search=BayesSearch(num_trials=12, num_random=6),
+                halving=HalvingConfig(first_rung=40, reduction_factor=2),
+                confirm=3,
             ),
             partial(_SAMPLE, num_images=500, num_steps=50, piece_rows=50, batch_size=50),
             partial(EvaluateConfig),
@@ -95,6 +132,7 @@ def digits_smoke() -> Recipe:
                 compute=ComputeConfig(num_threads=1),
                 log_every_steps=10,
             ),
+            _tune(12, 4, (8, 16), search=BayesSearch(num_trials=3, num_random=2)),
             # A worker takes longer to start than to draw all of them.
             partial(_SAMPLE, num_images=40, num_steps=10, piece_rows=10, num_workers=1),
             partial(EvaluateConfig, num_bootstrap=20),

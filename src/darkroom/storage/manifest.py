@@ -28,6 +28,10 @@ ATTEMPTS_PREFIX = "attempts/"
 CHECKPOINTS_PREFIX = "checkpoints/"
 LIVE_PREFIX = "live/"  # what a running job shows meanwhile; never read back
 GOODPUT_PREFIX = "goodput/"  # where a running job's time went, by driver
+JOURNAL_PREFIX = "journal/"  # what a study has suggested and seen, entry by entry
+TRIALS_PREFIX = "trials/"  # the runs of a study, each an output of its own
+CONFIRMED_PREFIX = "confirmed/"  # likewise, with further seeds
+MEASURED_PREFIX = "measured/"  # pictures and figures of a study's runs, likewise
 POINTER_KEY = "latest.json"
 
 

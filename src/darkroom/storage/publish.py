@@ -26,10 +26,14 @@ from darkroom.storage.failpoint import failpoint
 from darkroom.storage.manifest import (
     ATTEMPTS_PREFIX,
     CHECKPOINTS_PREFIX,
+    CONFIRMED_PREFIX,
     GOODPUT_PREFIX,
+    JOURNAL_PREFIX,
     LIVE_PREFIX,
     MANIFEST_KEY,
+    MEASURED_PREFIX,
     POINTER_KEY,
+    TRIALS_PREFIX,
     FileEntry,
     Manifest,
     Parent,
@@ -54,6 +58,10 @@ _OURS = (
     POINTER_KEY,
     LIVE_PREFIX,
     GOODPUT_PREFIX,
+    JOURNAL_PREFIX,
+    TRIALS_PREFIX,
+    CONFIRMED_PREFIX,
+    MEASURED_PREFIX,
 )
 
 

@@ -20,3 +20,4 @@ class Kind(StrEnum):
     REPORT = "report"
     PICTURES = "pictures"
     PREDICTIONS = "predictions"
+    STUDY = "study"

@@ -80,6 +80,11 @@ class TrainedInfo(Info):
     account: Goodput | None = None
     out_of_memory: tuple[OutOfMemory, ...] = ()
 
+    @staticmethod
+    def found(artifact: Artifact) -> TrainedInfo:
+        """What a model says of itself, whichever verb has trained it. Errors: DataError."""
+        return FinetunedInfo.found_in(artifact) or ModelInfo.of(artifact)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo(TrainedInfo):

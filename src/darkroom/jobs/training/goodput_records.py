@@ -16,22 +16,43 @@ import os
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 
-from darkroom.errors import DarkroomError
-from darkroom.jobs.artifacts.model import OutOfMemory
+from darkroom.errors import DarkroomError, ObjectNotFoundError
+from darkroom.jobs.artifacts import Kind
+from darkroom.jobs.artifacts.model import OutOfMemory, TrainedInfo
 from darkroom.jobs.training.goodput import Attempt, GoodputAccount
 from darkroom.jobs.training.memory_events import joined
-from darkroom.storage import PointerState, RunPointer, open_store, parse_uri
+from darkroom.storage import PointerState, RunPointer, open_artifact, open_store, parse_uri
 from darkroom.storage.manifest import GOODPUT_PREFIX
 
 logger = logging.getLogger(__name__)
 
 RECORD_SECONDS = 5.0
 """At most so much of a killed driver's account is missing; it then counts as lost."""
+
+
+def worker_seconds_of(output: str) -> float:
+    """What a run has cost so far, by its model or, where none is published, by its records.
+
+    A record that cannot be read counts nothing. Errors: those of storage.
+    """
+    try:
+        account = TrainedInfo.found(open_artifact(output, kind=Kind.MODEL)).account
+    except ObjectNotFoundError:
+        pass
+    else:
+        return 0.0 if account is None else account.total_worker_seconds
+    store, total = open_store(output), 0.0
+    for info in store.list(GOODPUT_PREFIX):
+        with suppress(ValueError, KeyError, TypeError, ObjectNotFoundError):
+            attempts = json.loads(store.get(info.key))["attempts"]
+            total += sum(sum(attempt["seconds"].values()) for attempt in attempts)
+    return total
 
 
 class AccountRecords:

@@ -1,0 +1,1 @@
+"""The `tune` verb: config.py is what it is told, job.py what it does."""

@@ -1,0 +1,82 @@
+"""What a study may make small or large, and which fields must then stay as they are.
+
+The training loss is never one: it falls where a run sees easier noise, or repeats what it knows.
+A validation loss has fixed pictures, noise and timesteps, and so may be compared between two runs
+that ask their network for the same. Where they do not (another schedule, another prediction, other
+weights of the loss), only pictures can be compared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from darkroom.config import closest
+from darkroom.errors import ConfigError
+from darkroom.jobs.measuring.config import MetricName
+
+if TYPE_CHECKING:
+    from darkroom.jobs.tune.config import TuneConfig
+
+VALIDATION_LOSS = "validation_loss"
+_NO_QUALITY = {"memorisation"}
+_LARGER_IS_BETTER = (
+    *("class_accuracy", "clip_score", "precision", "recall", "density", "coverage"),
+)
+FIGURES = tuple(name for name in get_args(MetricName) if name not in _NO_QUALITY)
+"""Figures of `darkroom evaluate`, by the names that it publishes them under."""
+
+_OTHER_LOSS = {
+    "train": ("schedule.", "objective.prediction_type", "objective.min_snr_gamma"),
+    "finetune": (
+        *("objective.min_snr_gamma", "objective.offset_noise", "objective.input_perturbation"),
+        *("objective.timestep_density", "objective.flow_shift", "losses."),
+    ),
+}
+"""What changes the meaning of a validation loss, by its dotted name or section."""
+
+
+def larger_is_better(name: str) -> bool:
+    """Which way an objective goes."""
+    return name.startswith(_LARGER_IS_BETTER)
+
+
+def objectives_of(verb: str) -> tuple[str, ...]:
+    """What runs of a verb can be judged by."""
+    return (VALIDATION_LOSS, *FIGURES) if verb == "train" else (VALIDATION_LOSS,)
+
+
+def check_objective(config: TuneConfig) -> None:
+    """Refuse an objective that the verb has not, and a space that it cannot judge.
+
+    Errors: ConfigError.
+    """
+    name, known = config.objective.name, objectives_of(config.verb)
+    if name not in known:
+        problem = f"is no objective of {config.verb}"
+        if name in ("loss", "training_loss", "train_loss"):
+            problem = "the training loss says nothing of pictures that a run has not seen"
+        guess = closest(name, known)
+        remedy = f"did you mean {guess!r}?" if guess else f"it has: {', '.join(known)}"
+        raise ConfigError("objective.name", name, problem, remedy)
+    judged = not config.objective.is_measured or config.halving is not None
+    for axis in config.space:
+        if axis.startswith("validation."):
+            raise ConfigError(
+                f"space.{axis}", None, "changes what the trials are judged by", "set it under run"
+            )
+        if judged and axis.startswith(_OTHER_LOSS[config.verb]):
+            raise ConfigError(
+                f"space.{axis}", None,
+                "makes validation losses that cannot be compared",
+                "take another objective (class_accuracy, kernel_classifier), without halving",
+            )  # fmt: skip
+        if config.halving is not None and axis == "max_steps":
+            raise ConfigError(
+                "space.max_steps", None, "is what halving chooses itself", "leave one of them out"
+            )
+    if config.base.data.ingest == "ray_data" or "data.ingest" in config.space:
+        raise ConfigError(
+            "run.data.ingest", config.base.data.ingest,
+            "waits for CPUs beside its workers', which other trials may hold",
+            "set it to exact",
+        )  # fmt: skip
