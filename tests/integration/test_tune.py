@@ -13,9 +13,11 @@ from darkroom.config import JobConfig, build_config
 from darkroom.config_source import read_file
 from darkroom.errors import ConfigError, DataError, OutputExistsError, TrainingError
 from darkroom.jobs.artifacts.dataset import DatasetInfo
+from darkroom.jobs.artifacts.evaluation import Evaluation
 from darkroom.jobs.artifacts.study import StudyInfo
 from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.tune.job import run
+from darkroom.jobs.tune.trial import Errand, run_errand
 from darkroom.storage import lineage, open_artifact, open_output
 
 
@@ -111,6 +113,26 @@ def test_data_without_validation_are_refused(bucket_uri: str, tmp_path: Path) ->
     with pytest.raises(DataError, match="has no validation split"):
         run(study_config(bucket_uri, str(tmp_path / "study")))
     assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_figure_of_pictures_is_that_of_evaluate(data: str, bucket_uri: str) -> None:
+    config = study_config(
+        data, bucket_uri,
+        objective={
+            "name": "class_accuracy", "sample": {"num_images": 20, "num_steps": 2},
+            "evaluate": {"num_bootstrap": 20, "num_floor_draws": 1},
+        },
+    )  # fmt: skip
+    errand = Errand.trial(0, {"optimizer.learning_rate": 1e-3})
+    ending = run_errand(config, errand, lambda _step, _loss: None)
+    assert ending.state == "complete", ending.error
+    found = Evaluation.of(open_artifact(f"{bucket_uri}/measured/trials-0/evaluation"))
+    assert ending.value == found.metrics["class_accuracy"].value
+    drawn = open_artifact(f"{bucket_uri}/measured/trials-0/samples")
+    assert drawn.manifest.parents[0].uri == f"{bucket_uri}/trials/0"
+    again = run_errand(config, errand, lambda _step, _loss: None)
+    assert again.value == ending.value
 
 
 @pytest.mark.usefixtures("ray_local")

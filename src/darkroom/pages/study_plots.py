@@ -140,12 +140,14 @@ def parallel_plot(
     with panel("study parallel", width=min(width, 12.0), height=3.6) as (figure, axes):
         for rank, trial in enumerate(done, start=1):
             share = rank / len(done)
-            places = [
-                axis.place(trial.values[axis.name]) if axis.name in trial.values else math.nan
-                for axis in axes_of_study
-            ]
+            # A field that was not tried has no point: the line passes over its axis.
+            places = {
+                column: axis.place(trial.values[axis.name])
+                for column, axis in enumerate(axes_of_study)
+                if axis.name in trial.values
+            } | {len(axes_of_study): scale.place(trial.value or 0.0)}
             axes.plot(
-                range(len(columns)), [*places, scale.place(trial.value or 0.0)], marker="o",
+                list(places), list(places.values()), marker="o",
                 markersize=3, color=_WORSE_TO_BETTER(share), linewidth=0.9 + 1.3 * share**3,
                 alpha=0.35 + 0.65 * share, zorder=2 + share,
             )  # fmt: skip

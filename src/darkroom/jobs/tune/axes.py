@@ -39,6 +39,7 @@ class FloatAxis(Axis):
     """A range of real numbers."""
 
     kind: Literal["float"] = "float"
+    """A range of real numbers."""
     low: Annotated[float, Field(allow_inf_nan=False)]
     """The least value."""
     high: Annotated[float, Field(allow_inf_nan=False)]
@@ -72,6 +73,7 @@ class IntAxis(Axis):
     """A range of whole numbers."""
 
     kind: Literal["int"] = "int"
+    """A range of whole numbers."""
     low: int
     """The least value."""
     high: int
@@ -101,6 +103,7 @@ class ChoiceAxis(Axis):
     """Some values: words, numbers, lists, null."""
 
     kind: Literal["choice"] = "choice"
+    """Some values."""
     values: Values
     """The values, in no order."""
 

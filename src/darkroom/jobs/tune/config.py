@@ -31,12 +31,14 @@ class GridSearch(Config):
     """Every combination of the axes' values, each once."""
 
     kind: Literal["grid"] = "grid"
+    """Every combination."""
 
 
 class BayesSearch(Config):
     """Optuna's tree-structured Parzen estimator, over all axes together."""
 
     kind: Literal["bayes"] = "bayes"
+    """A model of what is good."""
     num_trials: PositiveInt = 20
     """Trials in all, those that fail and those that are stopped included."""
     num_random: PositiveInt = 8
@@ -140,6 +142,11 @@ class TuneConfig(JobConfig):
     @property
     def _places(self) -> dict[str, Any]:
         return {"input": self.input, "output": self.output}
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the trials train in the study's own process."""
+        return self.trials_at_once == 1 and self.base.workers.num_workers == 0
 
     def digest_values(self) -> dict[str, Any]:
         """As every config's, without the operational fields of the run."""

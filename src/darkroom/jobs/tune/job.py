@@ -89,7 +89,9 @@ def _refuse_other_study(config: TuneConfig) -> None:
 def _crew(config: TuneConfig) -> Iterator[Crew]:
     workers = config.base.workers.num_workers
     with ExitStack() as stack:
-        if config.trials_at_once == 1 and not workers and not config.objective.is_measured:
+        if config.runs_here:
+            if config.objective.is_measured:
+                stack.enter_context(ray_session())
             yield CrewOfOne(config)
             return
         stack.enter_context(ray_session(local_num_cpus(workers)))

@@ -58,6 +58,8 @@ def check_objective(config: TuneConfig) -> None:
         guess = closest(name, known)
         remedy = f"did you mean {guess!r}?" if guess else f"it has: {', '.join(known)}"
         raise ConfigError("objective.name", name, problem, remedy)
+    if config.objective.is_measured and not config.base.workers.num_workers:
+        _check_holds_nothing(config)
     judged = not config.objective.is_measured or config.halving is not None
     for axis in config.space:
         if axis.startswith("validation."):
@@ -79,4 +81,13 @@ def check_objective(config: TuneConfig) -> None:
             "run.data.ingest", config.base.data.ingest,
             "waits for CPUs beside its workers', which other trials may hold",
             "set it to exact",
+        )  # fmt: skip
+
+
+def _check_holds_nothing(config: TuneConfig) -> None:
+    if not config.runs_here:
+        raise ConfigError(
+            "run.workers.num_workers", 0,
+            f"makes each trial hold CPUs that {config.objective.name}'s pictures wait for",
+            "set it to 1, or trials_at_once to 1",
         )  # fmt: skip

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -40,6 +42,7 @@ class Desk:
     def __init__(self) -> None:
         self._seen: list[tuple[str, int, float]] = []
         self._reasons: dict[str, str] = {}
+        self._turn: str | None = None
 
     def see(self, name: str, step: int, loss: float | None) -> str | None:
         """A row of a run's log; why the run shall stop, if it shall."""
@@ -56,6 +59,17 @@ class Desk:
         """Ask a run to stop, at its next row."""
         self._reasons[name] = reason
 
+    def take_turn(self, name: str) -> bool:
+        """Whether this run may measure now."""
+        if self._turn is None:
+            self._turn = name
+        return self._turn == name
+
+    def end_turn(self, name: str) -> None:
+        """The run has measured, or is no more."""
+        if self._turn == name:
+            self._turn = None
+
 
 def _run(values: Mapping[str, Any], errand: Errand, desk: Any) -> Ending:
     """The task."""
@@ -67,8 +81,18 @@ def _run(values: Mapping[str, Any], errand: Errand, desk: Any) -> Ending:
         reason: str | None = ray.get(desk.see.remote(errand.name, step, loss))
         return reason
 
+    @contextmanager
+    def turn() -> Iterator[None]:
+        # A pipeline holds the workers of one stage while it waits for those of the next.
+        while not ray.get(desk.take_turn.remote(errand.name)):
+            time.sleep(POLL_SECONDS)
+        try:
+            yield
+        finally:
+            ray.get(desk.end_turn.remote(errand.name))
+
     with caches_of_this_run():
-        return run_errand(config, errand, see)
+        return run_errand(config, errand, see, turn)
 
 
 class RayCrew:
@@ -106,6 +130,7 @@ class RayCrew:
             self._listen(watch)
             for reference in done:
                 errand = self._running.pop(reference)
+                self._desk.end_turn.remote(errand.name)
                 try:
                     yield errand, _result(reference)
                 except InterruptedBySignal as error:

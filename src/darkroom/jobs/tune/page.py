@@ -112,7 +112,8 @@ def _confirmed_section(info: StudyInfo) -> Section | None:
             Paragraph(verdict(info)),
         ],
         lead="The best trial was chosen among many, so its own value flatters it. These runs had "
-        "seeds that no trial had.",
+        "seeds that no trial had. A seed has validation noise of its own, so values of one seed "
+        "belong together.",
     )  # fmt: skip
 
 
@@ -162,24 +163,23 @@ def _trials_section(
     plotted: Sequence[PlottedTrial],
     info: StudyInfo,
 ) -> Section:
-    columns: list[str] = [
-        "trial",
-        "state",
-        info.objective,
-        *config.space,
-        "steps",
-        "worker-s",
-        "error",
-    ]
+    errors = any(trial.ending.error for trial in trials)
+    # A name may be broken at its dots: there are many of them beside each other.
+    named = [name.replace(".", ". ") for name in config.space]
+    columns = ["trial", "state", info.objective, *named, "steps", "worker-s"]
     rows: list[list[Cell]] = [
         [
-            str(trial.number), [Chip(trial.ending.state, _MOODS[trial.ending.state])],
+            str(trial.number),
+            [Chip(trial.ending.state, _MOODS[trial.ending.state])],
             "" if trial.ending.value is None else f"{trial.ending.value:.4g}",
             *(_text(trial.tried[name]) if name in trial.tried else "" for name in config.space),
-            str(trial.ending.step), f"{trial.ending.worker_seconds:.1f}", trial.ending.error[:120],
+            str(trial.ending.step),
+            f"{trial.ending.worker_seconds:.1f}",
+            *([trial.ending.error[:120]] if errors else ()),
         ]
         for trial in trials
-    ]  # fmt: skip
+    ]
+    columns += ["error"] * errors
     numbers = frozenset({"trial", info.objective, "steps", "worker-s"})
     return Section(
         "trials", "All trials",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,9 +66,15 @@ class Errand:
         return f"{MEASURED_PREFIX}{self.name.replace('/', '-')}"
 
 
-def run_errand(config: TuneConfig, errand: Errand, see: See) -> Ending:
+def run_errand(
+    config: TuneConfig,
+    errand: Errand,
+    see: See,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Ending:
     """Train, and measure where the objective is a figure of pictures.
 
+    turn: what measuring happens in, one errand at a time.
     Errors: InterruptedBySignal, FencedError, StorageError, StorageAccessError.
     """
     began = time.monotonic()
@@ -96,7 +103,8 @@ def run_errand(config: TuneConfig, errand: Errand, see: See) -> Ending:
         figures = {name: _finite(result.get(name)) for name in _FIGURES}
         if reasons[-1:] == [HALVED]:
             return ending("stopped", step=result["step"], figures=figures)
-        value = judged(config, run, errand.measured, result)
+        with turn() if config.objective.is_measured else nullcontext():
+            value = judged(config, run, errand.measured, result)
         return ending("complete", value=value, step=result["step"], figures=figures)
     except InterruptedBySignal:
         if reasons[-1:] == [HALVED]:

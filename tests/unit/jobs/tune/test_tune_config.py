@@ -75,6 +75,8 @@ def study(**changes: Any) -> TuneConfig:
         ({"run": {"max_stps": 3}}, r"^run\.max_stps: unknown key; did you mean 'max_steps'\?"),
         ({"run": {"batch_size": 0}}, r"^run\.batch_size: got 0, "),
         ({"run": {"data": {"ingest": "ray_data"}}}, r"run\.data\.ingest: .*set it to exact"),
+        ({"run": {"workers": {"num_workers": 0}}, "objective": {"name": "class_accuracy"}},
+         r"num_workers: got 0, makes each trial hold CPUs .*; set it to 1, or trials_at_once"),
         ({"on_existing": "overwrite"}, "never replaces; give another output"),
     ],
 )  # fmt: skip
