@@ -383,7 +383,8 @@ class TunedStudy(Published):
     @property
     def facts(self) -> Mapping[str, object]:
         info = self.info
-        return {**info.num_trials, f"best {info.objective}": f"{info.best_value:.4g}"}
+        counts: dict[str, object] = {str(state): n for state, n in info.num_trials.items()}
+        return {**counts, f"best {info.objective}": f"{info.best_value:.4g}"}
 
     def trials(self) -> TableRows:
         """One row per trial: its state, objective, values and cost."""

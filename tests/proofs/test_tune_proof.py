@@ -105,7 +105,7 @@ def test_killed_twice_a_study_ends_as_the_undisturbed_one(
     infos = [StudyInfo.of(open_artifact(place)) for place in (calm, hit)]
     assert infos[0].best == infos[1].best
     assert infos[0].best_value == infos[1].best_value
-    states = Counter(trial.ending.state for trial in ended[hit])
+    states: Counter[str] = Counter(trial.ending.state for trial in ended[hit])
     assert sum(states.values()) == (6 if name == "grid" else 12)
     assert states["failed" if name == "grid" else "stopped"] >= 2
     rows.append(

@@ -21,7 +21,7 @@ from darkroom.pages.plots import plain_log_scale
 from darkroom.pages.style import BLUE, GREEN, INK, ORANGE, RED, panel, to_svg
 
 PlottedState = Literal["complete", "stopped", "failed"]
-_COLOURS: Mapping[PlottedState, str] = {"complete": BLUE, "stopped": ORANGE, "failed": RED}
+_COLOURS: Mapping[str, str] = {"complete": BLUE, "stopped": ORANGE, "failed": RED}
 _WORSE_TO_BETTER = LinearSegmentedColormap.from_list("better", ["#9aa7b8", BLUE, GREEN])
 _MAX_LABEL = 14
 
@@ -113,11 +113,13 @@ def rungs_plot(trials: Sequence[PlottedTrial], rungs: Sequence[int]) -> Figure:
         values = [value for trial in trials for value in trial.seen.values() if value > 0]
         if values and max(values) / min(values) > 5:
             plain_log_scale(axes)
-        for state in dict.fromkeys(trial.state for trial in trials if trial.seen):
+        states = dict.fromkeys(trial.state for trial in trials if trial.seen)
+        for state in states:
             axes.plot([], [], color=_COLOURS[state], label=state)
         axes.set(xlabel="optimizer step", ylabel="validation loss")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        figure.legend(loc="outside lower center", ncols=3)
+        if states:
+            figure.legend(loc="outside lower center", ncols=3)
         label = "Validation loss of every trial over the optimizer steps, with the rungs"
         return Figure(to_svg(figure, label), "Who was stopped, and where")
 

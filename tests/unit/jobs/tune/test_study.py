@@ -227,7 +227,11 @@ def test_the_rungs_are_those_of_the_first_start(tmp_path: Path) -> None:
 def test_an_older_driver_writes_nothing_more(tmp_path: Path) -> None:
     config = study_config(str(tmp_path))
     RunPointer.claim(config.output, owner="old", config=config)
-    old = Study(config, lambda: RunPointer.attach(config.output, owner="old") and None)
+
+    def owns() -> None:
+        RunPointer.attach(config.output, owner="old")
+
+    old = Study(config, owns)
     old.suggest()
     RunPointer.claim(config.output, owner="new", config=config)
     with pytest.raises(FencedError, match="must stop"):
