@@ -60,7 +60,6 @@ TEXTS = {
     "prepare": {"source.classes.*", "source.image_column", "source.caption_column"},
     "report": {"title"},
     "sample": {"classes.*", "text.prompts.*", "text.variant", "text.negative_prompt"},
-    "sample": {"classes.*"},
     "tune": {"objective.name"},
 }
 """Fields that hold any other text."""
