@@ -16,7 +16,7 @@ from darkroom.jobs.artifacts.evaluation import Evaluation
 from darkroom.jobs.by_name import config_type_of, job_of
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.tune.config import TuneConfig
-from darkroom.jobs.tune.objectives import VALIDATION_LOSS
+from darkroom.jobs.tune.objectives import VALIDATION_LOSS, figure_of
 from darkroom.storage import open_artifact
 
 
@@ -42,7 +42,7 @@ def _measured(config: TuneConfig, run: TrainingConfig, place: str) -> float | No
     _run("sample", measuring_values(config, "sample", run.output, drawn))
     figures = f"{place}/evaluation"
     _run("evaluate", measuring_values(config, "evaluate", drawn, figures))
-    name = config.objective.name
+    name = figure_of(config.objective.name)
     found = Evaluation.of(open_artifact(figures)).metrics.get(name)
     return None if found is None else found.value
 
@@ -54,7 +54,7 @@ def measuring_values(config: TuneConfig, verb: str, source: str, output: str) ->
         # One worker: trials share the cluster, and each model draws a few hundred pictures.
         return {"num_workers": 1, "seed": config.seed, **config.objective.sample, **places}
     return {
-        "metrics": [config.objective.name], "reference": config.input,
+        "metrics": [figure_of(config.objective.name)], "reference": config.input,
         **config.objective.evaluate, **places,
     }  # fmt: skip
 

@@ -8,21 +8,18 @@ weights of the loss), only pictures can be compared.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from darkroom.config import closest
 from darkroom.errors import ConfigError
-from darkroom.jobs.measuring.config import MetricName
+from darkroom.jobs.measuring.names import CLIP_SCORE, NAMES, NEARNESS, metric_name
 
 if TYPE_CHECKING:
     from darkroom.jobs.tune.config import TuneConfig
 
 VALIDATION_LOSS = "validation_loss"
-_NO_QUALITY = {"memorisation"}
-_LARGER_IS_BETTER = (
-    *("class_accuracy", "clip_score", "precision", "recall", "density", "coverage"),
-)
-FIGURES = tuple(name for name in get_args(MetricName) if name not in _NO_QUALITY)
+_LARGER_IS_BETTER = ("class_accuracy", "precision", "recall", "density", "coverage")
+FIGURES = tuple(name for name in NAMES if not name.startswith(NEARNESS) and name != CLIP_SCORE)
 """Figures of `darkroom evaluate`, by the names that it publishes them under."""
 
 _OTHER_LOSS = {
@@ -40,6 +37,14 @@ def larger_is_better(name: str) -> bool:
     return name.startswith(_LARGER_IS_BETTER)
 
 
+def figure_of(name: str) -> str:
+    """The one name of an objective: kid_classifier is kernel_classifier."""
+    try:
+        return metric_name(name)
+    except ValueError:
+        return name
+
+
 def objectives_of(verb: str) -> tuple[str, ...]:
     """What runs of a verb can be judged by."""
     return (VALIDATION_LOSS, *FIGURES) if verb == "train" else (VALIDATION_LOSS,)
@@ -51,7 +56,7 @@ def check_objective(config: TuneConfig) -> None:
     Errors: ConfigError.
     """
     name, known = config.objective.name, objectives_of(config.verb)
-    if name not in known:
+    if figure_of(name) not in known:
         problem = f"is no objective of {config.verb}"
         if name in ("loss", "training_loss", "train_loss"):
             problem = "the training loss says nothing of pictures that a run has not seen"

@@ -86,6 +86,14 @@ def test_what_does_not_fit_is_refused_in_one_line(changes: dict[str, Any], says:
     assert "\n" not in str(caught.value)
 
 
+def test_a_figure_has_the_names_that_evaluate_knows() -> None:
+    space = {"schedule.kind": {"kind": "choice", "values": ["linear", "cosine"]}}
+    for name in ("kid_classifier", "kernel_classifier", "fid_inception"):
+        assert study(space=space, objective={"name": name}).objective.name == name
+    with pytest.raises(InputError, match="is no objective of train"):
+        study(space=space, objective={"name": "memorisation"})
+
+
 def test_axes_that_wait_for_each_other_are_refused() -> None:
     space = {
         "ema.decay": {"kind": "float", "low": 0.9, "high": 0.99, "when": {"batch_size": [64]}},
