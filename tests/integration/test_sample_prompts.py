@@ -22,6 +22,7 @@ from tests.helpers.tiny_families import save_tiny
 from darkroom.config import build_config
 from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts.samples import Samples
+from darkroom.jobs.measuring.source import find_generated
 from darkroom.jobs.sample import job
 from darkroom.jobs.sample.config import SampleConfig
 from darkroom.storage import Artifact, open_artifact
@@ -81,6 +82,12 @@ def test_a_prompt_in_turn_as_plain_diffusers_draws_it(model: Path, tmp_path: Pat
     assert (info.classes, info.num_per_class, info.model.step) == ((), {}, None)
     assert (*info.image_size, info.channels) == drawn(samples)[0].shape
     assert decoded(samples.read_bytes("grid.png")).shape[0] > 0
+
+
+def test_what_is_measured_knows_its_prompts(model: Path, tmp_path: Path) -> None:
+    sample(model, tmp_path / "samples")
+    compared = find_generated(str(tmp_path / "samples"), (), limit=None, seed=0)
+    assert compared.rows["prompt"].to_pylist() == ["a cat", "two dogs", "a cat"]
 
 
 def test_a_lora_draws_over_its_base_and_is_a_parent(model: Path, tmp_path: Path) -> None:

@@ -130,10 +130,12 @@ def _of_samples(artifact: Artifact) -> tuple[ComparedPictures, list[str | None]]
     samples = Samples.of(artifact)
     tables: list[pa.Table] = []
     names: list[str | None] = []
+    prompt = ("prompt",) if samples.info.prompts else ()
     for group in samples.row_groups():
-        part = samples.reader.read(group, ("id", "class_name"))
+        part = samples.reader.read(group, ("id", "class_name", *prompt))
         names += part["class_name"].to_pylist()
-        tables.append(_rows(rows_of_group(group, part["id"].to_pylist())))
+        prompts = part["prompt"].to_pylist() if prompt else None
+        tables.append(_rows(rows_of_group(group, part["id"].to_pylist()), prompts=prompts))
     if not names:
         raise DataError("input", str(artifact.uri), "holds no pictures", "draw some")
     rows = pa.concat_tables(tables).combine_chunks()
