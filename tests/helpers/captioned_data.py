@@ -23,14 +23,23 @@ CAPTION_OF = {
 
 
 def publish_captioned(
-    uri: str | Path, *, side: int = PIXELS, captions: bool = True, num_each: int = 8
+    uri: str | Path,
+    *,
+    side: int = PIXELS,
+    captions: bool = True,
+    num_each: int = 8,
+    num_test: int = 0,
 ) -> Artifact:
-    """`num_each` crops of each photograph to train on, two of each to validate."""
+    """`num_each` crops of each photograph to train on, two of each to validate, `num_test` to
+    compare with."""
     with open_output(str(uri), kind="dataset", config=JobConfig(output=str(uri))) as output:
         files: list[FileEntry] = []
-        counts = {"train": num_each * len(CAPTION_OF), "validation": 2 * len(CAPTION_OF)}
-        for split, number in (("train", num_each), ("validation", 2)):
-            rows = list(_rows(split, number, side, captions=captions))
+        numbers = {"train": num_each, "validation": 2, "test": num_test}
+        counts = {split: number * len(CAPTION_OF) for split, number in numbers.items() if number}
+        first = {"train": 0, "validation": 2, "test": num_each}
+        for split in counts:
+            number = numbers[split]
+            rows = list(_rows(split, number, side, skipped=first[split], captions=captions))
             groups = [len(rows)]
             files.append(
                 output.writer.write_bytes(
@@ -48,8 +57,7 @@ def publish_captioned(
         return output.publish(files, rows=info.num_rows, metadata=info.to_metadata())
 
 
-def _rows(split: str, number: int, side: int, *, captions: bool) -> Any:
-    skipped = 0 if split == "train" else number
+def _rows(split: str, number: int, side: int, *, skipped: int, captions: bool) -> Any:
     for name, caption in CAPTION_OF.items():
         for index, crop in enumerate(list(crops(name, number + skipped))[skipped:]):
             pixels = np.asarray(crop.resize((side, side))).transpose(2, 0, 1)

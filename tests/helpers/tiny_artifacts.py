@@ -253,10 +253,11 @@ def png(image: NDArray[np.uint8]) -> bytes:
 def parquet(rows: Sequence[dict[str, Any]], *, row_group_rows: int) -> bytes:
     """Rows as a Parquet file with page checksums."""
     sink = io.BytesIO()
-    pq.write_table(
-        pa.Table.from_pylist(list(rows)), sink, row_group_size=row_group_rows,
-        write_page_checksum=True,
-    )  # fmt: skip
+    table = pa.Table.from_pylist(list(rows))
+    if "label" in table.column_names and pa.types.is_null(table["label"].type):
+        at = table.column_names.index("label")
+        table = table.set_column(at, "label", table["label"].cast(pa.int64()))
+    pq.write_table(table, sink, row_group_size=row_group_rows, write_page_checksum=True)
     return sink.getvalue()
 
 

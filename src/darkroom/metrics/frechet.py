@@ -103,6 +103,13 @@ def frechet_distance_of_rows(a: ArrayLike, b: ArrayLike) -> float:
     )
 
 
+def frechet_distance_between(a: FeatureRows, b: FeatureRows) -> float:
+    """The same distance, from whichever is smaller: the rows, or their moments."""
+    if max(len(a), len(b)) < a.shape[1]:
+        return frechet_distance_of_rows(a[np.arange(len(a))], b[np.arange(len(b))])
+    return frechet_distance(moments_of(a), moments_of(b))
+
+
 def gaussian_distance(mean_a: Array, root_a: Array, mean_b: Array, root_b: Array) -> float:
     """The distance from means (D,) and roots A (K, D) with A' A the covariance."""
     overlap = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()

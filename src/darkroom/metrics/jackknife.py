@@ -25,6 +25,7 @@ from darkroom.metrics.bootstrap import Interval
 from darkroom.metrics.features import FeatureRows
 
 NUM_BLOCKS = 10
+MIN_BLOCKS = 3
 
 Figures = Callable[..., Sequence[float]]
 """Sets of rows to figures."""
@@ -60,11 +61,10 @@ def block_jackknife(
 ) -> list[Interval]:
     """Intervals of `figures(*sets)`, whose values are `estimates`.
 
-    Errors: DataError where a set has fewer rows than blocks, and those of `figures`.
+    Fewer rows than blocks are left out one at a time (`blocks_of`).
+    Errors: DataError for fewer than three rows, and those of `figures`.
     """
-    fewest = min(map(len, sets))
-    if fewest < num_blocks:
-        raise DataError("images", fewest, f"an interval needs at least {num_blocks} on a side")
+    num_blocks = blocks_of(sets, num_blocks)
     dealt = [_dealt(len(rows), num_blocks, seed + at) for at, rows in enumerate(sets)]
     without = np.array(
         [
@@ -85,10 +85,18 @@ def block_jackknife(
     ]
 
 
+def blocks_of(sets: Sequence[FeatureRows], num_blocks: int = NUM_BLOCKS) -> int:
+    """How many blocks the rows are dealt into. Errors: DataError for fewer than three rows."""
+    fewest = min(map(len, sets))
+    if fewest < MIN_BLOCKS:
+        raise DataError("images", fewest, f"an interval needs at least {MIN_BLOCKS} on a side")
+    return min(num_blocks, fewest)
+
+
 def student_quantile(probability: float, degrees: int) -> float:
     """Of Student's t, by its expansion in 1 / degrees (Abramowitz & Stegun 26.7.5).
 
-    Right to 1e-3 from 9 degrees on, at probabilities up to 0.995.
+    Right to 1e-3 from 9 degrees on, at probabilities up to 0.995; to 4 % at 2 degrees and 0.975.
     """
     z = NormalDist().inv_cdf(probability)
     terms = (

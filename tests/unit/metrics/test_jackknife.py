@@ -55,6 +55,14 @@ def test_selected_rows_are_taken_when_asked_for() -> None:
     assert np.array_equal(some[1:], rows[[1, 4]])
 
 
-def test_fewer_rows_than_blocks_are_named() -> None:
-    with pytest.raises(DataError, match="needs at least 10"):
-        block_jackknife(lambda _: [0.0], (np.zeros((9, 2)),), [0.0])
+def test_fewer_rows_than_blocks_are_left_out_one_by_one() -> None:
+    """The jackknife of a mean is its textbook interval, whatever the number of rows."""
+    rows = np.array([[1.0], [2.0], [4.0], [7.0], [11.0]])
+    (found,) = block_jackknife(lambda a: [float(a[:].mean())], (rows,), [float(rows.mean())])
+    reach = 2.776 * rows.std(ddof=1) / np.sqrt(5)  # of Student's t with 4 degrees
+    assert abs(found.high - rows.mean() - reach) < 0.02 * reach
+
+
+def test_too_few_rows_are_named() -> None:
+    with pytest.raises(DataError, match="needs at least 3"):
+        block_jackknife(lambda _: [0.0], (np.zeros((2, 2)),), [0.0])

@@ -23,8 +23,8 @@ from darkroom.jobs.measuring.config import MeasuringConfig
 from darkroom.metrics.bootstrap import Interval, frechet_interval, proportion_interval
 from darkroom.metrics.features import ScaledRows
 from darkroom.metrics.floor import Floor, frechet_floor
-from darkroom.metrics.frechet import FEW_IMAGES, frechet_distance, is_biased, moments_of
-from darkroom.metrics.jackknife import NUM_BLOCKS, block_jackknife
+from darkroom.metrics.frechet import FEW_IMAGES, frechet_distance_between, is_biased
+from darkroom.metrics.jackknife import block_jackknife, blocks_of
 from darkroom.metrics.kernel import kernel_distance, kernel_floor, subset_distances
 from darkroom.metrics.neighbours import (
     memorisation,
@@ -49,7 +49,7 @@ def frechet(comparison: Comparison, column: str, settings: MeasuringConfig, seed
     n, dim = generated.shape
     is_small = dim <= SMALL_DIM
     with limits_for(dim):
-        value = frechet_distance(moments_of(generated), moments_of(test))
+        value = frechet_distance_between(generated, test)
         draws = settings.num_floor_draws if is_small else min(settings.num_floor_draws, 3)
         floor = frechet_floor(train, test, n, num_draws=draws, seed=seed)
         interval = (
@@ -61,7 +61,7 @@ def frechet(comparison: Comparison, column: str, settings: MeasuringConfig, seed
         **ends(value, n, interval),
         interval=f"bootstrap, {settings.num_bootstrap} resamples of both sides, centred"
         if is_small
-        else f"block jackknife, {NUM_BLOCKS} blocks of both sides",
+        else f"block jackknife, {blocks_of((generated, test))} blocks of both sides",
         floor=_floor(floor, settings),
         ratio=value / floor.value if floor.value else None,
         biased=is_biased(n, dim),
@@ -84,7 +84,7 @@ def _jackknifed(
 ) -> Interval:
     """200 resamples of 2,048 dimensions take 7 to 22 minutes; this takes ten distances."""
     (found,) = block_jackknife(
-        lambda a, b: [frechet_distance(moments_of(a), moments_of(b))], (generated, test), [value],
+        lambda a, b: [frechet_distance_between(a, b)], (generated, test), [value],
         level=settings.confidence, seed=seed,
     )  # fmt: skip
     return Interval(max(0.0, found.low), found.high, found.level)

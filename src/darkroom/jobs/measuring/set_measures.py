@@ -21,15 +21,18 @@ from darkroom.jobs.measuring.names import NEIGHBOURHOODS
 from darkroom.metrics.bootstrap import Interval, mean_interval
 from darkroom.metrics.features import BLOCK_ROWS, FeatureRows, ScaledRows
 from darkroom.metrics.gaussian_kernel import gaussian_kernel_distance
-from darkroom.metrics.jackknife import NUM_BLOCKS, SelectedRows, block_jackknife
+from darkroom.metrics.jackknife import SelectedRows, block_jackknife, blocks_of
 from darkroom.metrics.neighbourhoods import neighbourhoods
 
 Figures = Callable[[FeatureRows, FeatureRows], Sequence[float]]
 """Generated and real rows to figures."""
-
-JACKKNIFE = f"block jackknife, {NUM_BLOCKS} blocks of both sides"
 NUM_FLOOR_DRAWS = 3
 """Of figures whose time grows with the square of N."""
+
+
+def jackknife_words(*sets: FeatureRows) -> str:
+    """How an interval by the block jackknife was made."""
+    return f"block jackknife, {blocks_of(sets)} blocks of both sides"
 
 
 def neighbourhood(which: str) -> Measure:
@@ -122,7 +125,7 @@ def compared(
         Metric(
             **_positive(value, n, interval),
             floor=RealMeasured(**_positive(floor, size, floor_interval), num_draws=draws),
-            interval=JACKKNIFE,
+            interval=jackknife_words(generated, test),
             dimensions=dim,
             features=comparison.digests[column],
         )
