@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from tests.helpers.fault_proxy import FaultProxy
-from tests.helpers.file_clock import FileClock, num_processes
 
 from darkroom.storage import EmbeddedServer
+from tests.helpers.fault_proxy import FaultProxy
+from tests.helpers.file_clock import FileClock, num_processes
 
 # Read when torch is imported, here and in what the tests start. Several processes share the cores:
 # threads that spin while they wait for each other would take them from everyone.
