@@ -3,9 +3,10 @@
     python hack/charts/generate.py            write
     python hack/charts/generate.py --check    exit 1 and say which file is stale
 
-darkroom-cluster/values.yaml is the source of the part that both charts share; definitions.yaml
-holds the schemas that a default cannot say, kubernetes.json (from kubernetes_types.py) Kubernetes'
-own types. README.md is README.in.md with the table put in.
+darkroom-cluster/values.yaml is the source of the part that the charts share; definitions.yaml holds
+the schemas that a default cannot say, kubernetes.json (from kubernetes_types.py) Kubernetes' own
+types, and docs/schemas/serve.json the settings of `darkroom serve`. README.md is README.in.md with
+the table put in.
 
 Every value with a default is required: Helm takes a value away that is set to null, and
 `--reuse-values` knows none that is new; a template would then fail, or a policy stand open. What
@@ -31,6 +32,8 @@ from values_file import Entry, leaves, read_entries
 ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT / "charts"
 SHARED = re.compile(r"^# >>> shared.*?^# <<< shared <<<$", re.DOTALL | re.MULTILINE)
+# Charts whose values.yaml gets the shared part.
+SHARING = ("darkroom-job", "darkroom-service")
 TABLE_MARK = "<!-- values -->"
 # Not to be passed through: what the chart sets, what a Ray pod must not have, and what would open
 # the pod to its node. `containers` are `sidecars`; `securityContext` is the container's.
@@ -70,16 +73,18 @@ def main() -> int:
 
 def generated_files() -> list[tuple[Path, str]]:
     """Every file that follows from the values, with the text it should have."""
-    job_values = CHARTS / "darkroom-job" / "values.yaml"
-    job_text = _with_shared_part(job_values.read_text())
-    _differs(job_values, job_text, write="--check" not in sys.argv)
     common = CHARTS / "darkroom-common" / "templates" / "_fields.tpl"
-    files = [(job_values, job_text), (common, _fields_template())]
-    defaults = yaml.safe_load(job_text)
+    files = [(common, _fields_template())]
+    for chart in SHARING:
+        values = CHARTS / chart / "values.yaml"
+        text = _with_shared_part(values.read_text())
+        _differs(values, text, write="--check" not in sys.argv)
+        files.append((values, text))
+    defaults = yaml.safe_load((CHARTS / "darkroom-job" / "values.yaml").read_text())
     own = {name: defaults[name] for name in OF_OWN_CLUSTER}
     folder = CHARTS / "darkroom-job" / "files"
     files.append((folder / "cluster-defaults.json", json.dumps(own, indent=1) + "\n"))
-    for chart in ("darkroom-cluster", "darkroom-job"):
+    for chart in ("darkroom-cluster", *SHARING):
         entries = read_entries(CHARTS / chart / "values.yaml")
         files.append((CHARTS / chart / "values.schema.json", _schema_text(chart, entries)))
         files.append((CHARTS / chart / "README.md", _readme(chart, entries)))
@@ -94,16 +99,18 @@ def _differs(path: Path, text: str, *, write: bool) -> bool:
     return True
 
 
-def _with_shared_part(job_text: str) -> str:
+def _with_shared_part(text: str) -> str:
     source = SHARED.search((CHARTS / "darkroom-cluster" / "values.yaml").read_text())
-    if source is None or not SHARED.search(job_text):
+    if source is None or not SHARED.search(text):
         raise SystemExit("a values.yaml lacks the lines `# >>> shared` and `# <<< shared <<<`")
-    return SHARED.sub(lambda _: source.group(), job_text)
+    return SHARED.sub(lambda _: source.group(), text)
 
 
 def _schema_text(chart: str, entries: list[Entry]) -> str:
     types = kubernetes_types()
     definitions = yaml.safe_load((Path(__file__).parent / "definitions.yaml").read_text())
+    if chart == "darkroom-service":
+        definitions |= serving_definitions()
     fields = pod_fields(types) | container_fields(types) | definitions.pop("podGroup")
     pool = next(entry for entry in entries if entry.path == ("poolDefaults",))
     definitions["pool"] = _pool_schema(entry_schema(pool, fields))
@@ -125,6 +132,24 @@ def kubernetes_types() -> dict[str, Any]:
     """Type name -> JSON Schema."""
     found: dict[str, Any] = json.loads((Path(__file__).parent / "kubernetes.json").read_text())
     return found
+
+
+def serving_definitions() -> dict[str, Any]:
+    """Settings of `darkroom serve` that the service chart passes on. Serve ignores what it does not
+    know, so no key may be one that the application lacks."""
+    told = json.loads((ROOT / "docs" / "schemas" / "serve.json").read_text())["$defs"]
+    workers = told["ServingWorkers"]
+    properties = {k: v for k, v in workers["properties"].items() if k != "num_workers"}
+    name = {"pattern": "^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,99}$"}
+    return {
+        "serveLimits": told["RequestLimits"],
+        "serveWorkers": workers | {"properties": properties},
+        "serveLoras": {
+            "type": "object",
+            "propertyNames": name,
+            "additionalProperties": told["LoraUse"],
+        },
+    }
 
 
 def pod_fields(types: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ CI_FILES = sorted(CHARTS.glob("darkroom-*/ci/*.yaml"))
 GROUND: dict[str, dict[str, Any]] = {
     "darkroom-cluster": {},
     "darkroom-job": {"verb": "train", "output": "s3://b/run"},
+    "darkroom-service": {"models": ["s3://b/m"], "keys": {"secretName": "keys"}},
 }
 Objects = list[dict[str, Any]]
 
@@ -165,7 +166,7 @@ def test_every_pod_passes_restricted_pod_security(path: Path) -> None:
     contexts += [
         spec["autoscalerOptions"]["securityContext"]
         for item in objects
-        for spec in [item.get("spec", {}), item.get("spec", {}).get("rayClusterSpec", {})]
+        for spec in cluster_specs(item)
         if "autoscalerOptions" in spec
     ]
     for pod in found:
@@ -180,6 +181,11 @@ def test_every_pod_passes_restricted_pod_security(path: Path) -> None:
         assert context["capabilities"] == {"drop": ["ALL"]}
         assert context["readOnlyRootFilesystem"] is True
         assert context["runAsUser"] > 0
+
+
+def cluster_specs(item: dict[str, Any]) -> list[dict[str, Any]]:
+    spec = item.get("spec", {})
+    return [spec, spec.get("rayClusterSpec", {}), spec.get("rayClusterConfig", {})]
 
 
 def ray_pods(spec: dict[str, Any]) -> list[dict[str, Any]]:
@@ -249,6 +255,10 @@ MISSPELT = [
         {"networkPolicy": {"prometheus": {"from": [{"namespaceSelector": {"matchLabel": {}}}]}}},
     ),
     ("darkroom-job", {"recipes": "digits"}),
+    ("darkroom-service", {"limits": {"max_image": 1}}),
+    ("darkroom-service", {"loras": {"ink": {"model": "s3://b/ink", "weigth": 1}}}),
+    ("darkroom-service", {"drawing": {"workers": {"num_workers": 2}}}),
+    ("darkroom-service", {"http": {"autoscaling": {"max_replica": 2}}}),
     ("darkroom-job", {"cleanup": {"rules": {"onSuccess": {"clusters": 1}}}}),
 ]
 

@@ -14,7 +14,12 @@ from tools import RenderError, operator_verdicts, render
 from darkroom.cluster.rules import check_manifest
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "kuberay_rules"
-CHARTS = {"RayCluster": "darkroom-cluster", "RayJob": "darkroom-job", "SelectorJob": "darkroom-job"}
+CHARTS = {
+    "RayCluster": "darkroom-cluster",
+    "RayJob": "darkroom-job",
+    "SelectorJob": "darkroom-job",
+    "RayService": "darkroom-service",
+}
 Case = dict[str, Any]
 
 

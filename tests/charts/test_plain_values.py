@@ -12,10 +12,17 @@ from schemas import ROOT
 from tools import StrictLoader, render, render_text, schema_errors
 from values_file import Entry, leaves, read_entries
 
-CHARTS = ("darkroom-cluster", "darkroom-job")
+CHARTS = ("darkroom-cluster", "darkroom-job", "darkroom-service")
 GROUND: dict[str, dict[str, Any]] = {
     "darkroom-cluster": {"devS3": {"enabled": True}, "monitoring": {"enabled": True}},
     "darkroom-job": {"verb": "train", "output": "s3://b/run", "monitoring": {"enabled": True}},
+    "darkroom-service": {
+        "models": ["s3://b/m"],
+        "keys": {"secretName": "keys"},
+        "limits": {"max_body_bytes": 1_209_600},
+        "monitoring": {"enabled": True},
+        "upgrade": {"incremental": {"experimental": True, "gatewayClassName": "on"}},
+    },
 }
 # Helm prints a float as it is from a million on with an exponent, and YAML reads that as another.
 LARGE = 1_209_600
@@ -30,7 +37,8 @@ def put(values: dict[str, Any], entry: Entry, value: Any) -> None:
 
 def may_be_large(entry: Entry) -> bool:
     kinds = entry.schema.get("type", [])
-    return "integer" in kinds or type(entry.default) is int
+    whole = "integer" in kinds or type(entry.default) is int
+    return whole and "maximum" not in entry.schema
 
 
 @each_chart
@@ -83,8 +91,8 @@ def test_names_that_are_words_of_yaml_stay_names(chart: str) -> None:
     for item in objects:
         assert item["metadata"]["name"].startswith("yes")
         assert item["metadata"]["namespace"] == "true"
-    (spec,) = (o["spec"] for o in objects if o["kind"] in ("RayCluster", "RayJob"))
-    cluster = spec.get("rayClusterSpec", spec)
+    (spec,) = (o["spec"] for o in objects if o["kind"] in ("RayCluster", "RayJob", "RayService"))
+    cluster = spec.get("rayClusterSpec") or spec.get("rayClusterConfig") or spec
     assert "on" in [group["groupName"] for group in cluster["workerGroupSpecs"]]
     assert cluster["authOptions"]["secretName"] == "null"
 

@@ -51,7 +51,7 @@ def templates(objects: Objects) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for item in objects:
         spec = item.get("spec", {})
-        cluster = spec.get("rayClusterSpec", spec)
+        cluster = spec.get("rayClusterSpec") or spec.get("rayClusterConfig") or spec
         if "headGroupSpec" in cluster:
             found["head"] = cluster["headGroupSpec"]["template"]
             found |= {g["groupName"]: g["template"] for g in cluster["workerGroupSpecs"]}
@@ -67,13 +67,18 @@ def templates(objects: Objects) -> dict[str, dict[str, Any]]:
 CASES = [
     ("darkroom-cluster", ("head", "pools", "helmTest", "devS3")),
     ("darkroom-job", ("head", "pools", "submission")),
+    ("darkroom-service", ("head", "pools")),
 ]
 
 
 @pytest.mark.parametrize(("chart", "sections"), CASES, ids=[case[0] for case in CASES])
 def test_every_field_reaches_its_pod(chart: str, sections: tuple[str, ...]) -> None:
     values: dict[str, Any] = dict.fromkeys(sections, FIELDS) | {"pools": {"cpu": FIELDS}}
-    values |= JOB if chart == "darkroom-job" else {"devS3": FIELDS | {"enabled": True}}
+    values |= {
+        "darkroom-cluster": {"devS3": FIELDS | {"enabled": True}},
+        "darkroom-job": JOB,
+        "darkroom-service": {"models": ["s3://b/m"], "keys": {"secretName": "keys"}},
+    }[chart]
     values |= {"env": {"ALL": "x"}, "envFrom": [{"secretRef": {"name": "all"}}]}
     values |= {"image": {"pullSecrets": [{"name": "registry"}]}}
     objects = render(chart, values)
@@ -83,6 +88,10 @@ def test_every_field_reaches_its_pod(chart: str, sections: tuple[str, ...]) -> N
     assert set(found) == {"cpu" if name == "pools" else name for name in sections}
     for section, template in found.items():
         check(template, is_ray=section in ("head", "cpu"))
+        if section in ("head", "cpu"):
+            command = template["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+            ends = ["python", "-c"] if chart == "darkroom-service" else ["ray", "stop"]
+            assert command[:2] == ends
 
 
 def check(template: dict[str, Any], *, is_ray: bool) -> None:
@@ -110,7 +119,6 @@ def check(template: dict[str, Any], *, is_ray: bool) -> None:
     assert ours["resources"]["claims"] == FIELDS["resources"]["claims"]
     assert ours["resources"]["requests"] == {"cpu": "2", "memory": "4Gi"}
     if is_ray:
-        assert ours["lifecycle"]["preStop"]["exec"]["command"][:2] == ["ray", "stop"]
         assert ours["envFrom"] == [{"secretRef": {"name": "all"}}, *FIELDS["envFrom"]]
         assert env["ALL"]["value"] == "x"
     restricted = ours["securityContext"]

@@ -16,6 +16,11 @@ Objects = list[dict[str, Any]]
 GROUND: dict[str, dict[str, Any]] = {
     "darkroom-cluster": {"devS3": {"enabled": True}, "monitoring": {"enabled": True}},
     "darkroom-job": {"verb": "train", "output": "s3://b/run", "monitoring": {"enabled": True}},
+    "darkroom-service": {
+        "models": ["s3://b/m"],
+        "keys": {"secretName": "keys"},
+        "monitoring": {"enabled": True},
+    },
 }
 # What the operator adds to Ray's pods, by their group; see labelPod in its source.
 OPERATOR = {"ray.io/is-ray-node": "yes", "app.kubernetes.io/name": "kuberay"}
@@ -34,7 +39,7 @@ def pods(objects: Objects) -> dict[str, dict[str, str]]:
             found[name] = spec["template"]["metadata"]["labels"]
         if "submitterPodTemplate" in spec:
             found[f"{name}/submitter"] = spec["submitterPodTemplate"]["metadata"]["labels"]
-        cluster = spec.get("rayClusterSpec", spec)
+        cluster = spec.get("rayClusterSpec") or spec.get("rayClusterConfig") or spec
         if "headGroupSpec" in cluster:
             groups = [("head", cluster["headGroupSpec"]), *_workers(cluster)]
             for group, values in groups:
@@ -137,6 +142,7 @@ def test_two_releases_in_a_namespace_are_apart() -> None:
             render("darkroom-cluster", GROUND["darkroom-cluster"], release="one"),
             render("darkroom-cluster", GROUND["darkroom-cluster"], release="two"),
             render("darkroom-job", GROUND["darkroom-job"], release="three"),
+            render("darkroom-service", GROUND["darkroom-service"], release="four"),
         ]
     )
 
@@ -163,11 +169,14 @@ def test_two_aliases_in_a_release_are_apart(tmp_path: Path, helm: str) -> None:
         {"name": "darkroom-cluster", "alias": "vision"},
         {"name": "darkroom-cluster", "alias": "third"},
         {"name": "darkroom-job"},
+        {"name": "darkroom-service"},
     ]
     values = {"research": ground, "vision": ground, "third": {"nameOverride": "x"}}
-    values |= {"darkroom-job": job, "global": {"imageRegistry": "mirror.example.com"}}
+    values |= {"darkroom-job": job, "darkroom-service": GROUND["darkroom-service"]}
+    values |= {"global": {"imageRegistry": "mirror.example.com"}}
     objects = render(umbrella(tmp_path, values, dependencies), helm=helm, release="release")
-    stems = ("release-research", "release-vision", "release-x", "release-darkroom-job")
+    ours = ("research", "vision", "x", "darkroom-job", "darkroom-service")
+    stems = [f"release-{name}" for name in ours]
     parts = [[o for o in objects if o["metadata"]["name"].startswith(stem)] for stem in stems]
     assert sum(map(len, parts)) == len(objects)
     assert_apart(parts)

@@ -23,10 +23,14 @@ from schemas import ROOT
 from tools import RenderError, render, tool
 from values_file import Entry, leaves, read_entries
 
-CHARTS = ("darkroom-cluster", "darkroom-job")
+CHARTS = ("darkroom-cluster", "darkroom-job", "darkroom-service")
 GROUND: dict[str, dict[str, Any]] = {
     "darkroom-cluster": {},
     "darkroom-job": {"verb": "train", "output": "s3://b/run"},
+    "darkroom-service": {
+        "models": ["s3://b/m"],
+        "keys": {"secretName": "keys", "disabled": False},
+    },
 }
 # One of each type that YAML has. None means "unset" and is tried apart.
 SAMPLES: tuple[Any, ...] = (True, 7, 0.5, "text", ["text"], {"key": "text"})
@@ -134,8 +138,9 @@ def test_null_in_a_pool_means_pool_defaults(chart: str) -> None:
 def test_null_below_a_pools_key_takes_a_default_away(chart: str) -> None:
     pools = {"gpu": {"resources": {"limits": {"memory": None}}}}
     objects = render(chart, GROUND[chart] | {"pools": pools})
-    (spec,) = (o["spec"] for o in objects if o["kind"] in ("RayCluster", "RayJob"))
-    pod = spec.get("rayClusterSpec", spec)["workerGroupSpecs"][1]["template"]["spec"]
+    (spec,) = (o["spec"] for o in objects if o["kind"] in ("RayCluster", "RayJob", "RayService"))
+    cluster = spec.get("rayClusterSpec") or spec.get("rayClusterConfig") or spec
+    pod = cluster["workerGroupSpecs"][1]["template"]["spec"]
     assert pod["containers"][0]["resources"]["limits"] == {}
 
 

@@ -44,15 +44,23 @@ app.kubernetes.io/part-of: darkroom
 
 {{/*
 The cluster that a pod belongs or submits to: the key by which policies, services and monitors
-select, which values cannot set. It is the RayCluster's name, and `rayjob.<name>` for a cluster that
-a RayJob makes for itself; a cluster's name has no dot.
+select, which values cannot set. It is the RayCluster's name, `rayjob.<name>` for a cluster that a
+RayJob makes for itself, and `rayservice.<name>` for those of a RayService, old and new; a cluster's
+name has no dot.
 */}}
 {{- define "darkroom.clusterLabel" -}}
-{{- if hasKey .Values "clusterSelector" -}}
+{{- if include "darkroom.isService" . -}}
+{{- printf "rayservice.%s" (include "darkroom.fullname" .) -}}
+{{- else if hasKey .Values "clusterSelector" -}}
 {{- default (printf "rayjob.%s" (include "darkroom.fullname" .)) .Values.clusterSelector -}}
 {{- else -}}
 {{- include "darkroom.fullname" . -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Whether the chart makes a RayService, which has no submitters. */}}
+{{- define "darkroom.isService" -}}
+{{- if hasKey .Values "upgrade" -}}true{{- end -}}
 {{- end -}}
 
 {{/* Takes dict: root, component (submitter|s3). */}}

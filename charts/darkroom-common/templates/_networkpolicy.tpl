@@ -5,6 +5,7 @@ keys that values cannot set, so that no label takes a pod out of them.
 
 {{- define "darkroom.networkPolicies" -}}
 {{- $root := . -}}
+{{- $isService := include "darkroom.isService" $root -}}
 {{- $submitter := include "darkroom.componentSelector" (dict "root" $root "component" "submitter") -}}
 {{- $np := $root.Values.networkPolicy -}}
 {{- $name := include "darkroom.fullname" $root -}}
@@ -57,9 +58,11 @@ spec:
     # The operator polls jobs here; without it a job fails after 300 seconds.
     - from:
         {{- toYaml $np.operatorFrom | nindent 8 }}
+        {{- if not $isService }}
         - podSelector:
             matchLabels:
               {{- $submitter | nindent 14 }}
+        {{- end }}
       ports:
         {{- include "darkroom.tcpPorts" (list 8265) | nindent 8 }}
   {{- if $root.Values.autoscaler.enabled }}
@@ -69,6 +72,7 @@ spec:
       ports:
         {{- include "darkroom.tcpPorts" $np.apiServerPorts | nindent 8 }}
   {{- end }}
+{{- if not $isService }}
 ---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -92,6 +96,7 @@ spec:
     {{- with $np.submitterExtraEgress }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+{{- end }}
 {{- end }}
 {{- end -}}
 

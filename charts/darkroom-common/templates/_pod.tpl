@@ -134,17 +134,26 @@ selectors go by, above all others), and image (values).
 {{- include "darkroom.pod" (dict "root" $root "group" .group "component" "submitter" "labels" $selected "spec" $spec "container" $container "image" (include "darkroom.groupImage" . | fromJson).image) -}}
 {{- end -}}
 
-{{/* Pod of a Ray group. Takes dict: root, role (head|worker), group (the head's or the merged pool's values). */}}
+{{/*
+Pod of a Ray group. Takes dict: root, role (head|worker), group (the head's or the merged pool's values),
+and perhaps more: what a chart adds to both roles (env, volumes, mounts, preStop, leastGraceSeconds) and
+to the container of one (head, worker). Values go over all of it.
+*/}}
 {{- define "darkroom.rayPod" -}}
 {{- $root := .root -}}
 {{- $group := .group -}}
 {{- $isHead := eq .role "head" -}}
+{{- $more := default dict .more -}}
+{{- $leastGrace := int (default 0 $more.leastGraceSeconds) -}}
+{{- if lt (int $group.terminationGracePeriodSeconds) $leastGrace -}}
+{{- $group = merge (dict "terminationGracePeriodSeconds" $leastGrace) $group -}}
+{{- end -}}
 {{- $spec := dict "serviceAccountName" (include "darkroom.serviceAccountName" $root) -}}
 {{- $volumes := include "darkroom.s3.volumes" $root | fromYamlArray -}}
 {{- if and $isHead $root.Values.autoscaler.enabled -}}
 {{- $volumes = append $volumes (include "darkroom.apiTokenVolume" . | fromYaml) -}}
 {{- end -}}
-{{- $_ := set $spec "volumes" (concat $volumes $root.Values.extraVolumes) -}}
+{{- $_ := set $spec "volumes" (concat $volumes (default list $more.volumes) $root.Values.extraVolumes) -}}
 {{- if $group.spot -}}
 {{- $_ := set $spec "nodeSelector" $root.Values.spot.nodeSelector -}}
 {{- $_ := set $spec "tolerations" $root.Values.spot.tolerations -}}
@@ -159,14 +168,19 @@ selectors go by, above all others), and image (values).
 {{- $last = append $last (dict "name" "RAY_NODE_MARKET_TYPE" "value" "spot") -}}
 {{- end -}}
 {{- $container := dict "name" (printf "ray-%s" .role) -}}
+{{- range $key, $value := default dict (get $more .role) -}}
+{{- if not (get $group $key) -}}
+{{- $_ := set $container $key $value -}}
+{{- end -}}
+{{- end -}}
 {{- /* The root is read-only: what torch.compile writes goes below /tmp. */ -}}
-{{- $_ := set $container "env" (include "darkroom.envList" (list $own $root.Values.env $last) | fromJsonArray) -}}
+{{- $_ := set $container "env" (include "darkroom.envList" (list $own $root.Values.env $last (default dict $more.env)) | fromJsonArray) -}}
 {{- $_ := set $container "envFrom" $root.Values.envFrom -}}
-{{- $_ := set $container "volumeMounts" (concat (include "darkroom.s3.volumeMounts" $root | fromYamlArray) $root.Values.extraVolumeMounts) -}}
+{{- $_ := set $container "volumeMounts" (concat (include "darkroom.s3.volumeMounts" $root | fromYamlArray) (default list $more.mounts) $root.Values.extraVolumeMounts) -}}
 {{- /* Bash is the first process and ignores SIGTERM; without this every deletion takes the whole
 grace period and Ray's workers never hear of it. */ -}}
 {{- $grace := max 1 (sub (int $group.terminationGracePeriodSeconds) 10) | toString -}}
-{{- $_ := set $container "lifecycle" (dict "preStop" (dict "exec" (dict "command" (list "ray" "stop" "--grace-period" $grace)))) -}}
+{{- $_ := set $container "lifecycle" (dict "preStop" (dict "exec" (dict "command" (default (list "ray" "stop" "--grace-period" $grace) $more.preStop)))) -}}
 {{- if $isHead -}}
 {{- $_ := set $container "ports" (include "darkroom.headPorts" . | fromYamlArray) -}}
 {{- end -}}

@@ -1,6 +1,6 @@
 {{/*
 The spec of a RayCluster from `head` and `pools`, for the RayCluster of darkroom-cluster and for
-a RayJob's own cluster.
+the clusters of a RayJob and a RayService.
 */}}
 
 {{/*
@@ -57,7 +57,7 @@ atomic list and an absent `replicas` means 0.
 {{- toJson $groups -}}
 {{- end -}}
 
-{{/* Takes dict: root, live (JSON of darkroom.liveGroups). */}}
+{{/* Takes dict: root, live (JSON of darkroom.liveGroups), and perhaps more (see darkroom.rayPod). */}}
 {{- define "darkroom.rayClusterSpec" -}}
 {{- $root := .root -}}
 {{- $v := $root.Values -}}
@@ -108,19 +108,19 @@ headGroupSpec:
   rayStartParams:
     {{- toYaml (merge (deepCopy $v.head.rayStartParams) (dict "num-cpus" "0" "num-gpus" "0")) | nindent 4 }}
   template:
-    {{- include "darkroom.rayPod" (dict "root" $root "role" "head" "group" $v.head) | nindent 4 }}
+    {{- include "darkroom.rayPod" (dict "root" $root "role" "head" "group" $v.head "more" $.more) | nindent 4 }}
 workerGroupSpecs:
   {{- range $name, $values := $v.pools }}
   {{- $pool := fromJson (include "darkroom.pool" (dict "root" $root "pool" $values)) }}
   {{- if and (not (kindIs "invalid" $values)) $pool.enabled }}
-  - {{- include "darkroom.workerGroup" (dict "root" $root "name" $name "pool" $pool "live" (get $live $name)) | nindent 4 }}
+  - {{- include "darkroom.workerGroup" (dict "root" $root "name" $name "pool" $pool "live" (get $live $name) "more" $.more) | nindent 4 }}
   {{- end }}
   {{- else }}
   []
   {{- end }}
 {{- end -}}
 
-{{/* Takes dict: root, name, pool (merged), live (the group as it runs, or nothing). */}}
+{{/* Takes dict: root, name, pool (merged), live (the group as it runs, or nothing), more (as above). */}}
 {{- define "darkroom.workerGroup" -}}
 {{- $root := .root -}}
 {{- $pool := .pool -}}
@@ -156,7 +156,7 @@ labels:
 rayStartParams:
   {{- include "darkroom.rayStartParams" $pool | fromJson | toYaml | nindent 2 }}
 template:
-  {{- include "darkroom.rayPod" (dict "root" $root "role" "worker" "group" $pool) | nindent 2 }}
+  {{- include "darkroom.rayPod" (dict "root" $root "role" "worker" "group" $pool "more" .more) | nindent 2 }}
 {{- end -}}
 
 {{/*

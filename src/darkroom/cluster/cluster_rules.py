@@ -1,4 +1,4 @@
-"""The operator's rules about a RayClusterSpec, standing alone or inside a RayJob.
+"""The operator's rules about a RayClusterSpec, standing alone or inside a RayJob or RayService.
 
 Follows ValidateRayClusterSpec of KubeRay 1.6.1, one function per concern. It leaves pods' own
 fields to pod_rules and says nothing of what only Ray itself would refuse.

@@ -12,11 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from darkroom.cluster import cluster_rules, job_rules, pod_rules, queue_rules
+from darkroom.cluster import cluster_rules, job_rules, pod_rules, queue_rules, service_rules
 from darkroom.cluster.finding import Finding, Object, mapping
 
 MAX_CLUSTER_NAME = 53
 MAX_JOB_NAME = 47
+MAX_SERVICE_NAME = 47
 
 _DNS1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
@@ -34,6 +35,9 @@ def check_manifest(manifest: Object) -> list[Finding]:
     elif kind == "RayJob":
         findings += check_name(manifest, MAX_JOB_NAME)
         findings += job_rules.check(manifest)
+    elif kind == "RayService":
+        findings += check_name(manifest, MAX_SERVICE_NAME)
+        findings += service_rules.check(manifest)
     if kind in ("RayCluster", "RayJob"):
         findings += queue_rules.check(manifest)
     findings += pod_rules.check(manifest)

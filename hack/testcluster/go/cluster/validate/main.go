@@ -96,6 +96,15 @@ func validate(kind string, document []byte, submitCommand bool, found *verdict) 
 			utils.ValidateRayJobMetadata(job.ObjectMeta),
 			utils.ValidateRayJobSpec(job),
 		)
+	case "RayService":
+		service := &rayv1.RayService{}
+		if err := yaml.UnmarshalStrict(document, service); err != nil {
+			return err
+		}
+		return errors.Join(
+			utils.ValidateRayServiceMetadata(service.ObjectMeta),
+			utils.ValidateRayServiceSpec(service),
+		)
 	}
 	return nil
 }

@@ -1,0 +1,71 @@
+{{- define "darkroom-service.validate" -}}
+{{- $v := .Values -}}
+{{- include "darkroom.validate.name" (dict "field" "fullnameOverride" "name" (include "darkroom.fullname" .) "limit" 47) -}}
+{{- include "darkroom.validate" . -}}
+{{- if not $v.models -}}
+{{- include "darkroom.refuse" (list "models-required" "models" "is empty" "say what to draw with, such as s3://bucket/run") -}}
+{{- end -}}
+{{- if and $v.names (ne (len $v.names) (len $v.models)) -}}
+{{- include "darkroom.refuse" (list "names-count" "names" (printf "has %d names for %d models" (len $v.names) (len $v.models)) "give one for each, or none") -}}
+{{- end -}}
+{{- if and (not $v.keys.secretName) (not $v.keys.disabled) -}}
+{{- include "darkroom.refuse" (list "keys-required" "keys.secretName" "is empty" "name a Secret with API keys, or set keys.disabled") -}}
+{{- end -}}
+{{- if and $v.keys.secretName $v.keys.disabled -}}
+{{- include "darkroom.refuse" (list "keys-twice" "keys.secretName" "is set beside keys.disabled" "choose one") -}}
+{{- end -}}
+{{- if semverCompare "<2.60.0" $v.rayVersion -}}
+{{- include "darkroom.refuse" (list "service-ray-version" "rayVersion" (printf "is %s, whose pods do not drain" $v.rayVersion) "serve with 2.60.0 or later") -}}
+{{- end -}}
+{{- include "darkroom-service.validate.times" . -}}
+{{- include "darkroom-service.validate.autoscaling" (dict "field" "drawing" "values" $v.drawing) -}}
+{{- include "darkroom-service.validate.autoscaling" (dict "field" "http" "values" $v.http) -}}
+{{- include "darkroom-service.validate.incremental" . -}}
+{{- include "darkroom.validate.labels" (dict "field" "serveService.labels" "labels" $v.serveService.labels) -}}
+{{- if $v.kueue.queueName -}}
+{{- include "darkroom.refuse" (list "kueue-service" "kueue.queueName" "is set" "queues are for jobs and clusters; a service that waits for quota is down") -}}
+{{- end -}}
+{{- if $v.networkPolicy.submitterExtraEgress -}}
+{{- include "darkroom.refuse" (list "submission-ignored" "networkPolicy.submitterExtraEgress" "is given, and a service has no submitter" "remove it") -}}
+{{- end -}}
+{{- include "darkroom.validate.cluster" . -}}
+{{- end -}}
+
+{{/* A request must be able to end before what carries it does. */}}
+{{- define "darkroom-service.validate.times" -}}
+{{- $longest := include "darkroom-service.longest" . | int64 -}}
+{{- $drain := include "darkroom-service.drainSeconds" . | int64 -}}
+{{- $delay := include "darkroom-service.deletionDelaySeconds" . | int64 -}}
+{{- if lt $drain $longest -}}
+{{- include "darkroom.refuse" (list "drain-below-deadline" "drainSeconds" (printf "is %d, below limits.deadline_seconds %d" $drain $longest) "raise it, or lower the deadline") -}}
+{{- end -}}
+{{- if le $delay $longest -}}
+{{- include "darkroom.refuse" (list "deletion-below-deadline" "upgrade.deletionDelaySeconds" (printf "is %d, not above limits.deadline_seconds %d" $delay $longest) "raise it, or lower the deadline") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Takes dict: field, values. */}}
+{{- define "darkroom-service.validate.autoscaling" -}}
+{{- with .values.autoscaling -}}
+{{- $low := dig "min_replicas" 1 . | int64 -}}
+{{- $high := dig "max_replicas" 100 . | int64 -}}
+{{- if gt $low $high -}}
+{{- include "darkroom.refuse" (list "replicas-order" (printf "%s.autoscaling.min_replicas" $.field) (printf "is %d, above max_replicas %d" $low $high) "lower it or raise the other") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "darkroom-service.validate.incremental" -}}
+{{- $incremental := .Values.upgrade.incremental -}}
+{{- if $incremental.experimental -}}
+{{- if not .Values.autoscaler.enabled -}}
+{{- include "darkroom.refuse" (list "incremental-needs-autoscaler" "autoscaler.enabled" "is false beside upgrade.incremental.experimental" "turn it on, or use upgrade.type NewCluster") -}}
+{{- end -}}
+{{- if not $incremental.gatewayClassName -}}
+{{- include "darkroom.refuse" (list "incremental-needs-gateway" "upgrade.incremental.gatewayClassName" "is empty" "name a GatewayClass, or use upgrade.type NewCluster") -}}
+{{- end -}}
+{{- if gt (int $incremental.stepSizePercent) (int $incremental.maxSurgePercent) -}}
+{{- include "darkroom.refuse" (list "incremental-step" "upgrade.incremental.stepSizePercent" (printf "is %d, above maxSurgePercent %d" (int $incremental.stepSizePercent) (int $incremental.maxSurgePercent)) "lower it or raise the other") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
