@@ -20,6 +20,7 @@ seeds (`noise.py`) and pixels to the caller.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 from torch import Tensor
@@ -51,7 +52,8 @@ class Sampler(Protocol):
     ) -> Tensor: ...
 
 
-def sample_ddpm(
+def sample(
+    sampler: SamplerName,
     denoiser: Denoiser,
     x_T: Tensor,
     schedule: NoiseSchedule,
@@ -64,82 +66,11 @@ def sample_ddpm(
     spacing: Spacing = DEFAULT_SPACING,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Ancestral sampling. Source: Ho et al. 2020, Algorithm 2, in the x0 form of eq. 7.
-
-    Fewer steps than T run the same chain on the subsequence's own alpha_t = abar_t / abar_prev
-    (Nichol & Dhariwal 2021, section 4). The variance is the posterior's.
-    """
-    return _run(
-        Trajectory(
-            "ddpm", x_T, schedule, num_steps=num_steps, prediction_type=prediction_type,
-            noise=noise, clip=clip, eta=eta, spacing=spacing,
-        ),
-        denoiser,
-        on_step,
+    """All steps of a sampler, one after another."""
+    trajectory = Trajectory(
+        sampler, x_T, schedule, num_steps=num_steps, prediction_type=prediction_type,
+        noise=noise, clip=clip, eta=eta, spacing=spacing,
     )  # fmt: skip
-
-
-def sample_ddim(
-    denoiser: Denoiser,
-    x_T: Tensor,
-    schedule: NoiseSchedule,
-    *,
-    num_steps: int,
-    prediction_type: PredictionType,
-    noise: NoiseSource,
-    clip: float | None = 1.0,
-    eta: float = 0.0,
-    spacing: Spacing = DEFAULT_SPACING,
-    on_step: OnStep | None = None,
-) -> Tensor:
-    """Denoising diffusion implicit models. Source: Song et al. 2021, eq. 12 and 16."""
-    return _run(
-        Trajectory(
-            "ddim", x_T, schedule, num_steps=num_steps, prediction_type=prediction_type,
-            noise=noise, clip=clip, eta=eta, spacing=spacing,
-        ),
-        denoiser,
-        on_step,
-    )  # fmt: skip
-
-
-def sample_dpm_solver(
-    denoiser: Denoiser,
-    x_T: Tensor,
-    schedule: NoiseSchedule,
-    *,
-    num_steps: int,
-    prediction_type: PredictionType,
-    noise: NoiseSource,
-    clip: float | None = 1.0,
-    eta: float = 0.0,
-    spacing: Spacing = DEFAULT_SPACING,
-    on_step: OnStep | None = None,
-) -> Tensor:
-    """DPM-Solver++(2M), diffusers' implementation. Source: Lu et al. 2022, Algorithm 2.
-
-    Deterministic: `noise` is never called. It is fed our x0, so all predictions and the clamp
-    behave as in the other samplers; it computes in float32.
-    """
-    return _run(
-        Trajectory(
-            "dpm-solver++", x_T, schedule, num_steps=num_steps, prediction_type=prediction_type,
-            noise=noise, clip=clip, eta=eta, spacing=spacing,
-        ),
-        denoiser,
-        on_step,
-    )  # fmt: skip
-
-
-SAMPLERS: Mapping[SamplerName, Sampler] = {
-    "ddpm": sample_ddpm,
-    "ddim": sample_ddim,
-    "dpm-solver++": sample_dpm_solver,
-}
-
-
-def _run(trajectory: Trajectory, denoiser: Denoiser, on_step: OnStep | None) -> Tensor:
-    """All steps, one after another."""
     while not trajectory.done:
         step = trajectory.step
         output = denoiser(trajectory.x, trajectory.t.to(trajectory.x.device))
@@ -147,3 +78,23 @@ def _run(trajectory: Trajectory, denoiser: Denoiser, on_step: OnStep | None) -> 
         if on_step is not None:
             on_step(step.index, step.t, trajectory.x, x0)
     return trajectory.x
+
+
+sample_ddpm: Sampler = partial(sample, "ddpm")
+"""Ancestral sampling. Source: Ho et al. 2020, Algorithm 2, in the x0 form of eq. 7.
+
+Fewer steps than T run the same chain on the subsequence's own alpha_t = abar_t / abar_prev
+(Nichol & Dhariwal 2021, section 4). The variance is the posterior's."""
+sample_ddim: Sampler = partial(sample, "ddim")
+"""Denoising diffusion implicit models. Source: Song et al. 2021, eq. 12 and 16."""
+sample_dpm_solver: Sampler = partial(sample, "dpm-solver++")
+"""DPM-Solver++(2M), diffusers' implementation. Source: Lu et al. 2022, Algorithm 2.
+
+Deterministic: `noise` is never called. It is fed our x0, so all predictions and the clamp behave as
+in the other samplers; it computes in float32."""
+
+SAMPLERS: Mapping[SamplerName, Sampler] = {
+    "ddpm": sample_ddpm,
+    "ddim": sample_ddim,
+    "dpm-solver++": sample_dpm_solver,
+}
