@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from darkroom.metrics.features import FeatureRows
-from darkroom.metrics.frechet import frechet_distance_between
+from darkroom.metrics.frechet import gaussian_distance, gaussian_of
 from darkroom.metrics.jackknife import SelectedRows
 
 
@@ -38,11 +38,10 @@ def frechet_floor(
     train: (N, D), test: (M, D). Where n reaches N, all rows are taken, once; the floor then
     stands on fewer images than the figure and is a little too high.
     """
+    held_out = gaussian_of(test)
     random = np.random.default_rng(seed)
     size = min(n, len(train))
     draws = 1 if size == len(train) else num_draws
-    values = [
-        frechet_distance_between(SelectedRows(train, random.permutation(len(train))[:size]), test)
-        for _ in range(draws)
-    ]
+    drawn = (SelectedRows(train, random.permutation(len(train))[:size]) for _ in range(draws))
+    values = [gaussian_distance(*gaussian_of(rows), *held_out) for rows in drawn]
     return Floor(float(np.mean(values)), float(np.std(values)), size, draws)

@@ -104,10 +104,20 @@ def frechet_distance_of_rows(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def frechet_distance_between(a: FeatureRows, b: FeatureRows) -> float:
-    """The same distance, from whichever is smaller: the rows, or their moments."""
-    if max(len(a), len(b)) < a.shape[1]:
-        return frechet_distance_of_rows(a[np.arange(len(a))], b[np.arange(len(b))])
-    return frechet_distance(moments_of(a), moments_of(b))
+    """The same distance, each side from whichever is smaller: its rows, or their moments."""
+    return gaussian_distance(*gaussian_of(a), *gaussian_of(b))
+
+
+def gaussian_of(rows: FeatureRows) -> tuple[Array, Array]:
+    """Mean (D,) and root (K, D) of the covariance of rows (N, D), for `gaussian_distance`.
+
+    Errors: DataError for fewer than two rows.
+    """
+    if len(rows) < rows.shape[1]:
+        held = feature_rows(rows[np.arange(len(rows))])
+        return held.mean(axis=0), rows_root(held)
+    moments = moments_of(rows)
+    return moments.mean, covariance_root(moments.covariance)
 
 
 def gaussian_distance(mean_a: Array, root_a: Array, mean_b: Array, root_b: Array) -> float:

@@ -23,10 +23,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from darkroom.errors import DataError
+from darkroom.metrics.distances import squared_distances
 from darkroom.metrics.features import Array, FeatureRows, blocks
 
 _ROUND_OFF = 1e-12
-"""Squared distances below this share of the squared norms are 0: |a|^2 + |b|^2 - 2ab rounds."""
+"""Squared distance of rows that count as equal, as a share of the sum of their squared norms."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def neighbourhoods(
     is_covered = np.zeros(len(real), bool)
     for at, rows in _located(generated):
         for other, references in _located(real):
-            squares = squared_distances(rows, references)
+            squares = squared_distances(rows, references, equal=_ROUND_OFF)
             in_real = squares <= reach_real[other]
             num_balls[at] += in_real.sum(axis=1)
             is_covered[other] |= in_real.any(axis=0)
@@ -77,7 +78,7 @@ def squared_radii(rows: FeatureRows, num_neighbours: int) -> Array:
     for at, block in _located(rows):
         nearest = np.empty((len(block), 0))
         for other, references in _located(rows):
-            squares = squared_distances(block, references)
+            squares = squared_distances(block, references, equal=_ROUND_OFF)
             if other == at:
                 np.fill_diagonal(squares, np.inf)  # not its own neighbour
             found = np.concatenate([nearest, squares], axis=1)
@@ -85,14 +86,6 @@ def squared_radii(rows: FeatureRows, num_neighbours: int) -> Array:
             nearest = np.partition(found, size - 1, axis=1)[:, :size]
         radii.append(nearest.max(axis=1))
     return np.concatenate(radii)
-
-
-def squared_distances(a: Array, b: Array) -> Array:
-    """Between all rows of a (N, D) and b (M, D), equal rows at exactly 0: (N, M)."""
-    norms = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)
-    squares: Array = norms - 2.0 * (a @ b.T)
-    squares[squares < _ROUND_OFF * norms] = 0.0
-    return squares
 
 
 def _located(rows: FeatureRows) -> Iterator[tuple[slice, Array]]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import DataError
+from darkroom.metrics.distances import squared_distances
 from darkroom.metrics.features import FeatureRows, blocks
 
 NEAR_PERCENTILE = 1.0
@@ -91,9 +92,7 @@ def nearest_row_distances(queries: FeatureRows, references: FeatureRows) -> NDAr
     for rows in blocks(queries):
         nearest = np.full(len(rows), np.inf)
         for block in blocks(references):
-            norms = np.square(rows).sum(axis=1)[:, None] + np.square(block).sum(axis=1)
-            squares = norms - 2.0 * (rows @ block.T)
-            squares[squares < _EQUAL_ROWS * norms] = 0.0
+            squares = squared_distances(rows, block, equal=_EQUAL_ROWS)
             np.minimum(nearest, squares.min(axis=1), out=nearest)
         smallest.append(nearest)
     return np.asarray(np.sqrt(np.concatenate([np.empty(0), *smallest])))
