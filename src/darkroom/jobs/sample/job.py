@@ -119,10 +119,13 @@ def _publish(
         sheets.append(batch.writer.write_bytes("strip.png", album.strip(plan, batch.read)))
     rejected = {reject.id for reject in batch.rejected}
     drawn = [row for row in plan.to_pylist() if row["id"] not in rejected]
-    first = batch.read([file_name(row["id"]) for row in drawn[:1]])
+
+    def first() -> bytes | None:
+        return next(iter(batch.read([file_name(row["id"]) for row in drawn[:1]])), None)
+
     about = partial(
         SamplesInfo,
-        **model.about(config, first[0] if first else None),
+        **model.about(first),
         num_per_class=Counter(name for row in drawn if (name := row["class_name"]) is not None),
         sampler=model.sampler(config),
         num_steps=config.num_steps,

@@ -6,7 +6,7 @@ Each says what is drawn, what the output descends from, and what the manifest te
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -44,10 +44,10 @@ class DrawingModel(Protocol):
     def sampler(self, config: SampleConfig) -> str:
         """What goes back through the noise levels."""
 
-    def about(self, config: SampleConfig, first: bytes | None) -> Mapping[str, Any]:
+    def about(self, first: Callable[[], bytes | None]) -> Mapping[str, Any]:
         """Fields of `SamplesInfo` that tell what was asked for, and the size of the pictures.
 
-        first: one of them, encoded; None where none could be drawn.
+        first: reads one of them, encoded; None where none could be drawn.
         """
 
 
@@ -90,7 +90,7 @@ class ClassModel:
     def sampler(self, config: SampleConfig) -> str:
         return config.sampler
 
-    def about(self, config: SampleConfig, first: bytes | None) -> Mapping[str, Any]:
+    def about(self, first: Callable[[], bytes | None]) -> Mapping[str, Any]:
         info = self.trained.info
         return {
             "classes": info.classes, "image_size": info.image_size, "channels": info.channels
@@ -104,6 +104,8 @@ class TextModel:
     found: FoundModel
     lora: FoundModel | None
     prompts: Sequence[str]
+    scheduler: str
+    """The class of its own, which goes back through the noise levels."""
     finetuned: FinetunedInfo | None
 
     @classmethod
@@ -111,7 +113,8 @@ class TextModel:
         """Errors: ConfigError for a model or a LoRA that does not fit."""
         found = find_model(uri, field="input", variant=text.variant)
         finetuned = check_text_model(found, field="input", lora_field="text.lora.model")
-        return cls(found, find_lora(text, found, prefix="text."), text.prompts, finetuned)
+        lora = find_lora(text, found, prefix="text.")
+        return cls(found, lora, text.prompts, _scheduler_of(found), finetuned)
 
     @property
     def name(self) -> ModelName:
@@ -126,12 +129,11 @@ class TextModel:
         return []
 
     def sampler(self, config: SampleConfig) -> str:
-        settings = self.found.read("scheduler/scheduler_config.json")
-        name = json.loads(settings).get("_class_name") if settings else None
-        return str(name or "unknown")
+        return self.scheduler
 
-    def about(self, config: SampleConfig, first: bytes | None) -> Mapping[str, Any]:
-        size = (0, 0, 0) if first is None else published_pixels(first, where="picture").shape
+    def about(self, first: Callable[[], bytes | None]) -> Mapping[str, Any]:
+        png = first()
+        size = (0, 0, 0) if png is None else published_pixels(png, where="picture").shape
         return {
             "classes": (), "prompts": tuple(self.prompts), "image_size": size[1:],
             "channels": size[0],
@@ -153,6 +155,12 @@ def plan_of(config: SampleConfig, info: ModelInfo) -> pa.Table:
         )
     labels = resolve_classes(config.classes, info.classes) if info.class_conditional else []
     return plan_images(config.total, labels, info.classes, strip=config.strip > 0)
+
+
+def _scheduler_of(model: FoundModel) -> str:
+    settings = model.read("scheduler/scheduler_config.json")
+    name = json.loads(settings).get("_class_name") if settings else None
+    return str(name or "unknown")
 
 
 def _needs_prompts(config: SampleConfig) -> ConfigError:
