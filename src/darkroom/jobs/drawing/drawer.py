@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from darkroom.jobs.rejects import Reject
 
 STAGE = "draw"
+NOT_FINITE = "the picture holds values that are no numbers"
 Pixels = NDArray[np.uint8]
 """A picture, H x W or H x W x 3."""
 
@@ -53,6 +54,12 @@ class Drawer(Protocol):
         """All at once, in order; a reject where the model gave no picture."""
 
 
+def unit_levels(image_HWC: NDArray[np.floating[Any]]) -> Pixels:
+    """Values in [0, 1], clipped and rounded as diffusers does."""
+    levels: Pixels = (image_HWC.clip(0, 1) * 255).round().astype(np.uint8)
+    return levels
+
+
 def refused(request: Request, reason: str, detail: str) -> Reject:
     """The reject of a request."""
     return Reject(request.id, STAGE, reason, detail)
@@ -60,4 +67,4 @@ def refused(request: Request, reason: str, detail: str) -> Reject:
 
 def not_finite(request: Request) -> Reject:
     """The reject of a picture that holds NaN or infinite values."""
-    return refused(request, "not_finite", "the picture holds values that are no numbers")
+    return refused(request, "not_finite", NOT_FINITE)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.drawing.config import Precision, TextDrawingConfig
 from darkroom.jobs.drawing.device import DTYPES, prepare_device, tune
-from darkroom.jobs.drawing.drawer import Drawn, Request, not_finite, refused
+from darkroom.jobs.drawing.drawer import Drawn, Request, not_finite, refused, unit_levels
 from darkroom.jobs.drawing.lora import load_lora
 from darkroom.jobs.rejects import Reject
 from darkroom.models.families.base import check_weights
@@ -89,7 +89,7 @@ def _drawn(request: Request, x_HWC: NDArray[np.float32], *, flagged: bool) -> Dr
         return refused(request, "safety_checker", "the model's safety checker blanked the picture")
     if not np.isfinite(x_HWC).all():
         return not_finite(request)
-    return Drawn((x_HWC.clip(0, 1) * 255).round().astype(np.uint8))
+    return Drawn(unit_levels(x_HWC))
 
 
 def load_pipeline(

@@ -17,7 +17,7 @@ from darkroom.diffusion.steps import Trajectory
 from darkroom.errors import ServingError
 from darkroom.jobs.drawing.class_network import ClassNetwork, to_picture
 from darkroom.jobs.drawing.config import ClassDrawingConfig, DrawingConfig
-from darkroom.jobs.drawing.drawer import Pixels
+from darkroom.jobs.drawing.drawer import NOT_FINITE, Pixels
 from darkroom.jobs.pictures.layout import nfc
 from darkroom.jobs.serve.joined import Finished
 from darkroom.jobs.serve.request import Defaults, DrawRequest, ServedModel
@@ -132,5 +132,5 @@ class ServedClassModel:
     def finish(self, picture: ClassPicture) -> Finished:
         x = picture.trajectory.x[0]
         if not bool(torch.isfinite(x).all()):
-            raise ServingError("the picture holds values that are no numbers")
+            raise ServingError(NOT_FINITE)
         return Finished(to_picture(x))

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from darkroom.diffusion.guidance import extrapolated
 from darkroom.diffusion.noise import image_seed
 from darkroom.errors import ServingError
-from darkroom.jobs.drawing.drawer import Pixels
+from darkroom.jobs.drawing.drawer import NOT_FINITE, Pixels, unit_levels
 from darkroom.jobs.serve.joined import Finished
 from darkroom.jobs.serve.loras import Loras
 from darkroom.jobs.serve.request import DrawRequest, ServedModel
@@ -134,7 +133,7 @@ class FamilyModel:
     def finish(self, picture: LatentPicture) -> Finished:
         pipeline, image = self._base.pipeline, self._decoded(picture.x)
         if not bool(torch.isfinite(image).all()):
-            raise ServingError("the picture holds values that are no numbers")
+            raise ServingError(NOT_FINITE)
         flagged: Any = None
         if getattr(pipeline, "safety_checker", None) is not None:
             image, flagged = pipeline.run_safety_checker(image, image.device, image.dtype)
@@ -163,5 +162,4 @@ def _joined(texts: Sequence[TextEmbedding]) -> TextEmbedding:
 def _levels(image_BCHW: Tensor) -> Pixels:
     """One picture of about [-1, 1], as diffusers and `generate` round it."""
     unit = (image_BCHW[0] * 0.5 + 0.5).clamp(0, 1).permute(1, 2, 0).float().cpu().numpy()
-    levels: Pixels = (unit * 255).round().astype(np.uint8)
-    return levels
+    return unit_levels(unit)

@@ -14,7 +14,7 @@ import torch
 
 from darkroom.diffusion.noise import image_seed
 from darkroom.errors import ServingError
-from darkroom.jobs.drawing.drawer import Pixels
+from darkroom.jobs.drawing.drawer import NOT_FINITE, Pixels, unit_levels
 from darkroom.jobs.serve.joined import Finished, OnStep
 from darkroom.jobs.serve.loras import Loras
 from darkroom.jobs.serve.request import DrawRequest, ServedModel
@@ -51,9 +51,9 @@ class WholePipeline:
         result = self._pipeline(**given, output_type="np")
         image = result.images[0]
         if not np.isfinite(image).all():
-            raise ServingError("the picture holds values that are no numbers")
+            raise ServingError(NOT_FINITE)
         flagged = getattr(result, "nsfw_content_detected", None)
-        return Finished(_levels(image), bool(flagged and flagged[0]))
+        return Finished(unit_levels(image), bool(flagged and flagged[0]))
 
     def _callback(self, on_step: OnStep) -> Any:
         def after_step(
@@ -74,9 +74,4 @@ class WholePipeline:
         except (AttributeError, RuntimeError):
             return None
         unit = (image[0] * 0.5 + 0.5).clamp(0, 1).permute(1, 2, 0)
-        return _levels(torch.nan_to_num(unit).float().cpu().numpy())
-
-
-def _levels(image_HWC: Any) -> Pixels:
-    levels: Pixels = (image_HWC.clip(0, 1) * 255).round().astype(np.uint8)
-    return levels
+        return unit_levels(torch.nan_to_num(unit).float().cpu().numpy())
