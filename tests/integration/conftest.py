@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.conftest import TEST_BUCKET
@@ -11,6 +12,9 @@ from tests.helpers.batch_here import stages_here
 
 from darkroom.jobs.session import ray_session
 from darkroom.storage import EmbeddedServer
+
+if TYPE_CHECKING:
+    from tests.helpers.serve_runs import Service
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +30,22 @@ def ray_local(s3: EmbeddedServer) -> Iterator[str]:
         import ray
 
         yield ray.get_runtime_context().gcs_address
+
+
+@pytest.fixture(scope="module")
+def module_service(ray_local: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service on Ray Serve for a module's tests; `service` is for them."""
+    from tests.helpers.serve_runs import service_in
+
+    with service_in(tmp_path_factory.mktemp("served")) as service:
+        yield service
+
+
+@pytest.fixture
+def service(module_service: Service) -> Service:
+    """It, running: a test may have stopped it."""
+    module_service.start()
+    return module_service
 
 
 @pytest.fixture

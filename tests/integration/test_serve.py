@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -17,7 +16,7 @@ import openai
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from tests.helpers.serve_runs import KEY, LONG, Service, eventually, service_in
+from tests.helpers.serve_runs import KEY, LONG, Service, eventually
 
 from darkroom.config import build_config
 from darkroom.diffusion.noise import image_seed
@@ -27,18 +26,6 @@ from darkroom.jobs.drawing.drawer import Drawn, Request
 from darkroom.models.find import find_model
 
 STEPS = 12
-
-
-@pytest.fixture(scope="module")
-def module_service(ray_local: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with service_in(tmp_path_factory.mktemp("served")) as service:
-        yield service
-
-
-@pytest.fixture
-def service(module_service: Service) -> Service:
-    module_service.start()
-    return module_service
 
 
 def pixels(picture: Any) -> NDArray[np.int_]:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from tests.integration.conftest import here, ray_local, s3_module_uri
+from tests.integration.conftest import (
+    here,
+    module_service,
+    ray_local,
+    s3_module_uri,
+    service,
+)
 
-__all__ = ["here", "ray_local", "s3_module_uri"]
+__all__ = ["here", "module_service", "ray_local", "s3_module_uri", "service"]

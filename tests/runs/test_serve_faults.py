@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
-from tests.helpers.serve_runs import LONG, Service, eventually, service_in
-
-
-@pytest.fixture(scope="module")
-def module_service(ray_local: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with service_in(tmp_path_factory.mktemp("served")) as service:
-        yield service
-
-
-@pytest.fixture
-def service(module_service: Service) -> Service:
-    module_service.start()
-    return module_service
+from tests.helpers.serve_runs import LONG, Service, eventually
 
 
 def test_a_replica_that_dies_fails_no_request_that_it_was_drawing(service: Service) -> None:
