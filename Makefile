@@ -21,7 +21,8 @@ help: ## List the targets
 setup: $(STAMP) ## Make .venv from the hash-pinned lock (does nothing when it is current)
 
 run: setup ## Train on handwritten digits through Ray and S3, and fetch the report
-	PATH="$(CURDIR)/$(BIN):$$PATH" darkroom storage serve --data .darkroom/s3 --bucket darkroom -- examples/digits.sh
+	PATH="$(CURDIR)/$(BIN):$$PATH" darkroom storage serve --data .darkroom/s3 --bucket darkroom -- \
+	  darkroom ray -- examples/digits.sh
 
 ##@ Check
 .PHONY: test test-unit test-integration test-contracts test-runs lint format proof bench

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Captioned photographs, a tiny Stable Diffusion and a LoRA of it: fine-tuning in reading order, on two CPU cores.
 #
-#   darkroom storage serve --bucket darkroom -- examples/finetune.sh     with an S3 server of its own
-#   DARKROOM_ROOT=/tmp/finetune examples/finetune.sh                     on plain files
+#   darkroom storage serve --data .darkroom/s3 -- darkroom ray -- examples/finetune.sh     with an S3 server of its own
+#   DARKROOM_ROOT=/tmp/finetune darkroom ray -- examples/finetune.sh                       on plain files
 #
 # Every step says --resume: a rerun finishes what was interrupted and shows what is done at once.
 set -euo pipefail

@@ -60,8 +60,9 @@ def generate() -> Iterator[tuple[Path, str]]:
     page = DOCS / "verbs" / "storage.md"
     commands = {name: help_of("storage", name) for name in storage_commands()}
     yield page, fill(page.read_text(), **commands)
-    page = DOCS / "verbs" / "submit.md"
-    yield page, fill(page.read_text(), help=help_of("submit"))
+    for name in ("ray", "submit"):
+        page = DOCS / "verbs" / f"{name}.md"
+        yield page, fill(page.read_text(), help=help_of(name))
 
 
 def storage_commands() -> list[str]:

@@ -64,7 +64,7 @@ def e2e(pytest_arguments: list[str], requirements: str = "runtime") -> int:
     try:
         with ThreadPoolExecutor() as side_by_side:
             built = side_by_side.submit(images.build, requirements)
-            binaries.build([*binaries.CLUSTER, "helm"])
+            binaries.build(binaries.CLUSTER)
             up()
             built.result()
         _load_images()

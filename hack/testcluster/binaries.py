@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from testcluster.settings import BIN, CACHE, HERE, versions
@@ -30,10 +30,8 @@ class Module:
     """Program name -> package; `./...` is one of our own folders."""
     cgo: bool = False
     tags: str = ""
-    flags: tuple[str, ...] = ()
-    """More of `go build`."""
-    version_variable: str = ""
-    """A string that the linker sets to the first source's version, which cannot know it."""
+    version_variables: dict[str, str] = field(default_factory=dict)
+    """Strings that the linker sets, since a program cannot know them: variable -> whose version."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -48,10 +46,14 @@ class Module:
         return versions()[f"{next(iter(self.sources))}_VERSION"]
 
     def build_flags(self) -> list[str]:
-        variable = self.version_variable
-        set_version = f" -X {variable}={self.version()}" if variable else ""
-        fixed = ["-trimpath", "-buildvcs=false", "-mod=readonly"]
-        return [*fixed, *self.flags, f"-tags={self.tags}", f"-ldflags=-s -w{set_version}"]
+        set_versions = "".join(
+            f" -X {variable}={versions()[f'{source}_VERSION']}"
+            for variable, source in self.version_variables.items()
+        )
+        # Debug information costs a tenth of the compiler's time, and the linker drops it anyway.
+        # The same for every module: what they share, Go's own library above all, is compiled once.
+        fixed = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-gcflags=all=-dwarf=false"]
+        return [*fixed, f"-tags={self.tags}", f"-ldflags=-s -w{set_versions}"]
 
 
 def _all_from(package: str, *names: str) -> dict[str, str]:
@@ -70,6 +72,7 @@ MODULES = [
             "CONTAINERD": "github.com/containerd/containerd/v2",
             "COREDNS": "github.com/coredns/coredns",
             "KUBERAY": "github.com/ray-project/kuberay/ray-operator",
+            "HELM": "helm.sh/helm/v4",
         },
         {
             **_all_from(
@@ -81,15 +84,17 @@ MODULES = [
                 "github.com/containerd/containerd/v2",
                 *("containerd", "containerd-shim-runc-v2", "ctr"),
             ),
+            "helm": "helm.sh/helm/v4/cmd/helm",
             "etcd": "go.etcd.io/etcd/server/v3",
             "coredns": "./coredns",
             "kuberay-operator": "github.com/ray-project/kuberay/ray-operator",
             "kuberay-validate": "./validate",
             "kuberay-reconcile": "./reconcile",
         },
-        # Debug information costs a tenth of the compiler's time, and the linker drops it anyway.
-        flags=("-gcflags=all=-dwarf=false",),
-        version_variable="k8s.io/component-base/version.gitVersion",
+        version_variables={
+            "k8s.io/component-base/version.gitVersion": "KUBERNETES",
+            "helm.sh/helm/v4/internal/version.version": "HELM",
+        },
     ),
     Module(
         "runc",
@@ -99,16 +104,10 @@ MODULES = [
         tags="seccomp",
     ),
     Module(
-        "helm",
-        {"HELM": "helm.sh/helm/v4"},
-        {"helm": "helm.sh/helm/v4/cmd/helm"},
-        version_variable="helm.sh/helm/v4/internal/version.version",
-    ),
-    Module(
         "helm3",
         {"HELM3": "helm.sh/helm/v3"},
         {"helm3": "helm.sh/helm/v3/cmd/helm"},
-        version_variable="helm.sh/helm/v3/internal/version.version",
+        version_variables={"helm.sh/helm/v3/internal/version.version": "HELM3"},
     ),
     Module(
         "health",
@@ -129,7 +128,7 @@ MODULES = [
         "s5cmd",
         {"S5CMD": "github.com/peak/s5cmd/v2"},
         {"s5cmd": "github.com/peak/s5cmd/v2"},
-        version_variable="github.com/peak/s5cmd/v2/version.Version",
+        version_variables={"github.com/peak/s5cmd/v2/version.Version": "S5CMD"},
     ),
 ]
 CLUSTER = ["cluster", "runc"]

@@ -47,7 +47,7 @@ def test_generated_parts_are_current() -> None:
 
 
 def test_every_command_has_a_page(generator: ModuleType) -> None:
-    names = {verb.name for verb in VERBS} | {"serve", "storage", "submit"}
+    names = {verb.name for verb in VERBS} | {"ray", "serve", "storage", "submit"}
     assert {path.stem for path in (ROOT / "docs/verbs").glob("*.md")} == names
     storage = (ROOT / "docs/verbs/storage.md").read_text()
     for command in generator.storage_commands():

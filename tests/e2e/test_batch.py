@@ -12,7 +12,7 @@ from tests.helpers.imagenet import lite0_weights
 from tests.helpers.killing import records
 from tests.helpers.language_models import save_tiny_language_model
 from tests.helpers.pictures import crops, encoded
-from tests.helpers.release import Release
+from tests.helpers.release import Release, upload_folder
 from tests.helpers.tiny_text_to_image import save_tiny_stable_diffusion
 
 from darkroom.storage import Artifact, open_artifact, open_store
@@ -34,12 +34,6 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_tiny_language_model(folder / "llm")
     save_tiny_stable_diffusion(folder / "sd")
     return folder
-
-
-def _upload(folder: Path, uri: str) -> str:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    open_store(uri).upload_many([(path, str(path.relative_to(folder))) for path in files])
-    return uri
 
 
 def _arguments(settings: list[str], *others: str) -> str:
@@ -98,7 +92,7 @@ def test_classify_survives_lost_workers(release: Release, s3: str, tmp_path: Pat
 
 @pytest.mark.timeout(1200)
 def test_generate_survives_lost_workers(release: Release, s3: str, tiny_models: Path) -> None:
-    _upload(EXAMPLES, f"{s3}/animals")
+    upload_folder(EXAMPLES, f"{s3}/animals")
     artifact = _run_and_lose_the_workers(
         release,
         "generate",
@@ -108,8 +102,8 @@ def test_generate_survives_lost_workers(release: Release, s3: str, tiny_models: 
         _arguments(
             GENERATE,
             *("--join", f"{s3}/animals/outfits.csv"),
-            *("--llm", _upload(tiny_models / "llm", f"{s3}/models/llm")),
-            *("--model", _upload(tiny_models / "sd", f"{s3}/models/sd")),
+            *("--llm", upload_folder(tiny_models / "llm", f"{s3}/models/llm")),
+            *("--model", upload_folder(tiny_models / "sd", f"{s3}/models/sd")),
         ),
         output=f"{s3}/animals-pictures",
     )

@@ -16,6 +16,8 @@ import pytest
 from testcluster.client import Kubectl, wait_for
 from testcluster.settings import PROJECT
 
+from darkroom.storage import open_store
+
 CHART = PROJECT / "charts" / "darkroom-cluster"
 JOB_CHART = PROJECT / "charts" / "darkroom-job"
 NAME = "darkroom"
@@ -111,7 +113,7 @@ class Release:
         """Makes the release's S3 server that of this process and its children; the bucket's URI."""
         secret = self.kubectl.get("secret", f"{NAME}-s3")["data"]
         with (
-            _forwarded(self.kubectl, f"service/{NAME}-s3", 8333) as port,
+            forwarded(self.kubectl, f"service/{NAME}-s3", 8333) as port,
             pytest.MonkeyPatch.context() as patch,
         ):
             for name, value in secret.items():
@@ -121,8 +123,15 @@ class Release:
             yield f"s3://{BUCKET}"
 
 
+def upload_folder(folder: Path, uri: str) -> str:
+    """Puts every file below the folder under the URI, which is returned."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    open_store(uri).upload_many([(path, str(path.relative_to(folder))) for path in files])
+    return uri
+
+
 @contextmanager
-def _forwarded(kubectl: Kubectl, target: str, port: int) -> Iterator[int]:
+def forwarded(kubectl: Kubectl, target: str, port: int) -> Iterator[int]:
     """A free port of this machine that leads to `port` of the target."""
     command = ["kubectl", *kubectl.flags, f"--namespace={kubectl.namespace}"]
     command += ["port-forward", target, f":{port}"]

@@ -20,6 +20,18 @@ SLOWLY = (
 FOLDER = f"s3://{BUCKET}/training"
 
 
+def published_step(output: str) -> int:
+    """The step of a run's newest published checkpoint; 0 before there is one."""
+    state, _ = read_pointer(open_store(output))
+    return state.step if state else 0
+
+
+def driver_log(release: Release, job: str) -> str:
+    """What every submitter pod of the job has printed: the driver's log."""
+    pods = release.kubectl.list("pods", f"batch.kubernetes.io/job-name={job}")
+    return "".join(release.kubectl("logs", pod["metadata"]["name"]) for pod in pods)
+
+
 class Training:
     """One RayJob that trains, and what can be seen of it in the bucket."""
 
@@ -33,8 +45,7 @@ class Training:
 
     def step(self) -> int:
         """The step of the newest published checkpoint."""
-        state, _ = read_pointer(open_store(self.uri))
-        return state.step if state else 0
+        return published_step(self.uri)
 
     def wait_for_checkpoint(self) -> int:
         """Blocks until the first one; training then goes on for a while."""
@@ -53,6 +64,5 @@ class Training:
         return open_artifact(self.uri)
 
     def log(self) -> str:
-        """What every submitter pod of the job has printed: the driver's log."""
-        pods = self.release.kubectl.list("pods", f"batch.kubernetes.io/job-name={self.name}")
-        return "".join(self.release.kubectl("logs", pod["metadata"]["name"]) for pod in pods)
+        """The driver's log."""
+        return driver_log(self.release, self.name)

@@ -1,6 +1,6 @@
 """`finetune` over real Ray and S3: stopped and resumed to equal bytes, drawn with.
 
-What nothing happens to is trained in this process. Two workers: `make proof`.
+It is stopped in this process, and goes on by a worker. Two workers: `make proof`.
 """
 
 from __future__ import annotations
@@ -78,11 +78,12 @@ def test_stopped_and_resumed_lora_is_the_undisturbed_one_and_draws(
     data: str, base: Path, bucket_uri: str, tmp_path: Path
 ) -> None:
     quiet, stopped = f"{bucket_uri}/undisturbed", f"{bucket_uri}/stopped"
-    run(config(data, base, quiet, workers={"num_workers": 0}))
+    here = {"num_workers": 0}
+    run(config(data, base, quiet, workers=here))
     with pytest.raises(InterruptedBySignal):
         run(
-            config(data, base, stopped),
-            on_row=lambda row: "enough" if row["step"] >= 10 else None,
+            config(data, base, stopped, workers=here),
+            on_row=lambda row: "enough" if row["step"] == 10 else None,
         )
     run(config(data, base, stopped))
     undisturbed, resumed = open_artifact(quiet), open_artifact(stopped)

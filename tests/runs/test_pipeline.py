@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+RUN = ["darkroom", "ray", "--", "examples/digits.sh"]
 VERBS = ["prepare", "train", "sample", "evaluate", "report"]
 
 
@@ -46,7 +47,7 @@ def serve(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def first_run(home: Path) -> subprocess.CompletedProcess[str]:
-    return serve(home, "examples/digits.sh")
+    return serve(home, *RUN)
 
 
 def digests(output: str) -> list[str]:
@@ -74,7 +75,7 @@ def test_nothing_but_results_is_on_stdout(first_run: subprocess.CompletedProcess
 def test_a_rerun_shows_the_same_at_once(
     first_run: subprocess.CompletedProcess[str], home: Path
 ) -> None:
-    rerun = serve(home, "examples/digits.sh")
+    rerun = serve(home, *RUN)
     assert rerun.returncode == 0, rerun.stderr
     assert rerun.stdout == first_run.stdout
     assert rerun.stderr == "", "nothing was done again"

@@ -108,6 +108,20 @@ def test_session_starts_serves_is_shared_and_stops(
     assert (printed.out, printed.err) == ("", "")
 
 
+def test_commands_share_the_ray_that_darkroom_ray_starts(tmp_path: Path) -> None:
+    (tmp_path / "connect.py").write_text(CONNECT)
+    twice = f"{sys.executable} connect.py && {sys.executable} connect.py && exit 7"
+    darkroom_ray = [Path(sys.executable).with_name("darkroom"), "ray", "--num-cpus", "3", "--"]
+    done = subprocess.run(
+        [*darkroom_ray, "bash", "-c", twice],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    first, second = done.stdout.split()
+    assert first == second
+    assert (done.returncode, done.stderr) == (7, "")
+
+
 def bash_was_here() -> bool:
     """Runs in a worker."""
     return "_" in os.environ

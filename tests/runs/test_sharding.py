@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 from tests.helpers.sharded_ranks import BATCH_SIZE, Scenario, run
+from tests.helpers.tiny_artifacts import publish_digits
 from tests.helpers.tiny_families import save_tiny
+from tests.helpers.training import train_config
+
+from darkroom.errors import ConfigError
+from darkroom.jobs.train.job import run as train
 
 FULL: dict[str, Any] = {"method": "full", "gradient_checkpointing": True}
 LORA: dict[str, Any] = {
@@ -79,3 +84,11 @@ def test_a_rank_whose_memory_is_full_ends_the_attempt_with_what_happened(
     assert result["ended"] == {
         "step": 0, "rank": 0, "micro_batch_size": 4, "new_micro_batch_size": 2
     }  # fmt: skip
+
+
+def test_a_verb_whose_networks_fit_refuses(tmp_path: Path) -> None:
+    publish_digits(tmp_path / "data")
+    sharded = {"num_workers": 2, "sharding": "fsdp2"}
+    config = train_config(str(tmp_path / "data"), str(tmp_path / "out"), workers=sharded)
+    with pytest.raises(ConfigError, match=r"workers\.sharding"):
+        train(config)

@@ -130,7 +130,7 @@ def test_what_the_user_can_mend_ends_the_run_without_a_restart(
         assert stopped is not None
         assert stopped.step < STEPS
         stopped_at.append(stopped.step)
-    run(config)
+    run(settings_of(DATA, "mended", num_workers=0))
     model = open_artifact(config.output)
     account = ModelInfo.of(model).account
     assert account is not None

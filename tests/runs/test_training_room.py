@@ -27,8 +27,8 @@ from darkroom.jobs.training.job import run_training
 from darkroom.jobs.training.trainable import TrainingResult
 from darkroom.storage import Artifact, open_artifact
 
-STEPS = 400
-"""More than a fast machine does in the seconds that a stop takes to the workers."""
+STEPS = 60
+STOP_AT = 15
 ADAPTER = "model/adapter.safetensors"
 DRIVER = """
 import json, sys
@@ -55,8 +55,8 @@ def config(data: str, output: str, *, num_workers: int = 0) -> TrainingConfig:
         "batch_size": 32,
         "lr_schedule": {"warmup_steps": 5},
         "ema": {"decay": 0.9},
-        "validation": {"every_steps": 200, "num_images": 64},
-        "checkpoint": {"every_steps": 100, "asynchronous": False},
+        "validation": {"every_steps": STEPS // 2, "num_images": 64},
+        "checkpoint": {"every_steps": 20, "asynchronous": False},
         "log_every_steps": 5,
         "workers": {"num_workers": num_workers},
     }
@@ -84,11 +84,11 @@ def test_a_second_verb_trains_resumes_and_is_published(
     with pytest.raises(InterruptedBySignal):  # the caller's own reason, as a study's
         run_training(
             Finetune(config(data, stopped)),
-            on_row=lambda row: "pruned" if row["step"] >= 15 else None,
+            on_row=lambda row: "pruned" if row["step"] == STOP_AT else None,
         )
     state = pointer_of(stopped)
     assert state is not None
-    resumed_from = state.step
+    assert state.step == STOP_AT, "without workers, a stop holds at once"
     again = subprocess.run(  # another driver
         [sys.executable, "-c", DRIVER, json.dumps(config(data, stopped, num_workers=1).to_dict())],
         timeout=WAIT_SECONDS, capture_output=True, text=True, check=False,
@@ -96,7 +96,6 @@ def test_a_second_verb_trains_resumes_and_is_published(
     )  # fmt: skip
     assert again.returncode == 0, again.stderr[-4000:]
     model = open_artifact(stopped)
-    assert 15 <= resumed_from <= STEPS
     assert model.entry(ADAPTER).sha256 == undisturbed.entry(ADAPTER).sha256
     assert_what_is_kept(undisturbed, tmp_path)
 

@@ -24,6 +24,7 @@ import typer
 from darkroom import __version__
 from darkroom.cli import output
 from darkroom.cli.help_option import HelpOption
+from darkroom.cli.ray import ray
 from darkroom.cli.serve import serve
 from darkroom.cli.stopping import Stopped, unwinding_on_signals
 from darkroom.cli.storage import storage_app
@@ -65,6 +66,7 @@ def _root(
 
 add_verbs(app)
 app.add_typer(storage_app, name="storage")
+app.command("ray", add_help_option=False)(ray)
 app.command("serve", add_help_option=False)(serve)
 app.command("submit", add_help_option=False)(submit)
 

@@ -53,12 +53,15 @@ def local_num_cpus(needed: int = 0) -> int:
 
 
 @contextmanager
-def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> Iterator[None]:
+def ray_session(
+    num_cpus: int | None = None, *, log_to_driver: bool = False, watches_demands: bool = True
+) -> Iterator[None]:
     """Connect to RAY_ADDRESS or start a local Ray; stop only what was started here.
 
     num_cpus: logical CPUs of a local Ray; by default the cores, and never under 4. A cluster
         keeps its own count.
     log_to_driver: also print what workers print (stdout included).
+    watches_demands: say what this driver's work waits for; one that has none need not.
 
     Errors: ConfigError when the cluster does not answer or /dev/shm cannot hold the object store,
     DarkroomError when a local Ray does not come up.
@@ -80,9 +83,18 @@ def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> 
                 _start(num_cpus or local_num_cpus(), folder, log_to_driver=log_to_driver)
         stack.callback(ray.shutdown)
         # A driver by ray:// may not reach the cluster's GCS, and Ray ends a process that cannot.
-        if not address.startswith("ray://"):
+        if watches_demands and not address.startswith("ray://"):
             stack.enter_context(watched_demands())
         yield
+
+
+def running_address() -> str:
+    """What RAY_ADDRESS must be for another process to use this session's Ray."""
+    import ray
+
+    given = os.environ.get("RAY_ADDRESS", "")
+    address: str = ray.get_runtime_context().gcs_address
+    return given if given.startswith("ray://") else address
 
 
 @contextmanager

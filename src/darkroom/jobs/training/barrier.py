@@ -60,7 +60,8 @@ class StepBarrier:
 
         ended: on rank 0, why nothing can be published any more.
         """
-        if step < self._next_step:
+        stops_alone = _is_alone() and self._heartbeat.stop_reason is not None
+        if step < self._next_step and not stops_alone:
             return Decision()
         preempted = self._notice_preemption()
         now = time.monotonic()
@@ -93,8 +94,13 @@ class StepBarrier:
         return news
 
     def _from_rank_zero(self, *values: int) -> list[int]:
-        if not dist.is_initialized() or dist.get_world_size() == 1:
+        if _is_alone():
             return list(values)
         shared = torch.tensor(values, dtype=torch.int64, device=self._device)
         dist.broadcast(shared, src=0)
         return [int(value) for value in shared.tolist()]
+
+
+def _is_alone() -> bool:
+    """Whether nobody else must agree."""
+    return not dist.is_initialized() or dist.get_world_size() == 1

@@ -13,7 +13,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -35,7 +35,7 @@ from darkroom.jobs.training.monitor import RunMonitor, Snapshot
 from darkroom.jobs.training.monitor_line import MONITOR_AWAY, ActorLine, LocalLine, MonitorLine
 from darkroom.jobs.training.process_group import ProcessGroup
 from darkroom.jobs.training.restarts import EndOrRestart
-from darkroom.jobs.training.trainable import OnRow
+from darkroom.jobs.training.trainable import OnRow, ignore_row
 from darkroom.jobs.training.worker import Task, train_worker
 from darkroom.jobs.training.worker_settings import WorkerSettings
 
@@ -96,10 +96,11 @@ def run_workers(
     names once restarts are used up, UnfilledDemandError.
     """
     config: TrainingConfig = settings.trainable.config
+    caller = _Caller(on_row, stop)
     if config.workers.num_workers:
         line: MonitorLine = ActorLine.open(config.output, account.highest_step)
     else:
-        line = LocalLine(RunMonitor(config.output, account.highest_step))
+        line = LocalLine(RunMonitor(config.output, account.highest_step), caller.asked)
         logging.getLogger("ray").setLevel(logging.WARNING)  # it would tell of its local mode
     # Ray Train itself ends a worker that does not answer.
     hang_timeout = environment_variable(_HANG_VARIABLE, str(config.workers.hang_timeout_seconds))
@@ -108,13 +109,15 @@ def run_workers(
         fit.start()
         with progress(config.max_steps, settings.trainable.verb, "step") as bar:
             supervisor = _Supervisor(
-                line, bar=bar, account=account, records=records, stop=stop, on_row=on_row
-            )
+                line, bar=bar, account=account, records=records, stop=stop,
+                on_row=on_row if config.workers.num_workers else ignore_row,
+            )  # fmt: skip
             while fit.is_alive():
                 fit.join(timeout=_TICK_SECONDS)
                 demand.check()
                 supervisor.pass_on()
                 supervisor.look()
+        caller.raise_its_error()
         return fit.outcome()
 
 
@@ -183,6 +186,28 @@ class _Fit(threading.Thread):
             raise _translate(self._error) from self._error
         outcome: Outcome = self._result.return_value
         return outcome
+
+
+class _Caller:
+    """Asked from the thread that trains; what it raises is raised where it waits."""
+
+    def __init__(self, on_row: OnRow, stop: StopRequest) -> None:
+        self._on_row, self._stop = on_row, stop
+        self._error: BaseException | None = None
+
+    def asked(self, row: Mapping[str, Any]) -> str | None:
+        """The reason to stop, the caller's or a signal's."""
+        try:
+            self._stop.reason = self._on_row(row) or self._stop.reason
+        except BaseException as error:  # noqa: BLE001 - raised in the main thread
+            self._error = error
+            self._stop.reason = "the caller failed"
+        return self._stop.reason
+
+    def raise_its_error(self) -> None:
+        """Once the training has ended."""
+        if self._error is not None:
+            raise self._error
 
 
 class _Supervisor:

@@ -54,7 +54,7 @@ class Heartbeat:
 
     def post_metrics(self, row: dict[str, Any]) -> None:
         """Bring a row of the metrics log to the driver."""
-        self._line.tell("post_metrics", row)
+        self.stop_reason = self._line.post_row(row) or self.stop_reason
 
     def checkpoint_published(self, step: int) -> None:
         """Tell of a checkpoint that can be resumed from, and of the work up to here.

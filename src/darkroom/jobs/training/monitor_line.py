@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import ray
 
 from darkroom.jobs.training.monitor import RunMonitor
+from darkroom.jobs.training.trainable import OnRow
 
 ANSWER_SECONDS = 30.0
 MONITOR_AWAY = (ray.exceptions.RayError, TimeoutError)
@@ -23,6 +24,9 @@ class MonitorLine(Protocol):
 
     def ask(self, method: str, *given: Any) -> Any:
         """Its answer. Errors: MONITOR_AWAY."""
+
+    def post_row(self, row: dict[str, Any]) -> str | None:
+        """Bring a row of the metrics log to the driver; the reason to stop, if known at once."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,18 @@ class ActorLine:
         """Send the call and wait."""
         return ray.get(getattr(self.actor, method).remote(*given), timeout=ANSWER_SECONDS)
 
+    def post_row(self, row: dict[str, Any]) -> None:
+        """Send the row; a wish to stop comes with a later beat."""
+        self.tell("post_metrics", row)
+
 
 @dataclass(frozen=True)
 class LocalLine:
     """To an object of this process, whose threads take turns. Without Ray."""
 
     monitor: RunMonitor
+    on_row: OnRow
+    """Asked in the thread that trains: nothing lies between, so its wish holds at once."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def tell(self, method: str, *given: Any) -> None:
@@ -62,3 +72,8 @@ class LocalLine:
         """Call it."""
         with self.lock:
             return getattr(self.monitor, method)(*given)
+
+    def post_row(self, row: dict[str, Any]) -> str | None:
+        """Keep the row, and ask the caller about it."""
+        self.tell("post_metrics", row)
+        return self.on_row(row)

@@ -1,6 +1,6 @@
-"""FSDP2 over real Ray: after memory that did not suffice, a run ends in the bytes of another.
+"""Proof: FSDP2 over real Ray ends in the bytes of another run after memory that did not suffice.
 
-Stops, kills and resumes: `make proof`, and `tests/unit/jobs/training/test_sharding.py` in small.
+Stops, kills and resumes: `test_sharded_proof.py`, and `tests/runs/test_sharding.py` without Ray.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from tests.helpers.full_memory import FullMemory
 from tests.helpers.tiny_families import save_tiny
 
 from darkroom.config import build_config
-from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts.model import FinetunedInfo, OutOfMemory
 from darkroom.jobs.finetune.config import FinetuneConfig
 from darkroom.jobs.finetune.job import run
@@ -73,12 +72,3 @@ def test_no_memory_and_a_restart_end_in_the_bytes_of_an_undisturbed_run(
     assert len(list((checkpoint / "shards").iterdir())) == 2
     state = torch.load(checkpoint / "state.ckpt", weights_only=True)
     assert not any(torch.is_tensor(each) for each in state["state_dict"].values())
-
-
-def test_a_verb_whose_networks_fit_refuses(tmp_path: Path, places: dict[str, str]) -> None:
-    from darkroom.jobs.train.config import TrainConfig
-    from darkroom.jobs.train.job import run as train
-
-    values = {"input": places["input"], "output": str(tmp_path / "out")}
-    with pytest.raises(ConfigError, match=r"workers\.sharding"):
-        train(build_config(TrainConfig, {**values, "workers": {"sharding": "fsdp2"}}))

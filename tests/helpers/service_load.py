@@ -1,0 +1,62 @@
+"""Asks a service for pictures, in a pod that has nothing but Python; run as `python -c`.
+
+    ADDRESS KEY BODY    one request; prints what became of it, as JSON
+    ADDRESS KEY         short, long and streaming ones until /tmp/stop is there; prints a list
+
+No request is tried again, and each has a connection of its own.
+"""
+
+import http.client
+import json
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+
+address, key, *one = sys.argv[1:]
+STOP = Path("/tmp/stop")  # noqa: S108 - the pod's own
+SECONDS = 200
+BODIES = {
+    "short": {"steps": 5},
+    "long": {"steps": 100, "n": 5, "exact": True, "sampler": "ddpm"},
+    "stream": {"steps": 20, "stream": True, "partial_images": 2},
+}
+rows = []
+
+
+def ask(kind: str, body: dict) -> dict:
+    began = time.monotonic()
+    row = {"kind": kind, "ok": False, "status": None, "digest": None, "said": ""}
+    try:
+        connection = http.client.HTTPConnection(address, 8000, timeout=SECONDS)
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        connection.request("POST", "/v1/images/generations", json.dumps(body), headers)
+        response = connection.getresponse()
+        data = response.read().decode()
+        done = "image_generation.completed" if body.get("stream") else '"b64_json"'
+        digest = re.search(r'"model_digest": ?"(\w+)"', data)
+        row["status"] = response.status
+        row["ok"] = response.status == http.HTTPStatus.OK and done in data
+        row["digest"] = digest and digest[1]
+        row["said"] = "" if row["ok"] else data[:300]
+    except (OSError, http.client.HTTPException) as error:
+        row["said"] = repr(error)
+    return {**row, "seconds": round(time.monotonic() - began, 2)}
+
+
+def keep_asking(kind: str) -> None:
+    while not STOP.exists():
+        rows.append(ask(kind, {"prompt": "7", **BODIES[kind]}))
+        time.sleep(0.3)
+
+
+if one:
+    print(json.dumps(ask("one", json.loads(one[0]))))  # noqa: T201
+else:
+    threads = [threading.Thread(target=keep_asking, args=(kind,)) for kind in BODIES]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(json.dumps(rows))  # noqa: T201

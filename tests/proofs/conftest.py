@@ -1,0 +1,7 @@
+"""Fixtures of proofs: those of the jobs' tests that they share."""
+
+from __future__ import annotations
+
+from tests.integration.conftest import ray_local
+
+__all__ = ["ray_local"]
