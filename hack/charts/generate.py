@@ -143,6 +143,7 @@ def serving_definitions() -> dict[str, Any]:
     name = {"pattern": "^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,99}$"}
     return {
         "serveLimits": told["RequestLimits"],
+        "serveJobs": told["JobsConfig"],
         "serveWorkers": workers | {"properties": properties},
         "serveLoras": {
             "type": "object",

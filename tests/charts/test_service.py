@@ -243,6 +243,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
         "replicas-order",
         GROUND | {"drawing": {"autoscaling": {"min_replicas": 3, "max_replicas": 2}}},
     ),
+    ("jobs-place", GROUND | {"jobs": {"place": "/data/jobs"}}),
     ("kueue-service", GROUND | {"kueue": {"queueName": "gpu"}}),
     ("submission-ignored", GROUND | {"networkPolicy": {"submitterExtraEgress": [{}]}}),
 ]

@@ -18,6 +18,7 @@ from darkroom.errors import DataError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
 from darkroom.jobs.artifacts.dataset import DatasetInfo
+from darkroom.jobs.artifacts.drawings import DrawingsInfo
 from darkroom.jobs.artifacts.evaluation import EvaluationInfo
 from darkroom.jobs.artifacts.info import Info
 from darkroom.jobs.artifacts.latents import LatentsInfo
@@ -75,6 +76,9 @@ INFOS: list[Info] = [
         num_trials={"complete": 2, "stopped": 1}, best_trial=1, best_value=0.25,
         best={"batch_size": 64}, rungs=(10, 30), worker_seconds=12.5, untuned=None,
         confirmed=Confirmation(seeds=(1,), values=(0.26,), mean=0.26, deviation=None),
+    ),
+    DrawingsInfo(
+        job="job_0", num_pictures=2, num_failed=1, model="digits", model_digests=("0" * 64,),
     ),
 ]  # fmt: skip
 """One of each kind."""

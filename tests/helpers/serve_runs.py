@@ -67,13 +67,13 @@ def eventually(what: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def service_in(folder: Path) -> Iterator[Service]:
+def service_in(folder: Path, **settings: Any) -> Iterator[Service]:
     """A service of random weights named digits, which tests may stop and start."""
     model = folder / "digits" / "model"
     publish_model(model)
     (folder / "keys").write_text(f"team {KEY}\n")
     values = {"models": [str(model)], "port": 0, "keys": f"{folder}/keys", "drain_seconds": 60.0}
-    service = Service(build_config(ServeConfig, values))
+    service = Service(build_config(ServeConfig, values | settings))
     try:
         yield service
     finally:

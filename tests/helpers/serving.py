@@ -77,7 +77,8 @@ class FakeDrawers:
         pixels = np.full(shape, (request.seed + request.index) % 256, np.uint8)
         finished = False
         try:
-            yield Begun(model.digest, model.loras.get(request.lora or ""))
+            lora = model.loras.get(request.lora or "")
+            yield Begun(model.digest, lora, model.parents(request.lora))
             for step in range(request.num_steps):
                 await asyncio.sleep(self.step_seconds)
                 self.steps += 1

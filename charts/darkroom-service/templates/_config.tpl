@@ -60,6 +60,7 @@ it does not know, so every key here is written by the chart or held by the schem
 {{- with $v.names }}{{ $_ := set $settings "names" . }}{{ end -}}
 {{- with $v.loras }}{{ $_ := set $settings "loras" . }}{{ end -}}
 {{- with $v.variant }}{{ $_ := set $settings "variant" . }}{{ end -}}
+{{- with $v.jobs }}{{ $_ := set $settings "jobs" . }}{{ end -}}
 {{- with $v.limits }}{{ $_ := set $settings "limits" . }}{{ end -}}
 {{- with $v.origins }}{{ $_ := set $settings "origins" . }}{{ end -}}
 {{- if not $v.keys.disabled }}{{ $_ := set $settings "keys" (include "darkroom-service.keysPath" .) }}{{ end -}}

@@ -8,6 +8,11 @@
 {{- if and $v.names (ne (len $v.names) (len $v.models)) -}}
 {{- include "darkroom.refuse" (list "names-count" "names" (printf "has %d names for %d models" (len $v.names) (len $v.models)) "give one for each, or none") -}}
 {{- end -}}
+{{- with dig "place" "" $v.jobs -}}
+{{- if not (hasPrefix "s3://" .) -}}
+{{- include "darkroom.refuse" (list "jobs-place" "jobs.place" (printf "is %s, which no other pod sees" .) "give an s3:// URI") -}}
+{{- end -}}
+{{- end -}}
 {{- if and (not $v.keys.secretName) (not $v.keys.disabled) -}}
 {{- include "darkroom.refuse" (list "keys-required" "keys.secretName" "is empty" "name a Secret with API keys, or set keys.disabled") -}}
 {{- end -}}

@@ -21,3 +21,4 @@ class Kind(StrEnum):
     PICTURES = "pictures"
     PREDICTIONS = "predictions"
     STUDY = "study"
+    DRAWINGS = "drawings"

@@ -30,11 +30,21 @@ class Admission:
         """Key's name -> what is left of its minute's requests, and when that was so."""
         self._rate: float | None = None
         """Megapixel-steps per second, lately."""
+        self._on_leaving: list[Callable[[], None]] = []
 
     @property
     def under_way(self) -> int:
         """Requests that were let in and have not ended."""
         return self._num
+
+    @property
+    def has_half_its_room(self) -> bool:
+        """Whether work that can wait may begin."""
+        return self._work <= self._limits.max_waiting_work / 2
+
+    def on_leaving(self, call: Callable[[], None]) -> None:
+        """Call it whenever a request has ended."""
+        self._on_leaving.append(call)
 
     @contextmanager
     def admitted(self, owner: str, work: float) -> Iterator[None]:
@@ -57,6 +67,8 @@ class Admission:
             self._num_of[owner] -= 1
             if not self._num_of[owner]:
                 del self._num_of[owner]
+            for call in self._on_leaving:
+                call()
 
     def _check_room(self, work: float) -> None:
         limits = self._limits

@@ -76,6 +76,7 @@ class ServedClassModel:
             guidable=info.null_class is not None,
             defaults=source.defaults or own,
             steps_joined=True,
+            origin=model.as_parent("model"),
         )
 
     def begin(self, request: DrawRequest) -> ClassPicture:

@@ -51,6 +51,23 @@ class RequestLimits(Config):
     """Drawing requests that one key may have under way; 0 sets no limit."""
 
 
+class JobsConfig(Config):
+    """Long work, `/v1/jobs`: drawn beside requests by whichever replica has time, and kept."""
+
+    place: Place | None = None
+    """Where jobs and their pictures are kept: an s3:// URI, or a folder for one machine. null takes
+    no jobs."""
+    days: PositiveFloat = 7.0
+    """Days for which a job and its pictures are kept after its end."""
+    max_images: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Most pictures of one job (`n`)."""
+    open_per_key: PositiveInt = 20
+    """Jobs of one key that have not ended; more get 429."""
+    at_once: Annotated[int, Field(ge=1, le=32)] = 2
+    """Pictures of jobs that each of `http_replicas` has drawn at a time while no request is under
+    way; beside requests it is one."""
+
+
 class ServeConfig(Config):
     """Serve models over HTTP."""
 
@@ -76,6 +93,8 @@ class ServeConfig(Config):
     """Web sites (https://app.example.org) whose pages may call this service from a browser."""
     limits: RequestLimits = RequestLimits()
     """What requests may ask for."""
+    jobs: JobsConfig = JobsConfig()
+    """Long work."""
     http_replicas: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that answer HTTP."""
     workers: ServingWorkers = ServingWorkers()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from darkroom.jobs.serve.request import Drawing, DrawRequest, Preview, ServedModel
+from darkroom.storage import Parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class Begun:
 
     model_digest: str
     lora_digest: str | None = None
+    parents: tuple[Parent, ...] = ()
+    """The same weights, as the lineage of a picture names them."""
 
 
 Drawn = Begun | Preview | Drawing
@@ -47,7 +50,12 @@ async def draw_all(
             async for item in items:
                 await on_item(index, item)
 
-    tasks = [asyncio.create_task(draw(*each)) for each in enumerate(requests)]
+    await side_by_side(draw(*each) for each in enumerate(requests))
+
+
+async def side_by_side(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All of it at once. The first failure, or being cancelled, stops the others."""
+    tasks = [asyncio.create_task(each) for each in work]
     try:
         await asyncio.gather(*tasks)
     finally:

@@ -1,6 +1,7 @@
 """The service as an ASGI app: routes, who asks, errors in OpenAI's shape.
 
     POST /v1/images/generations    draw                            (images_api.py)
+    ...  /v1/jobs                  draw in the background          (jobs/api.py)
     GET  /v1/models, /v1/models/M  what is served
     GET  /healthz, /readyz         the process answers; models are loaded and warm
     GET  /                         the page                        (page/)
@@ -13,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
@@ -31,11 +33,13 @@ from darkroom.jobs.serve.drawers import Drawers
 from darkroom.jobs.serve.edge import Edge, read_body
 from darkroom.jobs.serve.images_api import ImagesRun
 from darkroom.jobs.serve.images_request import drawings_of, parse_json, parse_request
+from darkroom.jobs.serve.jobs.api import JobsApi
 from darkroom.jobs.serve.keys import KeyRing
 from darkroom.jobs.serve.request import ServedModel
 
 ANYONE = "anyone"
 """Who asks where no keys are set."""
+_NOT_TOLD = frozenset({"name", "origin", "lora_origins"})
 _MODELS_SECONDS = 10.0
 _KNOWN_SECONDS = 5.0
 """Weights that are exchanged meanwhile are told by what draws: a picture names its own."""
@@ -59,7 +63,7 @@ class HttpApi:
     """The routes, and what they share."""
 
     def __init__(self, config: ServeConfig, drawers: Drawers) -> None:
-        """Errors: ConfigError for keys that cannot be used."""
+        """Errors: InputError for keys, or a place for jobs, that cannot be used."""
         self._config, self._drawers = config, drawers
         self._keys = None if config.keys is None else KeyRing(config.keys)
         self._admission = Admission(config.limits)
@@ -68,6 +72,10 @@ class HttpApi:
         self._asking = asyncio.Lock()
         self.draining = False
         """Whether new drawings are refused, because the service stops."""
+        self.jobs = JobsApi(
+            config, drawers, self._admission,
+            owner=self._owner, models=self._models, stopping=lambda: self.draining,
+        )  # fmt: skip
 
     @property
     def under_way(self) -> int:
@@ -77,9 +85,12 @@ class HttpApi:
     def app(self) -> FastAPI:
         """The ASGI app."""
         # Without FastAPI's own pages, which load scripts of third parties.
-        app = FastAPI(title="Darkroom", docs_url=None, redoc_url=None, openapi_url=None)
+        app = FastAPI(
+            title="Darkroom", docs_url=None, redoc_url=None, openapi_url=None, lifespan=self._alive
+        )
         routes: list[tuple[str, str, Handler]] = [
             ("POST", "/v1/images/generations", self._generate),
+            *self.jobs.routes,
             ("GET", "/v1/models", self._list_models),
             ("GET", "/v1/models/{name:path}", self._one_model),
             ("GET", "/healthz", self._health),
@@ -94,6 +105,12 @@ class HttpApi:
         app.add_exception_handler(ClientGoneError, _nobody)
         app.add_exception_handler(Exception, _own_fault)
         return app
+
+    @asynccontextmanager
+    async def _alive(self, _: FastAPI) -> AsyncIterator[None]:
+        """As long as the server that runs the app says."""
+        async with self.jobs.running():
+            yield
 
     async def _generate(self, request: Request) -> Response | EventStream:
         owner = self._owner(request)
@@ -165,7 +182,7 @@ def _model(model: ServedModel) -> dict[str, Any]:
         "object": "model",
         "created": 0,
         "owned_by": "darkroom",
-        **{name: value for name, value in asdict(model).items() if name != "name"},
+        **{name: value for name, value in asdict(model).items() if name not in _NOT_TOLD},
     }
 
 

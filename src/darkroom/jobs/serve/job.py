@@ -19,6 +19,7 @@ from typing import Any
 
 from darkroom.errors import ConfigError, DarkroomError
 from darkroom.jobs.serve.config import ServeConfig
+from darkroom.jobs.serve.jobs.place import JobsPlace
 from darkroom.jobs.serve.keys import KeyRing
 from darkroom.jobs.session import local_num_cpus, ray_session
 from darkroom.messages import first_line
@@ -87,6 +88,8 @@ def _check(config: ServeConfig) -> None:
     """What would fail on a replica, told in one line before anything starts."""
     if config.keys is not None:
         KeyRing(config.keys)
+    if config.jobs.place is not None:
+        JobsPlace(config.jobs.place, days=config.jobs.days).check()
     for model in config.models:
         find_model(model, field="models", variant=config.variant)
     for name, lora in config.loras.items():

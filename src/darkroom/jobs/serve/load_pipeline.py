@@ -84,6 +84,8 @@ def _served(
         defaults=source.defaults or own,
         loras=loras.digests,
         steps_joined=family is not None,
+        origin=found.as_parent("model"),
+        lora_origins=loras.origins,
     )
 
 

@@ -16,6 +16,7 @@ from weakref import WeakSet
 from darkroom.jobs.drawing.config import LoraUse
 from darkroom.jobs.drawing.lora import find_adapter, load_lora
 from darkroom.models.find import FoundModel
+from darkroom.storage import Parent
 
 MAX_LOADED = 8
 """In the pipeline at once, if no more are being drawn with."""
@@ -51,6 +52,11 @@ class Loras:
     @property
     def digests(self) -> dict[str, str]:
         return {name: found.digest for name, found in self._found.items()}
+
+    @property
+    def origins(self) -> dict[str, Parent]:
+        """Where each lies."""
+        return {name: found.as_parent("lora") for name, found in self._found.items()}
 
     @property
     def loaded(self) -> list[str]:

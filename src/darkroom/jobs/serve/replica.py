@@ -37,7 +37,8 @@ class DrawingReplica:
         """As `Drawers.draw`."""
         self._engine.check(request)
         (model,) = (each for each in self._engine.models() if each.name == request.model)
-        yield Begun(model.digest, None if request.lora is None else model.loras[request.lora])
+        lora = None if request.lora is None else model.loras[request.lora]
+        yield Begun(model.digest, lora, model.parents(request.lora))
         async with aclosing(self._engine.draw(request)) as items:
             async for item in items:
                 yield item

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.diffusion.config import SamplerName
+from darkroom.storage import Parent
 
 ServedSampler = SamplerName | Literal["euler", "own"]
 """own: the scheduler that the model's folder names; with class-conditional models there is none."""
@@ -122,3 +123,11 @@ class ServedModel:
     """Name -> digest."""
     steps_joined: bool
     """Whether its requests join and leave between steps; else they are drawn one at a time."""
+    origin: Parent | None = None
+    """Where it lies, for the lineage of pictures that are kept; no client is told."""
+    lora_origins: dict[str, Parent] = field(default_factory=dict)
+
+    def parents(self, lora: str | None) -> tuple[Parent, ...]:
+        """What a picture is made from."""
+        found = (self.origin, None if lora is None else self.lora_origins.get(lora))
+        return tuple(each for each in found if each is not None)
