@@ -22,6 +22,7 @@ from darkroom.storage import Artifact, open_output, open_store
 
 PATH = "/v1/jobs"
 JSON = {"content-type": "application/json"}
+AT_ONCE = 2
 SEVEN = {"prompt": "7", "seed": 40, "steps": 2}
 
 
@@ -41,6 +42,11 @@ class SlowDrawers(FakeDrawers):
         async for item in super().draw(request):
             yield item
         self.drawn.append(request.index)
+
+    def drew(self, num: int, *others: SlowDrawers) -> bool:
+        """Whether these have drawn each of `num` pictures, and none twice but those under way."""
+        drawn = [index for each in (self, *others) for index in each.drawn]
+        return set(drawn) == set(range(num)) and len(drawn) <= num + AT_ONCE
 
 
 @dataclass

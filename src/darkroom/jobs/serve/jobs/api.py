@@ -24,6 +24,7 @@ from darkroom.jobs.serve.api_error import ApiError, invalid
 from darkroom.jobs.serve.config import ServeConfig
 from darkroom.jobs.serve.drawers import Drawers
 from darkroom.jobs.serve.edge import read_body
+from darkroom.jobs.serve.images_api import CLOSE
 from darkroom.jobs.serve.images_request import parse_json
 from darkroom.jobs.serve.jobs.intake import IDEMPOTENCY_HEADER, admit, new_job
 from darkroom.jobs.serve.jobs.pictures import JobPictures, KeptPicture
@@ -37,7 +38,7 @@ from darkroom.storage.store import for_each
 
 MAX_LISTED = 100
 _LISTED = 20
-_NO_STORE = {"cache-control": "no-store"}
+_HEADERS = {"cache-control": "no-store", **CLOSE}
 
 _log = logging.getLogger("darkroom.serve.jobs")
 
@@ -139,7 +140,7 @@ class JobsApi:
                 code="picture_not_found",
             )  # fmt: skip
         kept, data = await self._stored(_read, place, asked, number)
-        headers = {**_NO_STORE, "etag": f'"{kept.file.sha256}"'} if kept.file else _NO_STORE
+        headers = {**_HEADERS, "etag": f'"{kept.file.sha256}"'} if kept.file else _HEADERS
         return Response(data, media_type=f"image/{asked.output_format}", headers=headers)
 
     async def _delete(self, request: Request) -> Response:
@@ -238,4 +239,4 @@ def _limit(text: str | None) -> int:
 
 
 def _json(body: Body, status: int = 200, **headers: str) -> Response:
-    return JSONResponse(body, status, headers={**_NO_STORE, **headers})
+    return JSONResponse(body, status, headers={**_HEADERS, **headers})

@@ -97,12 +97,14 @@ async def _once(
 async def _drawn(
     drawers: Drawers, request: DrawRequest, deadline_seconds: float
 ) -> tuple[Begun, Drawing]:
-    begun = None
+    begun = drawing = None
     bounded = replace(request, timeout_seconds=deadline_seconds)
     async with aclosing(drawers.draw(bounded)) as items:
         async for item in items:
             if isinstance(item, Begun):
                 begun = item
-            elif isinstance(item, Drawing) and begun is not None:
-                return begun, item
+            elif isinstance(item, Drawing):
+                drawing = item
+    if begun is not None and drawing is not None:
+        return begun, drawing
     raise ApiError(503, "what draws ended before the picture was there", code="stopping")
