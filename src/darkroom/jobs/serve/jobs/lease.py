@@ -113,7 +113,7 @@ def take(store: ObjectStore, key: str, seen: JobLease) -> HeldLease | None:
     return held if held._move(mine) else None  # noqa: SLF001 - its own module
 
 
-class Entry(Protocol):
+class LeasedEntry(Protocol):
     """What is watched."""
 
     @property
@@ -123,7 +123,7 @@ class Entry(Protocol):
         """Changes when the object does."""
 
 
-EntryT = TypeVar("EntryT", bound=Entry)
+EntryT = TypeVar("EntryT", bound=LeasedEntry)
 
 
 class LeaseWatch:
