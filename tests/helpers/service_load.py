@@ -13,21 +13,22 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 address, key, *one = sys.argv[1:]
 STOP = Path("/tmp/stop")  # noqa: S108 - the pod's own
 SECONDS = 200
-BODIES = {
+BODIES: dict[str, dict[str, Any]] = {
     "short": {"steps": 5},
     "long": {"steps": 100, "n": 5, "exact": True, "sampler": "ddpm"},
     "stream": {"steps": 20, "stream": True, "partial_images": 2},
 }
-rows = []
+rows: list[dict[str, Any]] = []
 
 
-def ask(kind: str, body: dict) -> dict:
+def ask(kind: str, body: dict[str, Any]) -> dict[str, Any]:
     began = time.monotonic()
-    row = {"kind": kind, "ok": False, "status": None, "digest": None, "said": ""}
+    row: dict[str, Any] = {"kind": kind, "ok": False, "status": None, "digest": None, "said": ""}
     try:
         connection = http.client.HTTPConnection(address, 8000, timeout=SECONDS)
         headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}

@@ -111,7 +111,7 @@ def test_session_starts_serves_is_shared_and_stops(
 def test_commands_share_the_ray_that_darkroom_ray_starts(tmp_path: Path) -> None:
     (tmp_path / "connect.py").write_text(CONNECT)
     twice = f"{sys.executable} connect.py && {sys.executable} connect.py && exit 7"
-    darkroom_ray = [Path(sys.executable).with_name("darkroom"), "ray", "--num-cpus", "3", "--"]
+    darkroom_ray = [str(Path(sys.executable).with_name("darkroom")), "ray", "--num-cpus", "3", "--"]
     done = subprocess.run(
         [*darkroom_ray, "bash", "-c", twice],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

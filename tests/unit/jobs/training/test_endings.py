@@ -33,6 +33,9 @@ class Lost:
     def ask(self, method: str, *given: Any) -> Any:
         raise AssertionError(f"nothing waits for {method}{given}")
 
+    def post_row(self, row: dict[str, Any]) -> str | None:
+        raise AssertionError(f"nobody posts {row}")
+
 
 @pytest.mark.parametrize("fault", [EXPIRED, DataError("row 1", None, "is damaged")])
 def test_a_fault_of_one_rank_ends_the_run(fault: Exception) -> None:
