@@ -67,7 +67,7 @@ def test_a_lora_survives_a_lost_worker_and_draws(
     release: Release, places: str, latents: str
 ) -> None:
     output = f"{FOLDER}/lora"
-    args = ["--base", places, "--cache", latents, "--num-workers", "2"]
+    args = ["--base", places, "--cache", latents, "--num-workers=2"]
     args += [part for setting in FINETUNE for part in ("--set", setting)]
     run(release, "finetune", f"input={FOLDER}/data", f"output={output}", args=args)
 
@@ -93,7 +93,7 @@ def test_a_lora_survives_a_lost_worker_and_draws(
     assert len({item.key.split("/")[1] for item in model.store.list("attempts/")}) == 1
 
     pictures = f"{FOLDER}/pictures"
-    drawn = ["--lora", output, "--prompt", "a photo of a cat", "--num-images", "4"]
+    drawn = ["--lora", output, "--prompt", "a photo of a cat", "--num-images=4"]
     run(release, "sample", f"input={places}", f"output={pictures}", args=drawn)
     rayjob_succeeds(release.kubectl, "sample", seconds=300)
     samples = Samples.of(open_artifact(pictures))

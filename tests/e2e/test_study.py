@@ -31,9 +31,9 @@ def data(release: Release) -> Iterator[str]:
 def study(release: Release, data: str) -> str:
     """Four short trials, two at a time."""
     output = f"{FOLDER}/study"
-    args = ["--trials-at-once", "2", "--limit", str(NUM_TRIALS)]
+    args = ["--trials-at-once=2", f"--limit={NUM_TRIALS}"]
     # The model of the best trial is what is evaluated below.
-    args += ["--set", f"search.num_trials={NUM_TRIALS}", "--confirm", "1"]
+    args += ["--set", f"search.num_trials={NUM_TRIALS}", "--confirm=1"]
     apply(release, "study", "tune", f"input={data}", f"output={output}", args=args)
     rayjob_succeeds(release.kubectl, "study", seconds=600)
     return output
