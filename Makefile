@@ -52,7 +52,7 @@ format: setup ## Rewrite the code in the project's format
 	$(BIN)/ruff format
 
 # make bench BENCHMARKS=storage ARGS=--quick; docs/benchmarks.md tells of each.
-BENCHMARKS ?= train resume ingest finetune finetune_cache storage publishing prepare classify generate_overlap serve_engine
+BENCHMARKS ?= train resume ingest finetune finetune_cache storage publishing prepare classify evaluate generate_overlap serve_engine
 bench: setup ## Measure ratios on this machine, interleaved (rows, and JSON in build/benchmarks/)
 	@failed=; for name in $(BENCHMARKS); do \
 	  PYTHONPATH=. $(BIN)/python -m benchmarks.$$name $(ARGS) || failed="$$failed $$name"; done; \

@@ -17,7 +17,7 @@ from darkroom.jobs.artifacts.dataset import DatasetInfo
 from darkroom.jobs.artifacts.split_rows import SplitPart
 from darkroom.jobs.evaluate.config import EvaluateConfig
 from darkroom.jobs.measuring.comparison import GENERATED, LABEL, PIXELS, SET, column_bytes
-from darkroom.jobs.measuring.measurement import Measurement, plan
+from darkroom.jobs.measuring.measurement import Inputs, Measurement, plan
 from darkroom.jobs.measuring.stages import PictureRead, PixelDecode
 from darkroom.jobs.parquet import parquet_bytes
 from darkroom.jobs.pictures.config import Split
@@ -44,9 +44,8 @@ def planned(source: str | Path, reference: str | Path | Uri, **settings: Any) ->
         "metrics": ["memorisation"], **settings,
     }  # fmt: skip
     config = build_config(EvaluateConfig, values)
-    return plan(
-        config, config.input, reference=config.reference, limit=config.limit, seed=config.seed
-    )
+    inputs = Inputs(config.input, config.reference, config.against)
+    return plan(config, inputs, limit=config.limit, seed=config.seed)
 
 
 def seen(source: str | Path, reference: str | Path | Uri, **settings: Any) -> Seen:

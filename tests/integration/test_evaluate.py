@@ -115,6 +115,17 @@ def test_a_label_shuffled_model_is_shown_up(here: None, data: Artifact, tmp_path
     assert "NEAR CHANCE" in table
 
 
+def test_a_model_that_returns_mirror_images_of_training_pictures_is_flagged(
+    here: None, data: Artifact, tmp_path: Path
+) -> None:
+    images, labels = split_digits("train", 200)
+    publish_samples(tmp_path / "samples", images[..., ::-1], labels)
+    values = evaluate(data, tmp_path / "samples", tmp_path / "out", metrics=["memorisation"])
+    memory = values["metrics"]["memorisation"]
+    assert memory["memorising"]
+    assert memory["details"]["copies_share"] == 1
+
+
 @pytest.mark.parametrize("noise", [0, 2])
 def test_a_model_that_returns_training_pictures_is_flagged(
     noise: int, here: None, data: Artifact, tmp_path: Path

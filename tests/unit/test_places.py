@@ -25,7 +25,7 @@ PLACES = {
     "cache": {"input", "output", "base", "reuse"},
     "classify": {"input", "output", "model.weights", "model.labels"},
     "evaluate": {
-        *("input", "output", "reference", "networks.inception.weights"),
+        *("input", "output", "reference", "against", "networks.inception.weights"),
         *("networks.dinov2.model", "networks.clip.model", "networks.timm.weights"),
     },
     "finetune": {
@@ -34,7 +34,7 @@ PLACES = {
     },
     "generate": {"input", "output", "join.input", "draw.model", "draw.lora.model", "enhance.model"},
     "prepare": {"output", "source.uri"},
-    "report": {"input", "output", "data", "samples", "evaluation"},
+    "report": {"input", "output", "data", "samples", "evaluation", "beside.*"},
     "sample": {"input", "output", "text.lora.model"},
     "train": {"input", "output", "init_from.uri"},
     "tune": {"input", "output"},
@@ -119,14 +119,17 @@ def in_config(verb: Any, field: str, text: str, kind: str | None = None) -> str:
     below = values
     for key in parents:
         below = below.setdefault(key, {"kind": kind} if kind else {})
-    below[last] = text
+    if last == "*":  # one of a list
+        values[parents[0]] = [text]
+    else:
+        below[last] = text
     if field.startswith("text."):
         values["text"]["prompts"] = ["a cat"]
     if verb.name == "prepare" and field != "source.uri":
         values["source"] = {"kind": "digits"}
     found: Any = build_config(verb.config_type, values).to_dict()
     for key in (*parents, last):
-        found = found[key]
+        found = found[0 if key == "*" else key]
     assert isinstance(found, str)
     return found
 

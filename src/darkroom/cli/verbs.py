@@ -195,7 +195,8 @@ VERBS = (
         "Measure drawn pictures against real ones.",
         (
             _uri("input", "Samples that `darkroom sample` published, or a folder of pictures."),
-            _uri("reference", "Prepared data to measure against."),
+            _uri("reference", "Prepared data, a folder, or an evaluation that kept its reference."),
+            _uri("against", "A second set of pictures, to be measured beside the first."),
             Flag(
                 "require",
                 "What a figure must be, as kid_inception<0.01; repeatable. Exit 3 if it is not.",
@@ -232,7 +233,14 @@ VERBS = (
         "report",
         "Put a run on one self-contained HTML page.",
         (
-            _uri("input", "A model that `train` or `finetune` published."),
+            _uri("input", "A model that `train` or `finetune` published, or an evaluation."),
+            Flag(
+                "beside",
+                "A further evaluation, to stand beside it; repeatable.",
+                "beside",
+                "URI",
+                type=list[str],
+            ),
             _uri("data", "Its data, when not the model's own parent."),
             _uri("samples", "Samples to show."),
             _uri("evaluation", "An evaluation to show."),

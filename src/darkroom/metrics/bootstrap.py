@@ -57,6 +57,47 @@ def proportion_interval(
     return interval
 
 
+def mean_difference_interval(
+    a: ArrayLike, b: ArrayLike, *, is_paired: bool, num_resamples: int = 1000, level: float = 0.95,
+    seed: int = 0,
+) -> Interval:  # fmt: skip
+    """The interval of mean(a) - mean(b), of a (N,) and b (M,).
+
+    is_paired: a_i and b_i belong together (N = M), so that pairs are resampled.
+    Errors: DataError where a side has no values.
+    """
+    one, other = (np.asarray(values, dtype=np.float64) for values in (a, b))
+    if is_paired:
+        return mean_interval(one - other, num_resamples=num_resamples, level=level, seed=seed)
+    if min(len(one), len(other)) < 1:
+        raise DataError("values", 0, "an interval needs at least one value on both sides")
+    random = np.random.default_rng(seed)
+    means = [
+        _resample_counts(len(values), num_resamples, random) @ values / len(values)
+        for values in (one, other)
+    ]
+    return _percentiles(means[0] - means[1], level)
+
+
+def proportion_difference_interval(
+    a: ArrayLike, b: ArrayLike, *, is_paired: bool, num_resamples: int = 1000, level: float = 0.95,
+    seed: int = 0,
+) -> Interval:  # fmt: skip
+    """The interval of the difference of two shares, from N and M booleans.
+
+    Where no resample can differ (all alike) the bootstrap would claim certainty; there the ends are
+    those of the exact binomial interval of a share of which none was seen.
+    """
+    interval = mean_difference_interval(
+        a, b, is_paired=is_paired, num_resamples=num_resamples, level=level, seed=seed
+    )
+    if interval.low < interval.high:
+        return interval
+    fewest = min(np.size(a), np.size(b))
+    reach = 1.0 - ((1.0 - level) / 2.0) ** (1.0 / fewest)
+    return Interval(interval.low - reach, interval.high + reach, level)
+
+
 def frechet_interval(
     a: ArrayLike | FeatureRows,
     b: ArrayLike | FeatureRows,

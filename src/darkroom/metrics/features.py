@@ -57,6 +57,28 @@ class ScaledRows:
         return np.asarray(self.stored[index], dtype=np.float64) / self.divisor
 
 
+@dataclass(frozen=True, eq=False)
+class MirroredRows:
+    """Pictures as rows of pixels, each with left and right exchanged when it is taken."""
+
+    rows: NDArray[Any]
+    """(N, C H W), in memory or mapped."""
+    chw: tuple[int, int, int]
+    """Channels, height, width."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C H W)"""
+        return self.rows.shape
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        taken = np.asarray(self.rows[index])
+        return taken.reshape(-1, *self.chw)[..., ::-1].reshape(taken.shape)
+
+
 def blocks(rows: FeatureRows, index: NDArray[np.int64] | None = None) -> Iterator[Array]:
     """The rows, or those at `index`, in order and a block at a time, as float64."""
     count = len(rows) if index is None else len(index)

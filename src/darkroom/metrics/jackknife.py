@@ -58,14 +58,20 @@ def block_jackknife(
     level: float = 0.95,
     seed: int = 0,
     num_blocks: int = NUM_BLOCKS,
+    alike: Sequence[int] | None = None,
 ) -> list[Interval]:
     """Intervals of `figures(*sets)`, whose values are `estimates`.
 
+    alike: a number per set; sets of one number have rows that belong together, which are left out
+    together. By default each has its own.
     Fewer rows than blocks are left out one at a time (`blocks_of`).
     Errors: DataError for fewer than three rows, and those of `figures`.
     """
     num_blocks = blocks_of(sets, num_blocks)
-    dealt = [_dealt(len(rows), num_blocks, seed + at) for at, rows in enumerate(sets)]
+    dealt = [
+        _dealt(len(rows), num_blocks, seed + number)
+        for number, rows in zip(range(len(sets)) if alike is None else alike, sets, strict=True)
+    ]
     without = np.array(
         [
             figures(

@@ -64,6 +64,26 @@ def kernel_distance(
 
     Errors: DataError for fewer than three rows on a side.
     """
+    found = left_out_distances(a, b, block_rows=block_rows)
+    variance = _jackknifed(found.without_a) + _jackknifed(found.without_b)
+    return KernelDistance(found.value, float(np.sqrt(variance)))
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOutDistances:
+    """The distance, and what it is without each row in turn."""
+
+    value: float
+    without_a: Array
+    """(N,)"""
+    without_b: Array
+    """(M,)"""
+
+
+def left_out_distances(
+    a: FeatureRows, b: FeatureRows, *, block_rows: int = BLOCK_ROWS
+) -> LeftOutDistances:
+    """The distance of a (N, D) and b (M, D), and that without row i, for every i of either side."""
     _check(a, b)
     n, m = len(a), len(b)
     within_a = _row_sums(a, a, block_rows) - _self_kernels(a)
@@ -73,7 +93,6 @@ def kernel_distance(
     total_a, total_b, total_across = within_a.sum(), within_b.sum(), across_a.sum()
     mean_a, mean_b = total_a / (n * (n - 1)), total_b / (m * (m - 1))
     value = mean_a + mean_b - 2 * total_across / (n * m)
-    # The estimate without row i, for every i at once.
     without_a = (
         (total_a - 2 * within_a) / ((n - 1) * (n - 2))
         + mean_b
@@ -84,8 +103,28 @@ def kernel_distance(
         + (total_b - 2 * within_b) / ((m - 1) * (m - 2))
         - 2 * (total_across - across_b) / (n * (m - 1))
     )
-    variance = (n - 1) * without_a.var() + (m - 1) * without_b.var()
-    return KernelDistance(float(value), float(np.sqrt(variance)))
+    return LeftOutDistances(float(value), without_a, without_b)
+
+
+def kernel_difference(
+    one: LeftOutDistances, other: LeftOutDistances, *, is_paired: bool
+) -> KernelDistance:
+    """The difference of two distances to the same rows b, with its standard error.
+
+    A row of b is left out of both at once; is_paired: so is row i of the two sides a.
+    """
+    of_b = _jackknifed(one.without_b - other.without_b)
+    of_a = (
+        _jackknifed(one.without_a - other.without_a)
+        if is_paired
+        else _jackknifed(one.without_a) + _jackknifed(other.without_a)
+    )
+    return KernelDistance(one.value - other.value, float(np.sqrt(of_a + of_b)))
+
+
+def _jackknifed(without: Array) -> float:
+    """The variance of a figure by its values without each row in turn."""
+    return float((len(without) - 1) * without.var())
 
 
 def subset_distances(

@@ -4,7 +4,7 @@ An honest generated image is about as far from the training set as a held-out re
 copied one is much nearer. The held-out distances are therefore the yardstick, not a constant.
 Traps: a training set augmented after the comparison set was taken hides copies; a near-duplicate
 between the real splits makes copying look normal; and pixel distance does not see a copy that
-is shifted, flipped or recoloured.
+is shifted or recoloured (who wants mirrored ones seen gives the mirror images' distances too).
 
 Assumes images of one size as rows of grey levels (whole numbers, 0 to 255). Distances are Euclidean
 on pixels scaled to [0, 1], exact (integers below 2^53), so an exact copy is at distance 0 and

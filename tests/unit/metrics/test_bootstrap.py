@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from darkroom.errors import DataError
-from darkroom.metrics.bootstrap import frechet_interval, mean_interval, proportion_interval
+from darkroom.metrics.bootstrap import (
+    frechet_interval,
+    mean_difference_interval,
+    mean_interval,
+    proportion_difference_interval,
+    proportion_interval,
+)
 from darkroom.metrics.frechet import frechet_distance_of_rows
 
 
@@ -95,3 +101,23 @@ def test_a_frechet_interval_does_not_go_below_zero() -> None:
 def test_no_values_have_no_interval() -> None:
     with pytest.raises(DataError, match="at least one value"):
         mean_interval([])
+
+
+def test_a_difference_of_pairs_is_narrower_than_that_of_two_samples() -> None:
+    random = np.random.default_rng(0)
+    shared = random.normal(0, 3, 300)
+    a, b = shared + random.normal(0.5, 0.3, 300), shared + random.normal(0, 0.3, 300)
+    pairs = mean_difference_interval(a, b, is_paired=True)
+    samples = mean_difference_interval(a, b, is_paired=False)
+    assert samples.low < pairs.low < 0.5 < pairs.high < samples.high
+    half_width = 1.96 * math.sqrt(a.var() / 300 + b.var() / 300)
+    assert samples.high - samples.low == pytest.approx(2 * half_width, rel=0.1)
+
+
+@pytest.mark.parametrize("is_paired", [True, False])
+def test_shares_that_all_agree_claim_no_certainty(is_paired: bool) -> None:
+    right = np.ones(50, bool)
+    found = proportion_difference_interval(right, right, is_paired=is_paired)
+    assert found.high == -found.low == pytest.approx(1 - 0.025 ** (1 / 50))
+    wrong = np.zeros(50, bool)
+    assert proportion_difference_interval(right, wrong, is_paired=is_paired).low > 0.9

@@ -48,6 +48,21 @@ def test_the_interval_of_a_frechet_distance_is_as_wide_as_it_scatters() -> None:
     assert np.mean(widths) == pytest.approx(np.std(values), rel=0.3)
 
 
+def test_rows_that_belong_together_are_left_out_together() -> None:
+    """What two sets share row by row does not widen the interval of their difference."""
+    random = np.random.default_rng(2)
+    shared = random.normal(0, 5, (100, 1))
+    a, b = shared + random.normal(0, 0.1, (100, 1)), shared + random.normal(0, 0.1, (100, 1))
+
+    def width(alike: tuple[int, int] | None) -> float:
+        (found,) = block_jackknife(
+            lambda x, y: [float(x[:].mean() - y[:].mean())], (a, b), [0.0], alike=alike
+        )
+        return found.high - found.low
+
+    assert width((0, 0)) < 0.1 < width((0, 1)) == width(None)
+
+
 def test_selected_rows_are_taken_when_asked_for() -> None:
     rows = np.arange(20.0).reshape(10, 2)
     some = SelectedRows(rows, np.array([9, 1, 4]))

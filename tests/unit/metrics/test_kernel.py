@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from darkroom.errors import DataError
 from darkroom.metrics.kernel import (
     KernelDistance,
+    kernel_difference,
     kernel_distance,
     kernel_floor,
+    left_out_distances,
     subset_distances,
 )
 
@@ -51,6 +53,33 @@ def test_the_standard_error_is_the_jackknife_of_the_double_loop() -> None:
     without_b = np.array([brute_force(a, np.delete(b, i, 0)) for i in range(len(b))])
     expected = np.sqrt(8 * without_a.var() + 5 * without_b.var())
     assert kernel_distance(a, b).standard_error == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("is_paired", [True, False])
+def test_the_error_of_a_difference_is_the_jackknife_of_the_double_loop(is_paired: bool) -> None:
+    a, real = rows(8, 4, 3), rows(6, 4, 4, shift=0.3)
+    other = a + rows(8, 4, 5) / 4
+
+    def difference(one: Rows, another: Rows, held: Rows) -> float:
+        return brute_force(one, held) - brute_force(another, held)
+
+    def variance(values: list[float]) -> float:
+        return (len(values) - 1) * float(np.var(values))
+
+    def without(matrix: Rows, index: int) -> Rows:
+        return np.delete(matrix, index, 0)
+
+    expected = variance([difference(a, other, without(real, i)) for i in range(6)])
+    if is_paired:
+        expected += variance([difference(without(a, i), without(other, i), real) for i in range(8)])
+    else:
+        expected += variance([difference(without(a, i), other, real) for i in range(8)])
+        expected += variance([difference(a, without(other, i), real) for i in range(8)])
+    found = kernel_difference(
+        left_out_distances(a, real), left_out_distances(other, real), is_paired=is_paired
+    )
+    assert found.value == pytest.approx(difference(a, other, real), rel=1e-9)
+    assert found.standard_error == pytest.approx(np.sqrt(expected), rel=1e-9)
 
 
 def test_is_symmetric_and_shrinks_to_nothing_for_the_same_distribution() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from darkroom.jobs.artifacts.batch import BatchInfo
 from darkroom.jobs.artifacts.info import plain_values, read_values
@@ -57,7 +57,7 @@ class Histogram:
 class Metric(Measured):
     """One metric. What a metric does not have is None."""
 
-    floor: RealMeasured | None
+    floor: RealMeasured | None = None
     """None where no real pictures can take their place."""
     ratio: float | None = None
     """value / floor."""
@@ -103,6 +103,7 @@ class ReferenceFacts:
 
     content: str
     num_train: int
+    """0 where there is no training split."""
     num_test: int
 
 
@@ -127,6 +128,33 @@ class DrawnFacts:
     seed: int
     sampler: str | None = None
     precision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(Measured):
+    """A figure less that of the second set; n is the number of pictures, or of pairs."""
+
+    is_paired: bool
+    """Each picture was held against its like: what both owe to their seed cancels."""
+    better: Literal["this", "other"] | None = None
+    """Which set; None where the interval holds 0, or the figure is no judgement."""
+    interval: str
+    """How the interval was made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondSet:
+    """Pictures that were measured beside the others, by the same features."""
+
+    num_images: int
+    content: str
+    """Content digest of the pictures."""
+    is_paired: bool
+    metrics: Mapping[str, Metric]
+    differences: Mapping[str, Difference]
+    drawn: DrawnFacts | None = None
+    prompts: str | None = None
+    """Digest of the prompts, in order; None when any picture has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +193,7 @@ class Evaluation:
     drawn: DrawnFacts | None = None
     prompts: str | None = None
     """Digest of the prompts, in order; None when any picture has none."""
+    against: SecondSet | None = None
 
     @property
     def num_dead_letters(self) -> int:

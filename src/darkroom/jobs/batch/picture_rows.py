@@ -55,11 +55,17 @@ class PictureOrigin:
         return artifact
 
     def read(
-        self, rows: pa.Table, rejects: Rejects, *, max_bytes: int, concurrency: int
+        self,
+        rows: pa.Table,
+        rejects: Rejects,
+        *,
+        max_bytes: int,
+        concurrency: int,
+        field: str = "input",
     ) -> list[bytes | None]:
         """Encoded bytes of rows, in order; None for a file that is too large to be read at all."""
         if self.digest is None:
-            return self._files(rows, rejects, max_bytes, concurrency)
+            return self._files(rows, rejects, max_bytes, concurrency, field)
         reader = reader_of(self)
         groups: dict[tuple[str, int], pa.ChunkedArray] = {}
         found: list[bytes | None] = []
@@ -71,12 +77,12 @@ class PictureOrigin:
         return found
 
     def _files(
-        self, rows: pa.Table, rejects: Rejects, max_bytes: int, concurrency: int
+        self, rows: pa.Table, rejects: Rejects, max_bytes: int, concurrency: int, field: str
     ) -> list[bytes | None]:
         listed = [Item(row.pop(ID), **row) for row in rows.select(_OF_FILES).to_pylist()]
         small = [item for item in listed if item.size <= max_bytes]
-        store = open_store(parse_uri(self.uri, field="input"))
-        data = read_files(store, small, concurrency=concurrency, field="input")
+        store = open_store(parse_uri(self.uri, field=field))
+        data = read_files(store, small, concurrency=concurrency, field=field)
         found = dict(zip((item.path for item in small), data, strict=True))
         for item in listed:
             if item.path not in found:

@@ -13,12 +13,19 @@ from darkroom.jobs.measuring.config import MeasuringConfig
 
 
 class EvaluateConfig(MeasuringConfig, BatchConfig):
-    """Measure generated pictures against a prepared data set."""
+    """Measure generated pictures against real ones."""
 
     input: Annotated[Place, operational()]
     """URI of samples (what `darkroom sample` published), or a folder of pictures; subfolders
     named after classes are the asked classes."""
     reference: Annotated[Place, operational()]
-    """URI of the prepared data set, with a training and a test split."""
+    """URI of the prepared data set, with a training and a test split; or a folder of pictures, or
+    an evaluation that kept its reference."""
+    against: Annotated[Place | None, operational()] = None
+    """URI of a second set of pictures, measured beside the first: each figure of both, and the
+    interval of their difference. null is none."""
+    keep_reference: bool = False
+    """Publish the reference's features with the figures, for later evaluations to take as their
+    reference."""
     limit: PositiveInt | None = None
     """Use at most this many pictures of the input, drawn from all classes: a quick look."""

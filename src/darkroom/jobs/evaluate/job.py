@@ -1,4 +1,4 @@
-"""`darkroom evaluate`: measures generated pictures against a prepared data set.
+"""`darkroom evaluate`: measures generated pictures against real ones.
 
 What measures is `jobs/measuring`, what streams, commits and resumes is `jobs/batch`; here the two
 meet, and the figures are published as JSON, as a table and as a plot. The features stay behind:
@@ -11,12 +11,13 @@ from functools import partial
 from typing import Any
 
 from darkroom.jobs.artifacts import Kind
-from darkroom.jobs.artifacts.evaluation import METRICS_FILE, EvaluationInfo, Metric
+from darkroom.jobs.artifacts.evaluation import METRICS_FILE, EvaluationInfo, Metric, SecondSet
 from darkroom.jobs.artifacts.info import names_of
 from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.evaluate.config import EvaluateConfig
 from darkroom.jobs.measuring.gate import check_met
-from darkroom.jobs.measuring.measurement import Measurement, plan
+from darkroom.jobs.measuring.keeping import keep_reference
+from darkroom.jobs.measuring.measurement import Inputs, Measurement, plan
 from darkroom.jobs.measuring.words import markdown_table
 from darkroom.pages.plots import confusion_plot
 from darkroom.storage import Artifact
@@ -28,9 +29,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     Errors: those of storage, DataError for pictures that do not fit; GateError, when all is
     published, for figures that are not as required.
     """
-    measurement = plan(
-        config, config.input, reference=config.reference, limit=config.limit, seed=config.seed
-    )
+    inputs = Inputs(config.input, config.reference, config.against)
+    measurement = plan(config, inputs, limit=config.limit, seed=config.seed)
     with open_batch(
         config,
         kind=Kind.EVALUATION,
@@ -39,12 +39,12 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         rejected=measurement.rejected,
         num_sure=measurement.num_real,
     ) as batch:
-        artifact = batch.completed or _publish(batch, measurement)
+        artifact = batch.completed or _publish(config, batch, measurement)
         check_met(EvaluationInfo.of(artifact).verdicts, str(artifact.uri))
         return _result(artifact)
 
 
-def _publish(batch: BatchRun, measurement: Measurement) -> Artifact:
+def _publish(config: EvaluateConfig, batch: BatchRun, measurement: Measurement) -> Artifact:
     evaluation, files = measurement.run(batch)
     write = batch.writer.write_bytes
     files += [
@@ -54,11 +54,16 @@ def _publish(batch: BatchRun, measurement: Measurement) -> Artifact:
     if accuracy := evaluation.metrics.get("class_accuracy"):
         plot = confusion_plot(accuracy.confusion, accuracy.classes)
         files.append(write("confusion.svg", plot.svg.encode()))
+    if config.keep_reference:
+        files += keep_reference(measurement, batch)
     info = partial(
         EvaluationInfo,
         num_images=evaluation.num_images,
         reference=evaluation.reference.content,
-        metrics={name: _shown(metric) for name, metric in evaluation.metrics.items()},
+        metrics={
+            name: _shown(metric) | _beside(evaluation.against, name)
+            for name, metric in evaluation.metrics.items()
+        },
         classifier=evaluation.classifier,
         skipped=evaluation.skipped,
         verdicts=evaluation.verdicts,
@@ -78,6 +83,18 @@ def _shown(metric: Metric) -> dict[str, Any]:
         if value is not None:
             values[name] = round(value, 3) if isinstance(value, float) else value
     return values
+
+
+def _beside(second: SecondSet | None, name: str) -> dict[str, Any]:
+    """The second set's figure, and how far this one is from it."""
+    if second is None:
+        return {}
+    difference = second.differences[name]
+    ends = (difference.value, difference.lower, difference.upper)
+    return {
+        "against": round(second.metrics[name].value, 4),
+        "difference": [end if end is None else round(end, 4) for end in ends],
+    }
 
 
 def _result(artifact: Artifact) -> dict[str, Any]:

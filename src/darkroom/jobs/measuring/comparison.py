@@ -1,4 +1,4 @@
-"""The features of three sets of pictures: what is compared, from what the batch run committed.
+"""The features of the sets of pictures: what is compared, from what the batch run committed.
 
 Rows are gathered in the order of the input into files of the temporary folder and mapped from
 there in the type that they were made in, so the driver's memory does not grow with their number;
@@ -9,22 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.metrics.features import ScaledRows
 from darkroom.temporary import temporary_folder
 
 T = TypeVar("T")
 
-GENERATED = "generated"
-SETS = (GENERATED, "train", "test")
+GENERATED, AGAINST = "generated", "against"
+TRAIN: Final = "train"
+TEST: Final = "test"
+SETS = (GENERATED, AGAINST, TRAIN, TEST)
+"""In the order of the rows."""
 SET, LABEL = "set", "label"
 """Columns of the committed parts, beside the rows' ids and one column per kind of features."""
 CLIP, TEXT, CUT = "clip", "clip_text", "clip_cut"
@@ -58,16 +62,29 @@ class Comparison:
     classes: tuple[str, ...]
     digests: Mapping[str, str]
     """Of what made the features, by column: figures under two of them cannot be compared."""
+    shape: ImageShape | None = None
+    """Of the pictures, where their pixels are compared."""
     captions_are_known: bool = False
     """Of every test picture."""
+    against: Comparison | None = None
+    """A second set of drawn pictures beside the same real ones."""
+    is_paired: bool = False
+    """Each drawn picture has its like in the same row of the second set."""
     _made: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _of_real: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def has_training_split(self) -> bool:
+        """Without it there is no floor."""
+        return bool(len(self.train))
 
     def once(self, key: str, make: Callable[[], T]) -> T:
         """What several figures share, computed for the first."""
-        if key not in self._made:
-            self._made[key] = make()
-        made: T = self._made[key]
-        return made
+        return _once(self._made, key, make)
+
+    def once_of_real(self, key: str, make: Callable[[], T]) -> T:
+        """The same of real pictures alone: both sets of drawn ones share it."""
+        return _once(self._of_real, key, make)
 
     def rows(self, column: str) -> tuple[ScaledRows, ScaledRows, ScaledRows]:
         """The features of the generated, training and test pictures."""
@@ -85,9 +102,14 @@ def collected(
     *,
     classes: tuple[str, ...],
     digests: Mapping[str, str],
+    shape: ImageShape | None = None,
     captions_are_known: bool = False,
+    is_paired: bool = False,
 ) -> Iterator[Comparison]:
-    """Committed parts, in order, as a comparison that can be read until the end of the block."""
+    """Committed parts, in order, as a comparison that can be read until the end of the block.
+
+    is_paired: row by row, the drawn pictures of the two sets belong together.
+    """
     with temporary_folder("darkroom-features-") as folder:
         labels: dict[str, list[int | None]] = {name: [] for name in SETS}
         for table in tables:
@@ -104,10 +126,22 @@ def collected(
             )
             for name, of_set in labels.items()
         }  # fmt: skip
-        yield Comparison(
-            generated=sets[GENERATED], train=sets["train"], test=sets["test"],
-            classes=classes, digests=digests, captions_are_known=captions_are_known,
+        alone = Comparison(
+            generated=sets[GENERATED], train=sets[TRAIN], test=sets[TEST],
+            classes=classes, digests=digests, shape=shape, captions_are_known=captions_are_known,
         )  # fmt: skip
+        if not len(sets[AGAINST]):
+            yield alone
+            return
+        second = replace(alone, generated=sets[AGAINST], _made={})
+        yield replace(alone, against=second, is_paired=is_paired)
+
+
+def _once(made: dict[str, Any], key: str, make: Callable[[], T]) -> T:
+    if key not in made:
+        made[key] = make()
+    found: T = made[key]
+    return found
 
 
 def feature_column(rows: NDArray[Any]) -> pa.Array:

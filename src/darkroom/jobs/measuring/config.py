@@ -75,8 +75,8 @@ class MeasuringConfig(Config):
     networks: NetworksConfig = NetworksConfig()
     """Networks whose features are compared."""
     require: tuple[RequirementText, ...] = ()
-    """What the figures must be, as kid_inception<0.01: judged by the bad end of the interval; the
-    command ends with exit code 3 when one is not met."""
+    """What the figures must be, as kid_inception<0.01, or of two sets kid_inception<against: judged
+    by the bad end of the interval; the command ends with exit code 3 when one is not met."""
     gate: GateConfig = GateConfig()
     """What these thresholds were made for."""
     num_neighbours: PositiveInt = 3

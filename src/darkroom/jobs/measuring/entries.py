@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from darkroom.errors import DataError
-from darkroom.jobs.artifacts.evaluation import Metric
+from darkroom.jobs.artifacts.evaluation import Difference, Metric
 from darkroom.jobs.measuring.comparison import PIXELS, Comparison
 from darkroom.jobs.measuring.config import MeasuringConfig
+from darkroom.jobs.measuring.differences import difference_of
 from darkroom.jobs.measuring.measures import Measure, class_accuracy, frechet, kernel, nearness
 from darkroom.jobs.measuring.names import (
     CLASS_ACCURACY,
@@ -30,8 +32,14 @@ from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.progress import progress
 from darkroom.metrics.features import MAX_PIXEL_DIM, MIN_CLASSIFIER_SIDE
 
+NO_TRAINING_SPLIT = (
+    "is a folder, which has no training split: `darkroom prepare` makes a training and a test split"
+)
 CLASSIFIER, LOGITS = "classifier", "logits"
 """Columns of the reference classifier: the layer before the last, and the last."""
+
+FLOORS = "floors"
+"""What is left out where no real pictures can stand in for drawn ones."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +59,10 @@ class Facts:
     """The generated pictures say which prompt each was drawn for."""
     networks: frozenset[str] = frozenset()
     """Names of those that are given."""
+    has_training_split: bool = True
+    """Of the reference."""
+    kept_columns: frozenset[str] | None = None
+    """Features that the reference is known by; None where its pictures are there."""
 
 
 Need = Callable[[Facts], str]
@@ -69,7 +81,9 @@ class Entry:
 
     def missing(self, facts: Facts) -> str:
         """Why it cannot be measured; empty when it can."""
-        return next((reason for need in self.needs if (reason := need(facts))), "")
+        needs: tuple[Need, ...] = (*self.needs, partial(kept_features, self.features))
+        reasons = (need(facts) for need in needs)
+        return next((reason for reason in reasons if reason), "")
 
 
 def few_values(facts: Facts) -> str:
@@ -78,8 +92,22 @@ def few_values(facts: Facts) -> str:
     return f"pictures have over {MAX_PIXEL_DIM} values" if too_many else ""
 
 
+def training_split(facts: Facts) -> str:
+    """Pictures that a model may have seen."""
+    return "" if facts.has_training_split else f"the reference {NO_TRAINING_SPLIT}"
+
+
+def kept_features(column: str, facts: Facts) -> str:
+    """A reference of features alone has no others."""
+    if facts.kept_columns is None or column in facts.kept_columns:
+        return ""
+    return f"the reference kept no {column} features"
+
+
 def real_classes(facts: Facts) -> str:
     """The reference classifier."""
+    if missing := training_split(facts):
+        return missing
     if not facts.reference_is_labelled or facts.num_classes < 2:
         return "the reference has no classes to train a classifier on"
     least = MIN_CLASSIFIER_SIDE
@@ -141,8 +169,9 @@ def _entries(features: str) -> Iterator[tuple[str, Entry]]:
         yield f"{measure}_{features}", Entry(f"{title}, {of}", features, function, needs)
     nearest = "Nearest training picture, relative to a test picture's"
     if features == PIXELS:
-        yield NEARNESS, Entry(nearest, PIXELS, nearness)
+        yield NEARNESS, Entry(nearest, PIXELS, nearness, (training_split,))
     else:
+        needs = (*needs, training_split)
         yield nearness_of(features), Entry(f"{nearest}, {of}", features, nearness, needs)
 
 
@@ -168,6 +197,8 @@ def choose(metrics: Sequence[str], facts: Facts) -> tuple[tuple[str, ...], dict[
     """
     reasons = {name: ENTRIES[name].missing(facts) for name in metrics}
     skipped: dict[str, str] = {name: reason for name, reason in reasons.items() if reason}
+    if not facts.has_training_split:
+        skipped[FLOORS] = f"the reference {NO_TRAINING_SPLIT}"
     for name, reason in skipped.items():
         logger.warning("%s is left out: %s", name, reason)
     wanted = tuple(name for name in metrics if name not in skipped)
@@ -195,3 +226,22 @@ def measure(
             figures[name] = entry.measure(comparison, entry.features, settings, seed)
             bar.advance(1)
     return figures
+
+
+def measure_differences(
+    comparison: Comparison,
+    figures: Mapping[str, Metric],
+    others: Mapping[str, Metric],
+    settings: MeasuringConfig,
+    *,
+    seed: int,
+) -> dict[str, Difference]:
+    """Each figure of the first set less that of the second."""
+    differences: dict[str, Difference] = {}
+    with progress(len(figures), "measure", "differences") as bar:
+        for name, figure in figures.items():
+            both = figure, others[name]
+            column = ENTRIES[name].features
+            differences[name] = difference_of(name, comparison, column, both, settings, seed=seed)
+            bar.advance(1)
+    return differences

@@ -53,6 +53,8 @@ class ClassifierExtractor:
     writer: PartWriter
     reference: PictureOrigin
     seed: int
+    is_kept: bool = False
+    """The reference is an evaluation that has the weights."""
 
     def load(self, workers: WorkerConfig) -> Extract:
         """Train it, unless the run has it already."""
@@ -74,6 +76,8 @@ class ClassifierExtractor:
         return extract
 
     def _trained(self) -> bytes:
+        if self.is_kept:
+            return self.reference.open().read_bytes(WEIGHTS_NAME)
         import torch
 
         from darkroom.metrics.classifier import (

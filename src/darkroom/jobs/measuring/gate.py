@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from darkroom.errors import ConfigError, DataError, GateError
-from darkroom.jobs.artifacts.evaluation import Metric, RequirementVerdict
+from darkroom.jobs.artifacts.evaluation import (
+    Difference,
+    Measured,
+    Metric,
+    RequirementVerdict,
+)
 from darkroom.jobs.measuring.config import GateConfig
-from darkroom.jobs.measuring.names import NEIGHBOURHOODS
+from darkroom.jobs.measuring.names import moves_with_number
 from darkroom.jobs.measuring.requirement import Requirement, parse_requirement
 from darkroom.metrics.frechet import FEW_IMAGES
-
-_MOVES_WITH_N = ("frechet", *NEIGHBOURHOODS)
 
 
 def check_gate(
@@ -28,9 +31,11 @@ def check_gate(
     skipped: Mapping[str, str],
     num_images: int,
     reference: str,
+    num_against: int | None = None,
 ) -> None:
-    """Whether every requirement can be judged. reference: content digest.
+    """Whether every requirement can be judged.
 
+    reference: content digest. num_against: pictures of the second set; None where there is none.
     Errors: ConfigError naming the requirement and why not.
     """
     _check_fixed(gate, num_images, reference)
@@ -42,8 +47,12 @@ def check_gate(
             raise ConfigError(
                 "require", shown, f"{name} is not measured", "add it to metrics, or leave those out"
             )
-        measure = name.partition("_")[0]
-        if measure == "frechet" and num_images < FEW_IMAGES:
+        if requirement.is_relative and num_against is None:
+            raise ConfigError(
+                "require", shown, "there is no second set to compare with",
+                "name it with --against, or require a number",
+            )  # fmt: skip
+        if name.startswith("frechet_") and num_images < FEW_IMAGES:
             raise ConfigError(
                 "require", shown,
                 f"a Frechet distance of {num_images} pictures is mostly their number; "
@@ -51,7 +60,11 @@ def check_gate(
                 f"require {name.replace('frechet', 'kid', 1)}, which has no such bias, "
                 "or give more pictures",
             )  # fmt: skip
-        if measure in _MOVES_WITH_N and None in (gate.num_images, gate.reference):
+        if not moves_with_number(name):
+            continue
+        if requirement.is_relative:
+            _check_alike(shown, name, num_images, num_against)
+        elif None in (gate.num_images, gate.reference):
             raise ConfigError(
                 "require", shown, f"{name} moves with the number of pictures and the reference, "
                 "which are not fixed",
@@ -60,10 +73,19 @@ def check_gate(
             )  # fmt: skip
 
 
-def judge(require: Sequence[str], metrics: Mapping[str, Metric]) -> tuple[RequirementVerdict, ...]:
-    """Each requirement against its figure."""
+def judge(
+    require: Sequence[str],
+    metrics: Mapping[str, Metric],
+    differences: Mapping[str, Difference] | None = None,
+) -> tuple[RequirementVerdict, ...]:
+    """Each requirement against its figure, or its difference to the second set's."""
     return tuple(
-        _verdict(requirement, metrics[requirement.metric])
+        _verdict(
+            requirement,
+            (differences or {})[requirement.metric]
+            if requirement.is_relative
+            else metrics[requirement.metric],
+        )
         for requirement in map(parse_requirement, require)
     )
 
@@ -100,11 +122,21 @@ def _check_fixed(gate: GateConfig, num_images: int, reference: str) -> None:
         )  # fmt: skip
 
 
-def _verdict(requirement: Requirement, metric: Metric) -> RequirementVerdict:
+def _check_alike(shown: str, name: str, num_images: int, num_against: int | None) -> None:
+    """Its bias cancels between as many pictures."""
+    if num_images != num_against:
+        raise ConfigError(
+            "require", shown,
+            f"{name} moves with the number of pictures: {num_images} here, {num_against} there",
+            "give as many of both",
+        )  # fmt: skip
+
+
+def _verdict(requirement: Requirement, metric: Measured) -> RequirementVerdict:
     ends = (metric.lower, metric.upper)
     bad_end = ends[1] if requirement.wants_less else ends[0]
     judged = metric.value if bad_end is None else bad_end
-    said = f"{metric.value:.4g}"
+    said = f"{'difference ' if requirement.is_relative else ''}{metric.value:.4g}"
     if metric.lower is not None and metric.upper is not None:
         said += f", interval {metric.lower:.4g} to {metric.upper:.4g}"
     return RequirementVerdict(

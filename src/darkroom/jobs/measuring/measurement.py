@@ -1,6 +1,6 @@
-"""One measurement from its two inputs to its figures, on a batch that the caller opens.
+"""One measurement from its inputs to its figures, on a batch that the caller opens.
 
-    measurement = plan(config, uri, reference=..., limit=..., seed=...)
+    measurement = plan(config, Inputs(generated=..., reference=...), limit=..., seed=...)
     with open_batch(config, rows=measurement.rows, parents=measurement.parents, ...) as batch:
         evaluation = measurement.run(batch)
 
@@ -14,61 +14,67 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from darkroom.config import json_digest
-from darkroom.errors import DataError
-from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.artifacts.evaluation import (
     ClassifierFacts,
-    DrawnFacts,
     Evaluation,
     ExtractorFacts,
+    Metric,
     ReferenceFacts,
+    SecondSet,
 )
+from darkroom.jobs.artifacts.kept_reference import kept_tables
 from darkroom.jobs.batch.job import BatchRun
 from darkroom.jobs.batch.once import entry_of
-from darkroom.jobs.batch.picture_rows import PictureOrigin
 from darkroom.jobs.measuring.comparison import (
     LABEL,
     PIXELS,
     PROMPT,
     SET,
+    TEST,
+    TRAIN,
     Comparison,
     collected,
 )
 from darkroom.jobs.measuring.config import MeasuringConfig
-from darkroom.jobs.measuring.entries import LOGITS, Facts, choose, columns_of, measure
+from darkroom.jobs.measuring.entries import (
+    LOGITS,
+    Facts,
+    choose,
+    columns_of,
+    measure,
+    measure_differences,
+)
 from darkroom.jobs.measuring.extractors import WEIGHTS_NAME, ClassifierExtractor, Extractor
+from darkroom.jobs.measuring.first_look import check_first
 from darkroom.jobs.measuring.gate import check_gate, check_measured, judge
-from darkroom.jobs.measuring.measures import predictions
+from darkroom.jobs.measuring.measures import recognised
 from darkroom.jobs.measuring.names import NETWORKS
-from darkroom.jobs.measuring.networks import RESIZES, NetworkExtractor, find_networks
-from darkroom.jobs.measuring.source import (
-    ComparedPictures,
-    find_generated,
-    open_reference,
-    reference_rows,
-)
-from darkroom.jobs.measuring.stages import (
-    Making,
-    PictureRead,
-    PixelDecode,
-    Reading,
-    schema_of,
-    stages_of,
-)
-from darkroom.jobs.rejects import Reject, Rejects
+from darkroom.jobs.measuring.networks import NetworkExtractor, find_networks
+from darkroom.jobs.measuring.reference import Reference, check_kept, find_reference
+from darkroom.jobs.measuring.source import ComparedPictures, are_paired, find_generated
+from darkroom.jobs.measuring.stages import Reading, schema_of, stages_of
+from darkroom.jobs.rejects import Reject
 from darkroom.storage import FileEntry, Parent
 
-_LOOKED_AT = 64
-"""Pictures that are looked at together for one that can be used."""
+PIXELS_DIGEST = "pixels-0-1"
+"""Grey levels as they are need no network."""
 
 _log = logging.getLogger("darkroom.measuring")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where the pictures are, by URI or path."""
+
+    generated: str
+    reference: str
+    against: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class Measurement:
     seed: int
     reading: Reading
     rows: pa.Table
-    """Generated, training and test pictures."""
+    """Generated pictures, those of the second set, training and test pictures."""
     num_real: int
     """Of them those of the reference, which no stage rejects."""
     parents: tuple[Parent, ...]
@@ -88,166 +94,192 @@ class Measurement:
     metrics: tuple[str, ...]
     skipped: dict[str, str]
     """Metrics that are left out, and why."""
-    classes: tuple[str, ...]
-    content: str
-    """Content digests of the generated pictures and of the reference."""
-    reference_content: str
+    generated: ComparedPictures
+    against: ComparedPictures | None
+    reference: Reference
     networks: Sequence[NetworkExtractor]
-    captions_are_known: bool
-    """Of every test picture."""
-    prompts_digest: str | None
-    """Of the prompts of the generated pictures; None when any has none."""
-    drawn: DrawnFacts | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All that is made of a picture, each column once."""
+        compared = columns_of(self.metrics)
+        made = [name for name in compared if name == PIXELS]
+        if self.is_classified:
+            made += ClassifierExtractor.columns
+        return (*made, *(name for one in self.networks for name in one.columns))
+
+    @property
+    def is_classified(self) -> bool:
+        """The reference classifier takes part."""
+        return bool(set(ClassifierExtractor.columns) & set(columns_of(self.metrics)))
 
     def run(self, batch: BatchRun) -> tuple[Evaluation, list[FileEntry]]:
         """The figures, and the files that they stand on.
 
         Errors: DataError for pictures that cannot be compared, and those of `BatchRun.run`.
         """
-        columns = columns_of(self.metrics)
-        classifier = ClassifierExtractor(batch.writer, self.reading.reference, self.seed)
-        is_classified = bool(set(classifier.columns) & set(columns))
-        extractors: list[Extractor] = [*([classifier] if is_classified else ()), *self.networks]
-        made = [name for name in columns if name == PIXELS]
-        made += [name for one in extractors for name in one.columns]
+        is_kept = self.reference.kept is not None
+        classifier = ClassifierExtractor(
+            batch.writer, self.reading.reference, self.seed, is_kept=is_kept
+        )
+        extractors: list[Extractor] = [
+            *([classifier] if self.is_classified else ()), *self.networks
+        ]  # fmt: skip
         batch.run(
             stages_of(self.reading, extractors, self.settings),
-            schema=schema_of(made),
+            schema=schema_of(self.columns),
             description="evaluate",
             unit="pictures",
         )
         for reason, count in Counter(reject.reason for reject in batch.rejected).items():
             _log.warning("%d files of the input cannot be used: %s", count, reason)
-        files = [entry_of(batch.writer, WEIGHTS_NAME)] if is_classified else []
-        digests = {PIXELS: "pixels-0-1"}
+        files = [entry_of(batch.writer, WEIGHTS_NAME)] if self.is_classified else []
+        digests = {PIXELS: PIXELS_DIGEST}
         digests |= {column: file.sha256 for file in files for column in classifier.columns}
         digests |= {column: one.model.digest for one in self.networks for column in one.columns}
         with collected(
-            batch.tables(), made, classes=self.classes, digests=digests,
-            captions_are_known=self.captions_are_known,
+            self._tables(batch), self.columns, classes=self.reference.classes, digests=digests,
+            shape=self.reference.making.shape,
+            captions_are_known=self.reference.captions_are_known,
+            is_paired=self._are_paired(batch),
         ) as comparison:  # fmt: skip
             evaluation = self._evaluation(comparison, batch.rejected)
         return evaluation, files
 
-    def _extractor_facts(self) -> dict[str, ExtractorFacts]:
-        return {
-            one.name: ExtractorFacts(
-                digest=one.model.digest,
-                resize=RESIZES[one.name],
-                precision="float32"
-                if one.name == "inception"
-                else self.settings.extractors.precision,
-            )
-            for one in self.networks
-        }
+    def reference_tables(self, batch: BatchRun) -> Iterator[pa.Table]:
+        """The reference's rows: set, label and `columns`; committed by this run, or kept."""
+        columns = (SET, LABEL, *self.columns)
+        if self.reference.artifact is not None:
+            yield from kept_tables(self.reference.artifact, columns)
+        else:
+            for table in batch.tables():
+                rows = table.filter(pc.is_in(table[SET], pa.array([TRAIN, TEST])))
+                if len(rows):
+                    yield rows.select(columns)
+
+    def extractor_facts(self) -> dict[str, ExtractorFacts]:
+        """The networks, by name."""
+        return {one.name: one.facts(self.settings.extractors) for one in self.networks}
+
+    def _tables(self, batch: BatchRun) -> Iterator[pa.Table]:
+        yield from batch.tables()
+        if self.reference.artifact is not None:
+            yield from self.reference_tables(batch)
+
+    def _are_paired(self, batch: BatchRun) -> bool:
+        """Rows that a stage rejected have no like."""
+        return (
+            self.against is not None
+            and len(batch.rejected) == len(self.rejected)
+            and are_paired(self.generated, self.against)
+        )
 
     def _evaluation(self, comparison: Comparison, rejected: Sequence[Reject]) -> Evaluation:
         train, test = comparison.train, comparison.test
         classifier = None
         if LOGITS in test.features:
-            right = predictions(test, LOGITS) == test.labels
             classifier = ClassifierFacts(
-                digest=comparison.digests[LOGITS], test_accuracy=float(right.mean()),
+                digest=comparison.digests[LOGITS],
+                test_accuracy=float(recognised(test, LOGITS).mean()),
                 num_test=len(test), num_train=len(train),
             )  # fmt: skip
         metrics = measure(comparison, self.metrics, self.settings, seed=self.seed)
+        second = self._second(comparison, metrics)
         check_measured(self.settings.gate, len(comparison.generated))
         return Evaluation(
             num_images=len(comparison.generated),
-            content=self.content,
+            content=self.generated.content,
             dead_letters=dict(sorted(Counter(reject.reason for reject in rejected).items())),
             confidence=self.settings.confidence,
             reference=ReferenceFacts(
-                content=self.reference_content, num_train=len(train), num_test=len(test)
+                content=self.reference.content, num_train=len(train), num_test=len(test)
             ),
             classifier=classifier,
             metrics=metrics,
             skipped=self.skipped,
-            verdicts=judge(self.settings.require, metrics),
-            extractors=self._extractor_facts(),
-            drawn=self.drawn,
-            prompts=self.prompts_digest,
+            verdicts=judge(self.settings.require, metrics, second.differences if second else None),
+            extractors=self.extractor_facts(),
+            drawn=self.generated.drawn,
+            prompts=self.generated.prompts_digest,
+            against=second,
+        )
+
+    def _second(self, comparison: Comparison, metrics: Mapping[str, Metric]) -> SecondSet | None:
+        if self.against is None or comparison.against is None:
+            return None
+        others = measure(comparison.against, self.metrics, self.settings, seed=self.seed)
+        return SecondSet(
+            num_images=len(comparison.against.generated),
+            content=self.against.content,
+            is_paired=comparison.is_paired,
+            metrics=others,
+            differences=measure_differences(
+                comparison, metrics, others, self.settings, seed=self.seed
+            ),
+            drawn=self.against.drawn,
+            prompts=self.against.prompts_digest,
         )
 
 
-def plan(
-    settings: MeasuringConfig, generated: str, *, reference: str, limit: int | None, seed: int
-) -> Measurement:
-    """Look at both inputs; nothing is written.
+def plan(settings: MeasuringConfig, inputs: Inputs, *, limit: int | None, seed: int) -> Measurement:
+    """Look at all inputs; nothing is written.
 
     Errors: DataError for pictures or metrics that do not fit, those of storage.
     """
-    dataset = open_reference(reference)
-    pictures = find_generated(generated, dataset.info.classes, limit=limit, seed=seed)
-    real = reference_rows(dataset)
-    facts = _facts(pictures, real, dataset, settings)
-    metrics, skipped = choose(settings.wanted, facts)
-    content = dataset.artifact.content_digest
+    reference = find_reference(inputs.reference)
+    pictures = find_generated(inputs.generated, reference.classes, limit=limit, seed=seed)
+    against = None
+    if inputs.against is not None:
+        against = find_generated(
+            inputs.against, reference.classes, limit=limit, seed=seed, field="against"
+        )
+    drawn = [pictures, *([] if against is None else [against])]
+    metrics, skipped = choose(settings.wanted, _facts(drawn, reference, settings))
     check_gate(
         settings.require, settings.gate, metrics=metrics, skipped=skipped,
-        num_images=len(pictures.rows), reference=content,
+        num_images=len(pictures.rows), reference=reference.content,
+        num_against=None if against is None else len(against.rows),
     )  # fmt: skip
     networks = find_networks(settings, columns_of(metrics))
-    reading = Reading(pictures.source, PictureOrigin.of(dataset.artifact), Making.of(dataset))
-    _check_first(pictures, reading)
+    check_kept(reference, {one.name: one.facts(settings.extractors) for one in networks})
+    reading = Reading(
+        pictures.source, reference.origin, reference.making, against.source if against else None
+    )
+    for one in drawn:
+        check_first(one, reading)
     return Measurement(
         settings,
         seed,
         reading,
-        rows=pa.concat_tables([pictures.rows, real]).combine_chunks(),
-        num_real=len(real),
+        rows=pa.concat_tables([*(one.rows for one in drawn), reference.rows]).combine_chunks(),
+        num_real=len(reference.rows),
         parents=(
-            pictures.parent,
-            dataset.artifact.as_parent("reference"),
+            *(one.parent for one in drawn),
+            reference.parent,
             *(network.model.as_parent(network.name) for network in networks),
         ),
-        rejected=pictures.rejected,
+        rejected=[reject for one in drawn for reject in one.rejected],
         metrics=metrics,
         skipped=skipped,
-        classes=dataset.info.classes,
-        content=pictures.content,
-        reference_content=content,
+        generated=pictures,
+        against=against,
+        reference=reference,
         networks=networks,
-        captions_are_known=not pc.filter(real[PROMPT], pc.equal(real[SET], "test")).null_count,
-        prompts_digest=json_digest(pictures.rows[PROMPT].to_pylist())
-        if facts.prompts_are_known
-        else None,
-        drawn=pictures.drawn,
     )
 
 
 def _facts(
-    generated: ComparedPictures, real: pa.Table, dataset: Dataset, settings: MeasuringConfig
+    drawn: Sequence[ComparedPictures], reference: Reference, settings: MeasuringConfig
 ) -> Facts:
     return Facts(
-        dataset.shape(field="reference"),
-        num_classes=len(dataset.info.classes),
-        reference_is_labelled=not real[LABEL].null_count,
-        classes_are_asked=not generated.rows[LABEL].null_count,
-        prompts_are_known=not generated.rows[PROMPT].null_count,
+        reference.making.shape,
+        num_classes=len(reference.classes),
+        reference_is_labelled=reference.is_labelled,
+        classes_are_asked=not any(one.rows[LABEL].null_count for one in drawn),
+        prompts_are_known=not any(one.rows[PROMPT].null_count for one in drawn),
         networks=frozenset(
             name for name in NETWORKS if getattr(settings.networks, name) is not None
         ),
+        has_training_split=reference.has_training_split,
+        kept_columns=reference.kept_columns,
     )
-
-
-def _check_first(generated: ComparedPictures, reading: Reading) -> None:
-    """Decode a picture, so that what is wrong with all of them is said before anything is written.
-
-    Errors: DataError when none can be used, or the first has another size than the reference's.
-    """
-    read, decode = PictureRead(reading, _LOOKED_AT), PixelDecode(reading)
-    rejects = Rejects("decode")
-    rejects.found += generated.rejected
-    for start in range(0, len(generated.rows), _LOOKED_AT):
-        rows = read(generated.rows.slice(start, _LOOKED_AT), rejects)
-        for at in range(len(rows)):
-            if len(decode(rows.slice(at, 1), rejects)):
-                return
-    last = rejects.found[-1]
-    others = f" and {len(rejects.found) - 1} others" if len(rejects.found) > 1 else ""
-    raise DataError(
-        "input", reading.generated.uri,
-        f"{last.id}{others} cannot be read ({last.reason}: {last.detail})",
-        "give JPEG, PNG or WebP files",
-    )  # fmt: skip

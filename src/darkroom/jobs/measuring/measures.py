@@ -21,7 +21,7 @@ from darkroom.jobs.artifacts.evaluation import ClassMeasured, Histogram, Metric,
 from darkroom.jobs.measuring.comparison import PIXELS, Comparison, PictureSet
 from darkroom.jobs.measuring.config import MeasuringConfig
 from darkroom.metrics.bootstrap import Interval, frechet_interval, proportion_interval
-from darkroom.metrics.features import ScaledRows
+from darkroom.metrics.features import MirroredRows, ScaledRows
 from darkroom.metrics.floor import Floor, frechet_floor
 from darkroom.metrics.frechet import FEW_IMAGES, frechet_distance_between, is_biased
 from darkroom.metrics.jackknife import block_jackknife, blocks_of
@@ -51,7 +51,12 @@ def frechet(comparison: Comparison, column: str, settings: MeasuringConfig, seed
     with limits_for(dim):
         value = frechet_distance_between(generated, test)
         draws = settings.num_floor_draws if is_small else min(settings.num_floor_draws, 3)
-        floor = frechet_floor(train, test, n, num_draws=draws, seed=seed)
+        floor = _floor(
+            comparison,
+            f"frechet {column} {n}",
+            lambda: frechet_floor(train, test, n, num_draws=draws, seed=seed),
+            settings,
+        )
         interval = (
             _resampled(generated, test, settings, seed)
             if is_small
@@ -62,8 +67,8 @@ def frechet(comparison: Comparison, column: str, settings: MeasuringConfig, seed
         interval=f"bootstrap, {settings.num_bootstrap} resamples of both sides, centred"
         if is_small
         else f"block jackknife, {blocks_of((generated, test))} blocks of both sides",
-        floor=_floor(floor, settings),
-        ratio=value / floor.value if floor.value else None,
+        floor=floor,
+        ratio=value / floor.value if floor and floor.value else None,
         biased=is_biased(n, dim),
         note="too few for a headline or a gate: take the kernel distance" if n < FEW_IMAGES else "",
         dimensions=dim,
@@ -96,12 +101,17 @@ def kernel(comparison: Comparison, column: str, settings: MeasuringConfig, seed:
     n, dim = generated.shape
     with limits_for(dim):
         distance = kernel_distance(generated, test)
-        floor = kernel_floor(train, test, n, num_draws=settings.num_floor_draws, seed=seed)
+        floor = _floor(
+            comparison,
+            f"kernel {column} {n}",
+            lambda: kernel_floor(train, test, n, num_draws=settings.num_floor_draws, seed=seed),
+            settings,
+        )
         subsets = subset_distances(generated, test, seed=seed)
     return Metric(
         **ends(distance.value, n, distance.interval(settings.confidence)),
         interval="jackknife of both sides",
-        floor=_floor(floor, settings),
+        floor=floor,
         dimensions=dim,
         features=comparison.digests[column],
         details={"standard_error": distance.standard_error, "subsets": asdict(subsets)},
@@ -115,11 +125,11 @@ def class_accuracy(
     names = comparison.classes
     asked = _labels(comparison.generated)
     predicted = predictions(comparison.generated, column)
-    right = predicted == asked
+    right = recognised(comparison.generated, column)
     confusion = np.zeros((len(names), len(names)), np.int64)
     np.add.at(confusion, (asked, predicted), 1)
     share, chance = _share(right, settings, seed), 1 / len(names)
-    real = predictions(comparison.test, column) == _labels(comparison.test)
+    real = recognised(comparison.test, column)
     return Metric(
         **share,
         interval=f"bootstrap, {settings.num_bootstrap} resamples",
@@ -142,17 +152,40 @@ def predictions(pictures: PictureSet, column: str) -> NDArray[np.int64]:
     return np.asarray(pictures.features[column].stored.argmax(axis=1), np.int64)
 
 
+def recognised(pictures: PictureSet, column: str) -> NDArray[np.bool_]:
+    """Whether each picture is taken for the class that it was to show: (N,)."""
+    return np.asarray(predictions(pictures, column) == _labels(pictures))
+
+
+def nearest_distances(
+    comparison: Comparison, column: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of generated and of test pictures to their nearest training picture: (N,) and (M,).
+
+    By pixels a picture is as near as it or its mirror image is: training flips pictures.
+    """
+    generated, train, test = comparison.rows(column)
+
+    def distances(rows: ScaledRows) -> NDArray[np.float64]:
+        if column != PIXELS:
+            return nearest_row_distances(rows, train)
+        # In whole grey levels a copy comes out at exactly 0.
+        nearest = nearest_neighbour_distances(rows.stored, train.stored)
+        if comparison.shape is None:
+            return nearest
+        mirrored = MirroredRows(rows.stored, comparison.shape.chw)
+        return np.minimum(nearest, nearest_neighbour_distances(mirrored, train.stored))
+
+    key = f"nearest by {column}"
+    return (
+        comparison.once(key, lambda: distances(generated)),
+        comparison.once_of_real(key, lambda: distances(test)),
+    )
+
+
 def nearness(comparison: Comparison, column: str, settings: MeasuringConfig, seed: int) -> Metric:
     """How near the generated pictures are to the training split: in grey levels, or by features."""
-    if column == PIXELS:
-        # In whole grey levels a copy comes out at exactly 0.
-        generated_rows, train, test_rows = (rows.stored for rows in comparison.rows(column))
-        generated = nearest_neighbour_distances(generated_rows, train)
-        test = nearest_neighbour_distances(test_rows, train)
-    else:
-        rows, references, held_out = comparison.rows(column)
-        generated = nearest_row_distances(rows, references)
-        test = nearest_row_distances(held_out, references)
+    generated, test = nearest_distances(comparison, column)
     verdict = memorisation(generated, test)
     figures = verdict.figures
     if figures.median_test == 0:
@@ -166,6 +199,7 @@ def nearness(comparison: Comparison, column: str, settings: MeasuringConfig, see
         **ends(figures.median_ratio, n, _ratio_interval(generated, test, n, settings, seed)),
         interval=f"bootstrap, {settings.num_bootstrap} resamples",
         floor=RealMeasured(**ends(1.0, n, _ratio_interval(test, test, n, settings, seed))),
+        features=comparison.digests[column],
         memorising=verdict.memorising,
         decided=verdict.decided,
         note=verdict.reason,
@@ -190,7 +224,13 @@ def ends(value: float, n: int, interval: Interval) -> dict[str, Any]:
     return {"value": value, "n": n, "lower": interval.low, "upper": interval.high}
 
 
-def _floor(floor: Floor, settings: MeasuringConfig) -> RealMeasured:
+def _floor(
+    comparison: Comparison, key: str, make: Callable[[], Floor], settings: MeasuringConfig
+) -> RealMeasured | None:
+    """None without a training split."""
+    if not comparison.has_training_split:
+        return None
+    floor = comparison.once_of_real(key, make)
     reach = NormalDist().inv_cdf(0.5 + settings.confidence / 2) * floor.spread
     return RealMeasured(
         value=floor.value,

@@ -32,6 +32,19 @@ USUAL = (
 _ALIASES = {"fid_": "frechet_", "kid_": "kernel_"}
 
 
+_LARGER_IS_BETTER = ("class_accuracy", "clip_score", *NEIGHBOURHOODS)
+
+
+def larger_is_better(name: str) -> bool:
+    """Which way a figure goes."""
+    return name.startswith(_LARGER_IS_BETTER)
+
+
+def moves_with_number(name: str) -> bool:
+    """Whether a figure of as good pictures is another when there are more of them."""
+    return name.startswith(("frechet_", *NEIGHBOURHOODS))
+
+
 def nearness_of(features: str) -> str:
     """The name of memorisation by these features; of pixels it is the plain word."""
     return NEARNESS if features == "pixels" else f"{NEARNESS}_{features}"

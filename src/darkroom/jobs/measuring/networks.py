@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import ConfigError
+from darkroom.jobs.artifacts.evaluation import ExtractorFacts
 from darkroom.jobs.drawing.config import WorkerConfig
 from darkroom.jobs.measuring.comparison import CLIP, CUT, TEXT
 from darkroom.jobs.measuring.config import MeasuringConfig, NetworksConfig
@@ -56,6 +57,14 @@ class NetworkExtractor:
     model: FoundModel
     batch_size: int
     timm_name: str = ""
+
+    def facts(self, workers: WorkerConfig) -> ExtractorFacts:
+        """What makes its features what they are."""
+        # Published figures of Inception are float32.
+        precision = "float32" if self.name == "inception" else workers.precision
+        return ExtractorFacts(
+            digest=self.model.digest, resize=RESIZES[self.name], precision=precision
+        )
 
     def load(self, workers: WorkerConfig) -> Loaded:
         """The network on the worker's device; called in the actor.

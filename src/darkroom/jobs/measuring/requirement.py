@@ -1,4 +1,7 @@
-"""What a gate asks of a figure: `kid_inception<0.01`. Imports neither ray nor torch."""
+"""What a gate asks of a figure: `kid_inception<0.01`, or `kid_inception<against` of two sets.
+
+Imports neither ray nor torch.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,9 @@ from pydantic import AfterValidator
 from darkroom.jobs.measuring.names import metric_name
 
 _FORM = re.compile(r"\s*([A-Za-z]\w*)\s*(<=|>=|<|>)\s*(\S+)\s*")
+RELATIVE = "against"
+"""Stands for the figure of the second set: kid_inception<against, class_accuracy>against-0.01."""
+_RELATIVE_FORM = re.compile(rf"{RELATIVE}([+-].+)?")
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
@@ -26,9 +32,14 @@ class Requirement:
     metric: str
     comparison: str
     bound: float
+    is_relative: bool = False
+    """The bound is one of the difference to the second set's figure."""
 
     def __str__(self) -> str:
-        return f"{self.metric}{self.comparison}{self.bound:g}"
+        bound = f"{self.bound:g}"
+        if self.is_relative:
+            bound = RELATIVE + (f"{self.bound:+g}" if self.bound else "")
+        return f"{self.metric}{self.comparison}{bound}"
 
     @property
     def wants_less(self) -> bool:
@@ -45,14 +56,15 @@ def parse_requirement(text: str) -> Requirement:
     match = _FORM.fullmatch(text)
     if match is None:
         raise ValueError("is no requirement; write one as kid_inception<0.01 or clip_score>28")
-    name, comparison, number = match.groups()
+    name, comparison, text = match.groups()
+    relative = _RELATIVE_FORM.fullmatch(text)
     try:
-        bound = float(number)
+        bound = float(text if relative is None else relative[1] or 0)
     except ValueError:
         bound = math.nan
     if not math.isfinite(bound):
-        raise ValueError(f"compares with {number!r}, which is no number")
-    return Requirement(metric_name(name), comparison, bound)
+        raise ValueError(f"compares with {text!r}, which is no number")
+    return Requirement(metric_name(name), comparison, bound, is_relative=relative is not None)
 
 
 def _spelt(text: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,7 @@ def neighbourhood(which: str) -> Measure:
             return astuple(neighbourhoods(generated, real, num_neighbours=settings.num_neighbours))
 
         def compute() -> dict[str, Metric]:
-            made = compared(comparison, column, figures, settings, seed)
+            made = compared(comparison, column, figures, settings, seed, name="neighbourhoods")
             return dict(zip(NEIGHBOURHOODS, made, strict=True))
 
         metric = comparison.once(f"neighbourhoods of {column}", compute)[which]
@@ -60,20 +59,20 @@ def cmmd(comparison: Comparison, column: str, settings: MeasuringConfig, seed: i
     def figures(generated: FeatureRows, real: FeatureRows) -> Sequence[float]:
         return [gaussian_kernel_distance(generated, real)]
 
-    return compared(comparison, column, figures, settings, seed)[0]
+    return compared(comparison, column, figures, settings, seed, name="cmmd")[0]
 
 
 def clip_score(comparison: Comparison, column: str, settings: MeasuringConfig, seed: int) -> Metric:
     """The mean of 100 max(cos, 0) between pictures and their prompts (Hessel et al. 2021 without
     its factor and prefix). Real pictures are the reference's, with their captions."""
-    scores = _clip_scores(comparison.generated.features)
+    scores = clip_scores(comparison.generated.features)
     was_cut = np.asarray(comparison.generated.features[CUT].stored)[:, 0] > 0
     real = None
     if comparison.captions_are_known:
-        of_real = _clip_scores(comparison.test.features)
+        of_real = clip_scores(comparison.test.features)
         real = RealMeasured(**_mean(of_real, settings, seed))
     # The same pictures with the prompt of another: what a model that ignores prompts would score.
-    other = float(_clip_scores(comparison.generated.features, shift=1).mean())
+    other = float(clip_scores(comparison.generated.features, shift=1).mean())
     return Metric(
         **_mean(scores, settings, seed),
         floor=real,
@@ -85,7 +84,7 @@ def clip_score(comparison: Comparison, column: str, settings: MeasuringConfig, s
     )
 
 
-def _clip_scores(features: Mapping[str, ScaledRows], *, shift: int = 0) -> NDArray[np.float64]:
+def clip_scores(features: Mapping[str, ScaledRows], *, shift: int = 0) -> NDArray[np.float64]:
     """Of each picture (N,): its own prompt, or that of the picture `shift` further on."""
     pictures, texts = features[CLIP], features[TEXT]
     count = len(pictures)
@@ -106,32 +105,58 @@ def _mean(scores: NDArray[np.float64], settings: MeasuringConfig, seed: int) -> 
 
 
 def compared(
-    comparison: Comparison, column: str, figures: Figures, settings: MeasuringConfig, seed: int
+    comparison: Comparison,
+    column: str,
+    figures: Figures,
+    settings: MeasuringConfig,
+    seed: int,
+    *,
+    name: str,
 ) -> list[Metric]:
-    """Figures of generated against test rows with interval and floor; none is below 0."""
-    generated, train, test = comparison.rows(column)
+    """Figures of generated against test rows with interval and floor; none is below 0.
+
+    name: of the figures, for what both sets of drawn pictures share.
+    """
+    generated, _, test = comparison.rows(column)
     n, dim = generated.shape
-    size = min(n, len(train))
-    random = np.random.default_rng(seed)
-    draws = 1 if size == len(train) else min(NUM_FLOOR_DRAWS, settings.num_floor_draws)
-    drawn = [SelectedRows(train, random.permutation(len(train))[:size]) for _ in range(draws)]
-    intervals = partial(block_jackknife, figures, level=settings.confidence, seed=seed)
     with limits_for(dim):
         values = figures(generated, test)
-        floors = np.array([figures(rows, test) for rows in drawn]).mean(axis=0).tolist()
-        around = intervals((generated, test), values)
-        around_floor = intervals((drawn[0], test), floors)
+        around = block_jackknife(
+            figures, (generated, test), values, level=settings.confidence, seed=seed
+        )
+        floors: Sequence[RealMeasured | None] = [None] * len(values)
+        if comparison.has_training_split:
+            floors = comparison.once_of_real(
+                f"{name} {column} {n}", lambda: _floors(comparison, column, figures, settings, seed)
+            )
     return [
         Metric(
             **_positive(value, n, interval),
-            floor=RealMeasured(**_positive(floor, size, floor_interval), num_draws=draws),
+            floor=floor,
             interval=jackknife_words(generated, test),
             dimensions=dim,
             features=comparison.digests[column],
         )
-        for value, interval, floor, floor_interval in zip(
-            values, around, floors, around_floor, strict=True
-        )
+        for value, interval, floor in zip(values, around, floors, strict=True)
+    ]
+
+
+def _floors(
+    comparison: Comparison, column: str, figures: Figures, settings: MeasuringConfig, seed: int
+) -> list[RealMeasured]:
+    """The same of as many training rows: the mean over draws, with the interval of the first."""
+    generated, train, test = comparison.rows(column)
+    size = min(len(generated), len(train))
+    random = np.random.default_rng(seed)
+    draws = 1 if size == len(train) else min(NUM_FLOOR_DRAWS, settings.num_floor_draws)
+    drawn = [SelectedRows(train, random.permutation(len(train))[:size]) for _ in range(draws)]
+    values = np.array([figures(rows, test) for rows in drawn]).mean(axis=0).tolist()
+    around = block_jackknife(
+        figures, (drawn[0], test), values, level=settings.confidence, seed=seed
+    )
+    return [
+        RealMeasured(**_positive(value, size, interval), num_draws=draws)
+        for value, interval in zip(values, around, strict=True)
     ]
 
 

@@ -9,27 +9,29 @@ the reference's size: resizing here would change the distances without a word.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from darkroom.config import build_config
-from darkroom.jobs.artifacts.dataset import Dataset
+from darkroom.errors import DataError
 from darkroom.jobs.batch.picture_rows import PictureOrigin
 from darkroom.jobs.batch.stage import ID, Stage
 from darkroom.jobs.drawing.config import WorkerConfig
 from darkroom.jobs.drawing.stage import model_stage
 from darkroom.jobs.measuring.comparison import (
+    AGAINST,
     GENERATED,
     LABEL,
     PIXELS,
     PROMPT,
     SET,
+    SETS,
     column_bytes,
     feature_column,
 )
@@ -57,18 +59,26 @@ class Making:
     encoding: EncodingConfig
 
     @classmethod
-    def of(cls, reference: Dataset) -> Making:
-        """As the reference's own config says it."""
-        config = reference.artifact.manifest.config
+    def of(cls, shape: ImageShape, config: Mapping[str, Any]) -> Making:
+        """As the config of `prepare` says it; what that leaves out is the default."""
         given = LimitsConfig().to_dict() | config.get("limits", {})
         return cls(
-            reference.shape(field="reference"),
+            shape,
             background=config.get("background", 255),
             animated=config.get("animated", "reject"),
             # min_side is about pictures before they are resized.
             limits=build_config(LimitsConfig, given | {"min_side": 1}),
             encoding=build_config(EncodingConfig, config.get("encoding", {})),
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings that `of` takes."""
+        return {
+            "background": self.background,
+            "animated": self.animated,
+            "limits": self.limits.to_dict(),
+            "encoding": self.encoding.to_dict(),
+        }
 
 
 @dataclass(frozen=True)
@@ -78,12 +88,25 @@ class Reading:
     generated: PictureOrigin
     reference: PictureOrigin
     making: Making
+    against: PictureOrigin | None = None
+    """The second set of drawn pictures."""
+
+    def origin(self, set_name: str) -> tuple[str, PictureOrigin]:
+        """The config's field that names where a set's pictures are, and that place."""
+        if set_name == AGAINST and self.against is not None:
+            return "against", self.against
+        if set_name == GENERATED:
+            return "input", self.generated
+        return "reference", self.reference
 
     def where(self, set_name: str, row_id: str) -> tuple[str, str]:
         """The config's field and the place that an error names."""
-        if set_name == GENERATED:
-            return "input", f"{self.generated.uri}/{row_id}"
-        return "reference", f"{self.reference.uri}: row {row_id.rpartition(':')[2]}"
+        field, origin = self.origin(set_name)
+        name = row_id if field == "input" else row_id.removeprefix(f"{field}:")
+        if field == "reference":
+            name = name.partition(":")[2]
+        is_row = field == "reference" and origin.digest is not None
+        return field, f"{origin.uri}: row {name}" if is_row else f"{origin.uri}/{name}"
 
 
 def stages_of(
@@ -120,17 +143,19 @@ class PictureRead:
 
     def __call__(self, rows: pa.Table, rejects: Rejects) -> pa.Table:
         reading = self._reading
-        is_generated = pc.equal(rows[SET], GENERATED)
         encoded: list[bytes | None] = []
-        # Generated rows come before the others.
-        for source, part in (
-            (reading.generated, rows.filter(is_generated)),
-            (reading.reference, rows.filter(pc.invert(is_generated))),
-        ):
-            encoded += source.read(
+        for name in SETS:  # in the order of the rows
+            part = rows.filter(pc.equal(rows[SET], name))
+            if not len(part):
+                continue
+            field, origin = reading.origin(name)
+            num_rejected = len(rejects.found)
+            encoded += origin.read(
                 part, rejects, max_bytes=reading.making.limits.max_bytes,
-                concurrency=self._concurrency,
+                concurrency=self._concurrency, field=field,
             )  # fmt: skip
+            if field == "reference" and rejects.found[num_rejected:]:
+                raise _unusable(reading.where(name, rejects.found[-1].id), rejects.found[-1])
         kept = rows.select(KEPT).append_column("encoded", pa.array(encoded, pa.large_binary()))
         return kept.filter(pc.is_valid(kept["encoded"]))
 
@@ -147,9 +172,15 @@ class PixelDecode:
         there: list[int] = []
         for at, row in enumerate(rows.to_pylist()):
             field, where = self._reading.where(row[SET], row[ID])
-            is_file = row[SET] == GENERATED and self._reading.generated.digest is None
-            data = self._as_stored(row["encoded"], row[ID]) if is_file else row["encoded"]
+            is_file = self._reading.origin(row[SET])[1].digest is None
+            data = row["encoded"]
+            if is_file:
+                if field == "reference":
+                    self._check_colours(data, where)
+                data = self._as_stored(data, row[ID])
             if isinstance(data, Reject):
+                if field == "reference":
+                    raise _unusable((field, where), data)
                 rejects.found.append(data)
                 continue
             image = published_pixels(data, where=where, shape=self._making.shape, field=field)
@@ -157,6 +188,16 @@ class PixelDecode:
             there.append(at)
         kept = rows.select(KEPT).take(pa.array(there, pa.int64()))
         return kept.append_column(PIXELS, feature_column(pixels[: len(there)]))
+
+    def _check_colours(self, data: bytes, where: str) -> None:
+        """A folder is grey where its first picture is: another would lose its colours unseen."""
+        if self._making.shape.channels == 1:
+            picture = decode(data, limits=self._making.limits)
+            if isinstance(picture, Picture) and picture.image.mode != "L":
+                raise DataError(
+                    "reference", where, "is in colour, and the first picture is grey",
+                    "give pictures of one kind, or prepare them with `darkroom prepare`",
+                )  # fmt: skip
 
     def _as_stored(self, data: bytes, row_id: str) -> bytes | Reject:
         """A file as `prepare` would have stored it: one that it converts loses what JPEG loses."""
@@ -168,6 +209,12 @@ class PixelDecode:
         if isinstance(picture, Picture):
             return stored_bytes(picture, data, making.encoding)
         return picture
+
+
+def _unusable(place: tuple[str, str], reject: Reject) -> DataError:
+    """A reference without one of its pictures would be another reference."""
+    problem = f"cannot be used ({reject.reason}: {reject.detail})"
+    return DataError(*place, problem, "mend it, or take it away")
 
 
 class FeatureStage:

@@ -11,10 +11,13 @@ from darkroom.config import JobConfig, Place, PositiveInt, operational
 
 
 class ReportConfig(JobConfig):
-    """One self-contained HTML page about a trained model."""
+    """One self-contained HTML page about a trained model, or about evaluations alone."""
 
     input: Annotated[Place, operational()]
-    """URI of a trained model (what `darkroom train` or `finetune` published)."""
+    """URI of a trained model (what `darkroom train` or `finetune` published), or of an
+    evaluation."""
+    beside: Annotated[tuple[Place, ...], operational()] = ()
+    """URIs of further evaluations, to stand beside the one that is `input`."""
     data: Annotated[Place | None, operational()] = None
     """URI of the prepared data; null takes the one that the model names as its parent."""
     samples: Annotated[Place | None, operational()] = None

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts.model import METRICS_FILE, PICTURES_FILE, FinetunedInfo
 from darkroom.jobs.report.attempts import attempts_section
-from darkroom.jobs.report.config import ReportConfig
 from darkroom.jobs.report.sections import duration, folded_settings, memory_words, moment, origins
 from darkroom.pages.page import (
     Bitmap,
@@ -30,15 +28,6 @@ from darkroom.storage import Artifact
 
 MAX_FRAMES = 8
 FRAME_PIXELS = 144
-
-
-def check_finetuned(config: ReportConfig) -> None:
-    """Refuse what belongs to models of `train`. Errors: ConfigError."""
-    for name in ("data", "samples", "evaluation"):
-        if (value := getattr(config, name)) is not None:
-            raise ConfigError(
-                name, value, "does not belong to a fine-tuned model's report", "leave it out"
-            )
 
 
 def finetuned_page(model: Artifact, *, title: str) -> Page:

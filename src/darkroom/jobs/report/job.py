@@ -1,4 +1,4 @@
-"""`darkroom report`: one self-contained HTML page about a trained model.
+"""`darkroom report`: one self-contained HTML page about a trained model, or about evaluations.
 
 Reads what the other verbs published and computes nothing new but the forward strip. Runs in
 one process: there is nothing here that a cluster would speed up.
@@ -10,14 +10,22 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.evaluation import METRICS_FILE, Evaluation
 from darkroom.jobs.artifacts.info import names_of
 from darkroom.jobs.artifacts.model import FinetunedInfo, TrainedModel
 from darkroom.jobs.artifacts.report import REPORT_FILE, ReportInfo
 from darkroom.jobs.report.attempts import attempts_section
+from darkroom.jobs.report.comparable import open_comparable
+from darkroom.jobs.report.compared import (
+    comparison_json,
+    comparison_markdown,
+    comparison_plot,
+    evaluations_page,
+)
 from darkroom.jobs.report.config import ReportConfig
-from darkroom.jobs.report.finetuned import check_finetuned, finetuned_page
+from darkroom.jobs.report.finetuned import finetuned_page
 from darkroom.jobs.report.measures import key_figures
 from darkroom.jobs.report.pictures import generated_pictures, real_pictures
 from darkroom.jobs.report.sections import (
@@ -31,14 +39,21 @@ from darkroom.jobs.report.sections import (
     settings_section,
     training_section,
 )
-from darkroom.jobs.report.sources import Sources, find_sources
+from darkroom.jobs.report.sources import Sources, check_parts, find_sources
 from darkroom.pages.page import KeyFigure, Page, render_page
 from darkroom.storage import Artifact, Output, Parent, open_artifact, open_output, parse_uri
 
 
 def run(config: ReportConfig) -> dict[str, Any]:
     """Write and publish the page. Errors: those of storage, DataError for parts of two runs."""
+    if open_artifact(config.input).manifest.kind == Kind.EVALUATION:
+        return _report_evaluations(config)
     model = open_artifact(config.input, kind=Kind.MODEL)
+    if config.beside:
+        raise ConfigError(
+            "beside", list(config.beside), "belongs to a report about evaluations",
+            "give an evaluation as input too, or leave it out",
+        )  # fmt: skip
     if FinetunedInfo.found_in(model) is not None:
         return _report_finetuned(config, model)
     sources = find_sources(config)
@@ -57,12 +72,34 @@ def run(config: ReportConfig) -> dict[str, Any]:
 
 
 def _report_finetuned(config: ReportConfig, model: Artifact) -> dict[str, Any]:
-    check_finetuned(config)
+    check_parts(config, "a fine-tuned model's report")
     with _output(config, [model.as_parent("model")]) as output:
         if output.completed is not None:
             return _result(output.completed)
         html = render_page(finetuned_page(model, title=_title(config))).encode()
         files = [output.writer.write_bytes(REPORT_FILE, html, content=False)]
+        info = ReportInfo(title=_title(config))
+        return _result(output.publish(files, metadata=info.to_metadata()))
+
+
+def _report_evaluations(config: ReportConfig) -> dict[str, Any]:
+    check_parts(config, "a report about evaluations")
+    evaluations = open_comparable([config.input, *config.beside])
+    parents = [one.artifact.as_parent("evaluation") for one in evaluations]
+    with _output(config, parents) as output:
+        if output.completed is not None:
+            return _result(output.completed)
+        plot = comparison_plot(evaluations)
+        html = render_page(evaluations_page(evaluations, plot, title=_title(config))).encode()
+        write = output.writer.write_bytes
+        files = [write(REPORT_FILE, html, content=False)]
+        if config.beside:
+            files += [
+                write("comparison.json", comparison_json(evaluations)),
+                # It has the names of the evaluations' places.
+                write("comparison.md", comparison_markdown(evaluations), content=False),
+                *([write("comparison.svg", plot.svg.encode())] if plot is not None else ()),
+            ]
         info = ReportInfo(title=_title(config))
         return _result(output.publish(files, metadata=info.to_metadata()))
 

@@ -5,10 +5,19 @@ Judges nothing: verdicts and the word "biased" are the evaluation's.
 
 from __future__ import annotations
 
-from darkroom.jobs.artifacts.evaluation import Evaluation, Measured, Metric
+from collections.abc import Collection
+
+from darkroom.jobs.artifacts.evaluation import Evaluation, Measured, Metric, SecondSet
 from darkroom.jobs.measuring.entries import title_of
 from darkroom.jobs.measuring.names import CLIP_SCORE, NETWORKS
-from darkroom.jobs.measuring.words import floor, interval, shown
+from darkroom.jobs.measuring.words import (
+    better,
+    difference_interval,
+    floor,
+    interval,
+    shown,
+    shown_difference,
+)
 from darkroom.metrics.frechet import FEW_IMAGES
 from darkroom.pages.page import Block, Chip, KeyFigure, SideBySide, Table
 from darkroom.pages.plots import (
@@ -65,18 +74,22 @@ def _gate(evaluation: Evaluation) -> list[KeyFigure]:
     ]
 
 
-def _distance(evaluation: Evaluation) -> list[KeyFigure]:
+def headline_distance(names: Collection[str], num_images: int) -> str | None:
     """The one distance to look at: of the best features there are, and of few pictures the one
     that few pictures do not bias."""
-    measure = "frechet" if evaluation.num_images >= FEW_IMAGES else "kernel"
-    for features in (*NETWORKS, "pixels", "classifier"):
-        name = f"{measure}_{features}"
-        if (metric := evaluation.metrics.get(name)) is None:
-            continue
+    measure = "frechet" if num_images >= FEW_IMAGES else "kernel"
+    found = (f"{measure}_{features}" for features in (*NETWORKS, "pixels", "classifier"))
+    return next((name for name in found if name in names), None)
+
+
+def _distance(evaluation: Evaluation) -> list[KeyFigure]:
+    name = headline_distance(evaluation.metrics, evaluation.num_images)
+    if name is not None:
+        metric = evaluation.metrics[name]
         said = (f"{metric.ratio:.2f} times " if metric.ratio is not None else "") + _real(
             "the floor of ", name, metric
         )
-        ends = f"[{interval(name, metric)}]; " if measure == "kernel" else ""
+        ends = f"[{interval(name, metric)}]; " if name.startswith("kernel_") else ""
         biased = ", biased" if metric.biased else ""
         return [
             KeyFigure(
@@ -113,12 +126,33 @@ def measures_table(evaluation: Evaluation) -> Table:
     )
 
 
+def differences_table(evaluation: Evaluation, second: SecondSet) -> Table:
+    """The figures of two sets, and what lies between them."""
+    percent = f"{evaluation.confidence:.0%} interval"
+    return Table(
+        columns=["measure", "this set", "second set", "difference", percent, "better"],
+        rows=[
+            [
+                title_of(name),
+                shown(name, evaluation.metrics[name].value),
+                shown(name, second.metrics[name].value),
+                shown_difference(name, difference.value),
+                difference_interval(name, difference),
+                better(difference),
+            ]
+            for name, difference in second.differences.items()
+        ],
+        numbers=frozenset({"this set", "second set", "difference"}),
+        fixed=frozenset({percent}),
+    )
+
+
 def measure_plots(evaluation: Evaluation) -> list[Block]:
     """What the metrics at hand have to show."""
     metrics = evaluation.metrics
     figures = []
     if accuracy := metrics.get("class_accuracy"):
-        ranges = {row.class_name: _ranged(row) for row in accuracy.per_class}
+        ranges = {row.class_name: ranged(row) for row in accuracy.per_class}
         figures.append(
             accuracy_plot(
                 {name: (one.value, one.lower, one.upper) for name, one in ranges.items()},
@@ -128,7 +162,7 @@ def measure_plots(evaluation: Evaluation) -> list[Block]:
         )
         figures.append(confusion_plot(accuracy.confusion, accuracy.classes))
     figures += [
-        floor_plot(title_of(name), _ranged(metric), _ranged(metric.floor))
+        floor_plot(title_of(name), ranged(metric), ranged(metric.floor))
         for name, metric in metrics.items()
         if name.startswith(("frechet_", "kernel_")) and metric.floor is not None
     ]
@@ -151,6 +185,6 @@ def _notes(metric: Metric) -> list[str | Chip]:
     return chips
 
 
-def _ranged(measured: Measured) -> Ranged:
+def ranged(measured: Measured) -> Ranged:
     value, lower, upper = measured.value, measured.lower, measured.upper
     return Ranged(value, value if lower is None else lower, value if upper is None else upper)

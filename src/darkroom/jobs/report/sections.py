@@ -16,7 +16,8 @@ from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.evaluation import Evaluation
 from darkroom.jobs.artifacts.model import OutOfMemory, TrainedModel
 from darkroom.jobs.artifacts.samples import Samples
-from darkroom.jobs.report.measures import measure_plots, measures_table
+from darkroom.jobs.measuring.words import pairing
+from darkroom.jobs.report.measures import differences_table, measure_plots, measures_table
 from darkroom.jobs.report.pictures import (
     MAX_CLASSES,
     PicturesByClass,
@@ -103,9 +104,11 @@ def measures_section(evaluation: Evaluation | None) -> Section | None:
     if evaluation is None:
         return None
     reference, classifier = evaluation.reference, evaluation.classifier
-    lead = (
-        f"{evaluation.num_images} generated pictures against {reference.num_test} real test "
-        f"pictures; floors are {reference.num_train} real training pictures measured alike."
+    lead = f"{evaluation.num_images} generated pictures against {reference.num_test} real"
+    lead += (
+        f" test pictures; floors are {reference.num_train} real training pictures measured alike."
+        if reference.num_train
+        else " ones, of which there is no training split, and so no floor."
     )
     if dead := evaluation.num_dead_letters:
         lead += f" {dead} more files could not be used."
@@ -114,9 +117,13 @@ def measures_section(evaluation: Evaluation | None) -> Section | None:
             f" The reference classifier ({classifier.digest[:12]}) was trained on the training "
             f"split alone; it recognises {classifier.test_accuracy:.1%} of real test pictures."
         )
-    return Section(
-        "measures", "Measures", [measures_table(evaluation), *measure_plots(evaluation)], lead
-    )
+    blocks: list[Block] = [measures_table(evaluation)]
+    if second := evaluation.against:
+        blocks += [
+            Paragraph(f"Beside {second.num_images} pictures of a second set. {pairing(second)}"),
+            differences_table(evaluation, second),
+        ]
+    return Section("measures", "Measures", [*blocks, *measure_plots(evaluation)], lead)
 
 
 def settings_section(sources: Sources) -> Section:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from darkroom.errors import DataError, StorageError
+from darkroom.errors import ConfigError, DataError, StorageError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.artifacts.model import TrainedModel
@@ -62,6 +62,13 @@ def find_sources(config: ReportConfig) -> Sources:
         None if samples is None else Samples.of(samples, field="samples"),
         evaluation,
     )
+
+
+def check_parts(config: ReportConfig, what: str) -> None:
+    """Refuse what belongs to a report about a model of `train`. Errors: ConfigError."""
+    for name in ("data", "samples", "evaluation"):
+        if (value := getattr(config, name)) is not None:
+            raise ConfigError(name, value, f"does not belong to {what}", "leave it out")
 
 
 def _open(uri: str | None, kind: Kind) -> Artifact | None:

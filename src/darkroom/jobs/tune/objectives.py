@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from darkroom.jobs.tune.config import TuneConfig
 
 VALIDATION_LOSS = "validation_loss"
-_LARGER_IS_BETTER = ("class_accuracy", "precision", "recall", "density", "coverage")
 FIGURES = tuple(name for name in NAMES if not name.startswith(NEARNESS) and name != CLIP_SCORE)
 """Figures of `darkroom evaluate`, by the names that it publishes them under."""
 
@@ -30,11 +29,6 @@ _OTHER_LOSS = {
     ),
 }
 """What changes the meaning of a validation loss, by its dotted name or section."""
-
-
-def larger_is_better(name: str) -> bool:
-    """Which way an objective goes."""
-    return name.startswith(_LARGER_IS_BETTER)
 
 
 def figure_of(name: str) -> str:

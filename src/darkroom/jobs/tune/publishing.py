@@ -17,9 +17,9 @@ from darkroom.jobs.artifacts.study import (
     Confirmation,
     StudyInfo,
 )
+from darkroom.jobs.measuring.names import larger_is_better
 from darkroom.jobs.parquet import parquet_bytes
 from darkroom.jobs.tune.config import TuneConfig
-from darkroom.jobs.tune.objectives import larger_is_better
 from darkroom.jobs.tune.page import study_page
 from darkroom.jobs.tune.study import EndedTrial, Ending, Study
 from darkroom.jobs.tune.trial import Errand

@@ -21,10 +21,10 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as State
 
 from darkroom.jobs.artifacts.study import TrialState
+from darkroom.jobs.measuring.names import larger_is_better
 from darkroom.jobs.tune.config import TuneConfig
 from darkroom.jobs.tune.halving import pruner_of, rungs_of
 from darkroom.jobs.tune.journal import StudyJournal
-from darkroom.jobs.tune.objectives import larger_is_better
 from darkroom.jobs.tune.sampling import PointSampler, sampler_for, suggest, values_of
 from darkroom.jobs.tune.settings import at
 from darkroom.jobs.tune.space import grid_points

@@ -19,7 +19,7 @@ from darkroom.jobs.artifacts.dataset import DatasetInfo
 from darkroom.jobs.artifacts.split_rows import SplitPart
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import find_pictures
-from darkroom.jobs.measuring.source import open_reference
+from darkroom.jobs.measuring.reference import find_reference
 from darkroom.jobs.pictures.config import Split
 from darkroom.storage import Artifact, open_artifact, open_output
 from darkroom.storage.parquet import VerifiedParquetFile
@@ -73,7 +73,7 @@ def classify(uri: str) -> None:
     find_pictures(ClassifyConfig(input=uri, output=f"{uri}-out"))
 
 
-@pytest.mark.parametrize("verb", [train, classify, open_reference])
+@pytest.mark.parametrize("verb", [train, classify, find_reference])
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -94,7 +94,7 @@ def test_a_file_of_other_columns_is_named(
     tmp_path: Path, verb: Callable[[str], object], data: bytes, message: str
 ) -> None:
     uri = str(dataset(tmp_path / "data", data).uri)
-    field = "reference" if verb is open_reference else "input"
+    field = "reference" if verb is find_reference else "input"
     with pytest.raises(DataError, match=rf"^{field}: .*part-00000\.parquet {message}.* prepare"):
         verb(uri)
 

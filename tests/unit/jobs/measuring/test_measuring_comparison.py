@@ -49,3 +49,25 @@ def test_parts_are_collected_set_by_set_in_order() -> None:
         assert comparison.test.labels is not None
         assert comparison.test.labels.tolist() == labels[14:]
         assert [len(one) for one in (comparison.generated, comparison.test)] == [5, 6]
+
+
+def test_a_second_set_stands_beside_the_first_and_shares_the_real_ones() -> None:
+    sets = ["generated"] * 3 + ["against"] * 3 + ["train"] * 4 + ["test"] * 2
+    deep = RANDOM.random((12, 3), np.float32)
+    table = pa.table(
+        {SET: sets, LABEL: pa.array([0] * 12, pa.int64()), "deep": feature_column(deep)}
+    )
+    with collected([table], ["deep"], classes=(), digests={}, is_paired=True) as comparison:
+        second = comparison.against
+        assert second is not None
+        assert comparison.is_paired
+        assert np.array_equal(comparison.generated.features["deep"][:], deep[:3])
+        assert np.array_equal(second.generated.features["deep"][:], deep[3:6])
+        assert second.test is comparison.test
+        assert comparison.once_of_real("a", lambda: 1) == second.once_of_real("a", lambda: 2) == 1
+        assert [one.once("b", lambda: 1) for one in (comparison, second)] == [1, 1]
+        assert second.once("b", lambda: 3) == 1
+        assert comparison.once("c", lambda: 1) != second.once("c", lambda: 2)
+    with collected([table[:3]], ["deep"], classes=(), digests={}) as alone:
+        assert alone.against is None
+        assert not alone.has_training_split

@@ -65,12 +65,24 @@ def test_of_digits_everything_can_be_measured() -> None:
             "needs pictures of 8x8",
         ),
         ({"classes_are_asked": False}, {"class_accuracy"}, "which class was asked for"),
+        (
+            {"kept_columns": frozenset({"pixels"})},
+            {"frechet_classifier", "kernel_classifier", "class_accuracy"},
+            "the reference kept no",
+        ),
     ],
 )
 def test_what_is_missing_is_said(changes: dict[str, Any], left_out: set[str], reason: str) -> None:
     wanted, skipped = choose(ALL, replace(DIGITS, **changes))
     assert set(skipped) == left_out == set(ALL) - set(wanted)
     assert all(reason in why for why in skipped.values())
+
+
+def test_a_reference_without_splits_has_no_floors_and_no_training_pictures() -> None:
+    wanted, skipped = choose(ALL, replace(DIGITS, has_training_split=False))
+    assert set(wanted) == {"frechet_pixels", "kernel_pixels"}
+    assert set(skipped) == set(ALL) - set(wanted) | {"floors"}
+    assert {"folder" in why for why in skipped.values()} == {True}
 
 
 def test_when_nothing_can_be_measured_the_command_ends() -> None:

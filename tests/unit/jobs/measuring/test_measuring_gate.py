@@ -8,7 +8,7 @@ import pytest
 
 from darkroom.config import build_config
 from darkroom.errors import ConfigError, DataError, GateError
-from darkroom.jobs.artifacts.evaluation import Metric
+from darkroom.jobs.artifacts.evaluation import Difference, Metric
 from darkroom.jobs.evaluate.config import EvaluateConfig
 from darkroom.jobs.measuring.config import GateConfig
 from darkroom.jobs.measuring.gate import check_gate, check_measured, check_met, judge
@@ -42,8 +42,61 @@ def test_a_requirement_is_kept_under_the_one_name_of_its_figure() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "spelt"),
+    [
+        ("kid_pixels < against", "kernel_pixels<against"),
+        ("class_accuracy>against-0.010", "class_accuracy>against-0.01"),
+        ("fid_pixels<=against+1e-3", "frechet_pixels<=against+0.001"),
+    ],
+)
+def test_a_requirement_may_name_the_second_set(text: str, spelt: str) -> None:
+    assert config(text).require == (spelt,)
+    assert config(spelt).require == (spelt,)
+
+
+@pytest.mark.parametrize(
+    ("text", "ends", "met"),
+    [
+        ("kid_pixels<against", (-0.02, -0.001), True),
+        ("kid_pixels<against", (-0.02, 0.001), False),
+        ("kid_pixels<against+0.01", (-0.02, 0.001), True),
+        ("kid_pixels>against-0.01", (-0.02, 0.001), False),
+    ],
+)
+def test_the_difference_is_judged_by_its_bad_end(
+    text: str, ends: tuple[float, float], met: bool
+) -> None:
+    made = config(text)
+    difference = Difference(
+        value=-0.01, n=9, lower=ends[0], upper=ends[1], is_paired=True, better=None, interval=""
+    )
+    metrics = {"kernel_pixels": metric(5.0, None, None)}
+    (verdict,) = judge(made.require, metrics, {"kernel_pixels": difference})
+    assert verdict.met is met
+    assert verdict.reason.startswith("difference -0.01, interval")
+
+
+def test_a_difference_needs_a_second_set_and_as_many_pictures_where_those_count() -> None:
+    def check_against(text: str, num_against: int | None) -> None:
+        made = config(text)
+        check_gate(
+            made.require, GateConfig(), metrics=made.wanted, skipped={}, num_images=5000,
+            reference=REFERENCE, num_against=num_against,
+        )  # fmt: skip
+
+    with pytest.raises(ConfigError, match=r"there is no second set .* --against"):
+        check_against("kid_pixels<against", None)
+    check_against("kid_pixels<against", 70)
+    with pytest.raises(ConfigError, match="5000 here, 4000 there; give as many of both"):
+        check_against("fid_pixels<against", 4000)
+    check_against("fid_pixels<against", 5000)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("kid_inception<againts", "compares with 'againts', which is no number"),
+        ("kid_inception<against0.1", "compares with 'against0.1', which is no number"),
         ("kid_inceptoin<0.01", "no figure is called 'kid_inceptoin'; did you mean 'kid_inception'"),
         ("kid_inception", "is no requirement; write one as kid_inception<0.01"),
         ("kid_inception=1", "is no requirement"),

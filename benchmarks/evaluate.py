@@ -1,0 +1,109 @@
+"""`darkroom evaluate` against a bare loop of its extractor.
+
+    python -m benchmarks.evaluate [--rounds 7] [--quick]
+
+A ResNet-50 of timm (random weights, 224 px) sees the same photographs in both arms: in a plain loop
+over pixels that lie in memory, and in `evaluate`, which lists, reads, decodes and commits as well.
+As many threads in both. What an evaluation of few pictures takes is taken off as start-up: it
+starts the same actors, loads the same weights and computes the same figure.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from benchmarks.interleaved import Report, arguments, measure
+from numpy.typing import NDArray
+from PIL import Image
+from tests.helpers.feature_networks import photograph_crops, save_timm
+
+from darkroom.config import build_config
+from darkroom.jobs.evaluate.config import EvaluateConfig
+from darkroom.jobs.evaluate.job import run
+from darkroom.jobs.measuring.networks import find_networks
+from darkroom.jobs.session import ray_session
+
+NETWORK, SIDE, BATCH = "resnet50", 224, 8
+NUM_REFERENCE = 8
+_numbers = count(1)
+
+
+def folder_of(folder: Path, images: NDArray[np.uint8]) -> Path:
+    """Pictures (N, 3, H, W) as JPEG files."""
+    folder.mkdir(parents=True)
+    for index, image in enumerate(images):
+        data = io.BytesIO()
+        Image.fromarray(image.transpose(1, 2, 0)).save(data, "JPEG", quality=92)
+        (folder / f"{index:05d}.jpg").write_bytes(data.getvalue())
+    return folder
+
+
+def config_of(root: Path, pictures: Path, weights: Path) -> EvaluateConfig:
+    """An evaluation into an output that no other one has."""
+    values = {
+        "input": str(pictures), "reference": str(root / "reference"),
+        "output": str(root / f"out-{next(_numbers)}"), "metrics": ["kernel_timm"],
+        "networks": {
+            "timm": {"name": NETWORK, "weights": str(weights)}, "batch_size": BATCH,
+        },
+        "extractors": {"num_cpus": os.cpu_count() or 1}, "piece_rows": BATCH,
+    }  # fmt: skip
+    return build_config(EvaluateConfig, values)
+
+
+def bare_loop(config: EvaluateConfig, images: NDArray[np.uint8]) -> Callable[[], None]:
+    """The extractor over all pictures, a batch at a time."""
+    (network,) = find_networks(config, ("timm",))
+    extract = network.load(config.extractors)
+    torch.set_num_threads(os.cpu_count() or 1)
+
+    def loop() -> None:
+        for start in range(0, len(images), BATCH):
+            batch = images[start : start + BATCH]
+            extract(batch, [None] * len(batch))
+
+    return loop
+
+
+def main() -> None:
+    options = arguments(__doc__).parse_args()
+    many, few = (40, 8) if options.quick else (136, 8)
+    report = Report("evaluate")
+    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder, ray_session(num_cpus=6):
+        root = Path(folder)
+        weights = save_timm(root / "timm.pth", NETWORK)
+        images = photograph_crops(many, 0, SIDE)
+        folder_of(root / "reference", photograph_crops(NUM_REFERENCE, 1, SIDE))
+        inputs = {size: folder_of(root / f"input-{size}", images[:size]) for size in (many, few)}
+        timings = measure(
+            {
+                "loop": bare_loop(config_of(root, inputs[few], weights), images[few:]),
+                "evaluate": lambda: _run(config_of(root, inputs[many], weights)),
+                "evaluate, few pictures": lambda: _run(config_of(root, inputs[few], weights)),
+            },
+            num_rounds=options.rounds,
+        )
+        report.details["seconds"] = timings.seconds
+        report.details["pictures"] = {"many": many, "few": few, "reference": NUM_REFERENCE}
+        work = timings.beyond(evaluate="evaluate, few pictures")
+        report.add(
+            "ResNet-50: rate of evaluate / of its extractor alone",
+            work.ratio("loop", "evaluate"), at_least=0.9,
+        )  # fmt: skip
+        report.add("the same, start-up left in", timings.ratio("loop", "evaluate"))
+    report.write()
+
+
+def _run(config: EvaluateConfig) -> None:
+    run(config)
+
+
+if __name__ == "__main__":
+    main()
