@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from testcluster.client import rayjob_end, rayjob_succeeds
@@ -39,12 +39,10 @@ def study(release: Release, data: str) -> str:
     return output
 
 
-def apply(
-    release: Release, name: str, verb: str, *settings: str, args: list[str] | None = None
-) -> None:
-    listed = f"args={{{','.join(args or [])}}}"
-    text = release.rayjob(name, f"verb={verb}", "recipe=digits_smoke", *settings, listed)
-    release.kubectl.apply_text(text)
+def apply(release: Release, name: str, verb: str, *settings: str, args: Sequence[str] = ()) -> None:
+    listed = [f"args={{{','.join(args)}}}"] if args else []
+    manifests = release.rayjob(name, f"verb={verb}", "recipe=digits_smoke", *settings, *listed)
+    release.kubectl.apply_text(manifests)
 
 
 @pytest.mark.timeout(1200)
