@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import httpx2
 from tests.helpers.serving import DIGITS, PAINTER, FakeDrawers, client_of, http_api
 
 from darkroom.config import JobConfig
-from darkroom.jobs.serve.drawers import Drawn
+from darkroom.jobs.serve.drawers import Begun, Drawn
 from darkroom.jobs.serve.http_api import HttpApi
 from darkroom.jobs.serve.jobs.worker import JobsWorker
 from darkroom.jobs.serve.request import DrawRequest
@@ -28,20 +28,28 @@ SEVEN = {"prompt": "7", "seed": 40, "steps": 2}
 
 @dataclass
 class SlowDrawers(FakeDrawers):
-    """Draws until `most` pictures are done, then waits at the next step of each."""
+    """Draws until `most` pictures are done, then waits in the next ones."""
 
     most: int | None = None
     drawn: list[int] = field(default_factory=list)
     """Indexes, in the order in which they were done."""
     begun: int = 0
+    waiting: int = 0
 
     async def draw(self, request: DrawRequest, /) -> AsyncGenerator[Drawn]:
         self.begun += 1
+        async with aclosing(super().draw(request)) as items:
+            async for item in items:
+                if isinstance(item, Begun):
+                    await self._wait()
+                yield item
+        self.drawn.append(request.index)
+
+    async def _wait(self) -> None:
+        self.waiting += 1
         while self.most is not None and len(self.drawn) >= self.most:  # noqa: ASYNC110 - as a fake
             await asyncio.sleep(0.01)
-        async for item in super().draw(request):
-            yield item
-        self.drawn.append(request.index)
+        self.waiting -= 1
 
     def drew(self, num: int, *others: SlowDrawers) -> bool:
         """Whether these have drawn each of `num` pictures, and none twice but those under way."""

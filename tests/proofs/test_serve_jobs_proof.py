@@ -1,9 +1,9 @@
 """Proof: a job of 20 on Ray Serve whose replica is killed midway has each picture once.
 
 Two HTTP replicas and one that draws. The HTTP replica that holds the job's lease is killed by
-SIGKILL; another goes on when the lease has lapsed. Then the same with the replica that draws. Each
-picture is byte for byte the one that a request draws. `build/proofs/serve-jobs.json` has what it
-took.
+SIGKILL; another goes on when the lease has lapsed. Then the same with the replica that draws, and
+with the whole service stopped and started again. Each picture is byte for byte that of a request.
+`build/proofs/serve-jobs.json` has what it took.
 """
 
 from __future__ import annotations
@@ -95,6 +95,22 @@ def disturbed(
     }
 
 
+def restarted(service: Service, place: str) -> list[bytes]:
+    """The pictures of a job during which the whole service is stopped and started again."""
+    job = ask(service, "POST", "/v1/jobs", json={**BODY, "n": NUM_PICTURES}).json()["id"]
+    while num_done(service, job) < NUM_PICTURES // 3:
+        time.sleep(0.1)
+    service.stop()
+    store = open_store(place)
+    (entry,) = store.list("open/")
+    assert json.loads(store.get(entry.key))["holder"] is None, "it was not handed back"
+    service.start()
+    while (found := ask(service, "GET", f"/v1/jobs/{job}").json())["ended_at"] is None:
+        time.sleep(0.2)
+    assert found["status"] == "completed", found
+    return [ask(service, "GET", each["url"]).content for each in found["data"]]
+
+
 def test_a_killed_replicas_job_has_each_picture_once(bucket_uri: str, tmp_path: Path) -> None:
     jobs = {"place": bucket_uri}
     with service_in(tmp_path, jobs=jobs, http_replicas=2, limits={"max_images": 20}) as service:
@@ -106,4 +122,5 @@ def test_a_killed_replicas_job_has_each_picture_once(bucket_uri: str, tmp_path: 
             pictures, took = disturbed(service, bucket_uri, kill)
             assert pictures == expected
             figures.append(took)
+        assert restarted(service, bucket_uri) == expected
     write_json("serve-jobs", figures)

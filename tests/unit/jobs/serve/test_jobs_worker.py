@@ -8,21 +8,19 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers.serving import FakeDrawers, eventually
-from tests.helpers.serving_jobs import PATH, SEVEN, SlowDrawers, keys_of, replica
+from tests.helpers.serving import FakeDrawers, client_of, eventually
+from tests.helpers.serving_jobs import PATH, SEVEN, Replica, SlowDrawers, keys_of, replica
 
-from darkroom.errors import ClosingError, DarkroomError
-from darkroom.jobs.serve.admission import Admission
-from darkroom.jobs.serve.config import RequestLimits
+from darkroom.errors import ClosingError, DarkroomError, StorageError
 from darkroom.jobs.serve.drawers import Drawn
 from darkroom.jobs.serve.jobs import lease as leases
-from darkroom.jobs.serve.jobs.lease import JobLease, LeaseWatch, take
+from darkroom.jobs.serve.jobs.lease import JobLease
+from darkroom.jobs.serve.jobs.pictures import JobPictures, KeptPicture
 from darkroom.jobs.serve.jobs.place import JobsPlace
-from darkroom.jobs.serve.jobs.records import owner_segment
-from darkroom.jobs.serve.jobs.spare import SpareRoom
 from darkroom.jobs.serve.request import Drawing, DrawRequest
 from darkroom.storage import open_artifact, open_store
 
@@ -139,7 +137,7 @@ def test_a_cancelled_job_stops_at_the_next_step_and_is_removed_when_asked_again(
     by_holder: bool, store_uri: str
 ) -> None:
     async def scenario() -> None:
-        drawers = SlowDrawers(step_seconds=0.01)
+        drawers = SlowDrawers(most=2)
         async with (
             replica(store_uri, drawers) as one,
             replica(store_uri, FakeDrawers(), idle=True) as two,
@@ -147,12 +145,13 @@ def test_a_cancelled_job_stops_at_the_next_step_and_is_removed_when_asked_again(
             body = {**SEVEN, "n": 50, "steps": 10}
             job = (await one.post(body, "k")).json()["id"]
             await one.until(job, "running", done=2)
+            await eventually(lambda: drawers.waiting == 2)
             asker = one if by_holder else two
             cancelled = (await asker.client.delete(f"{PATH}/{job}")).json()
             assert cancelled["status"] == "cancelled"
             await eventually(lambda: not one.worker._held)
-            assert drawers.stopped >= 1
-            assert len(drawers.drawn) < 30
+            assert drawers.stopped == 2
+            assert len(drawers.drawn) < 5
             there = await one.job(job)
             assert there["progress"]["done"] == len(there["data"]) >= 2
             assert (await two.client.get(there["data"][0]["url"])).status_code == 200
@@ -292,81 +291,49 @@ def test_a_crash_after_the_end_is_tidied_up(store_uri: str) -> None:
     asyncio.run(scenario())
 
 
-def test_a_lease_is_taken_by_one_and_lapses_by_the_watchers_clock(store_uri: str) -> None:
-    place, now = JobsPlace(store_uri, days=1), [0.0]
-    key = f"open/job_{'1' * 32}.anyone.json"
-    place.store.put(key, JobLease().to_json())
-    watch = LeaseWatch(place.store, clock=lambda: now[0])
-    ((_, seen),) = watch.free(place.open_jobs())
-    held, second = take(place.store, key, seen), take(place.store, key, seen)
-    assert held is not None
-    assert second is None
-    for _ in range(4):
-        assert watch.free(place.open_jobs()) == []
-        now[0] += 0.6
-        assert held.renew()
-    assert watch.free(place.open_jobs()) == []
-    now[0] += 1.1
-    ((_, lapsed),) = watch.free(place.open_jobs())
-    newer = take(place.store, key, lapsed)
-    assert newer is not None
-    assert newer.lease.num_lost == 1
-    assert not held.renew()
-    held.give_back()
-    assert newer.renew()
-    newer.give_back()
-    ((_, given),) = watch.free(place.open_jobs())
-    assert (given.holder, given.num_lost) == (None, 0)
+def test_a_store_that_fails_for_a_moment_costs_no_picture(
+    local_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, faults = JobPictures.commit, 3
 
+    def failing(pictures: JobPictures, *given: Any) -> KeptPicture:
+        nonlocal faults
+        faults -= 1
+        if faults >= 0:
+            raise StorageError("the server answered 500")
+        return real(pictures, *given)
 
-def test_pictures_of_jobs_leave_room_for_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("darkroom.jobs.serve.jobs.spare.WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(JobPictures, "commit", failing)
 
     async def scenario() -> None:
-        door = Admission(RequestLimits(max_waiting_work=10.0))
-        room = SpareRoom(door, at_once=2)
-        inside = 0
-
-        async def draw(release: asyncio.Event) -> None:
-            nonlocal inside
-            async with room.picture():
-                inside += 1
-                await release.wait()
-                inside -= 1
-
-        async def settled() -> int:
-            await asyncio.sleep(0.02)
-            return inside
-
-        ends = [asyncio.Event() for _ in range(4)]
-        tasks = [asyncio.create_task(draw(end)) for end in ends]
-        assert await settled() == 2, "two at a time while nothing else is drawn"
-        with door.admitted("ann", 4.0):
-            ends[0].set()
-            assert await settled() == 1, "beside a request one"
-            ends[1].set()
-            assert await settled() == 1
-        assert await settled() == 2, "the request has ended"
-        ends[2].set()
-        ends[3].set()
-        await asyncio.gather(*tasks)
-        end = asyncio.Event()
-        with door.admitted("ann", 6.0):
-            flooded = asyncio.create_task(draw(end))
-            assert await settled() == 0, "requests fill half of the room"
-            await asyncio.sleep(0.25)
-            assert await settled() == 1, "it has waited for long enough"
-            end.set()
-            await flooded
+        async with replica(local_uri, SlowDrawers()) as one:
+            job = (await one.post({**SEVEN, "n": 4})).json()["id"]
+            each_once(local_uri, await one.until(job, "completed"))
+        assert faults < 0
 
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("name", ["Ann", "a.b", "../x", "\u00e4", "a/b", "x" * 64, "~x", ""])
-def test_odd_names_of_keys_have_folders_of_their_own(name: str) -> None:
-    segment = owner_segment(name)
-    assert segment.startswith("~")
-    assert "." not in segment
-    assert "/" not in segment
-    assert owner_segment(segment) != segment
-    assert owner_segment("team-a") == "team-a"
+def test_a_short_job_does_not_wait_for_a_long_one(local_uri: str, tmp_path: Path) -> None:
+    ann, bob = "sk-ann-" + "a" * 32, "sk-bob-" + "b" * 32
+    (tmp_path / "keys").write_text(f"ann {ann}\nbob {bob}\n")
+    keys = f"{tmp_path}/keys"
+
+    def bearer(key: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {key}"}
+
+    async def scenario() -> None:
+        drawers = SlowDrawers(step_seconds=0.01)
+        async with (
+            replica(local_uri, drawers, headers=bearer(ann), keys=keys) as one,
+            client_of(one.api, bearer(bob)) as client,
+        ):
+            long = [(await one.post({**SEVEN, "n": 60})).json()["id"] for _ in range(6)]
+            await one.until(long[0], "running", done=1)
+            short = Replica(one.api, client)
+            job = (await short.post(SEVEN)).json()["id"]
+            one.worker.drop(long[1])  # a place that comes free is his who has none
+            await short.until(job, "completed")
+            assert (await one.job(long[0]))["status"] == "running"
+
+    asyncio.run(scenario())
