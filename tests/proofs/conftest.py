@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.integration.conftest import ray_local
+from tests.integration.conftest import ray_local, s3_module_uri
 
-__all__ = ["ray_local"]
+__all__ = ["ray_local", "s3_module_uri"]

@@ -3,7 +3,7 @@
 Two HTTP replicas and one that draws. The HTTP replica that holds the job's lease is killed by
 SIGKILL; another goes on when the lease has lapsed. Then the same with the replica that draws, and
 with the whole service stopped and started again. Each picture is byte for byte that of a request.
-`build/proofs/serve-jobs.json` has what it took.
+`build/proofs/serve-jobs-*.json` has what it took.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
+import pytest
 from tests.helpers.proof import write_json
 from tests.helpers.serve_runs import KEY, Service, service_in
 
@@ -111,16 +111,41 @@ def restarted(service: Service, place: str) -> list[bytes]:
     return [ask(service, "GET", each["url"]).content for each in found["data"]]
 
 
-def test_a_killed_replicas_job_has_each_picture_once(bucket_uri: str, tmp_path: Path) -> None:
-    jobs = {"place": bucket_uri}
-    with service_in(tmp_path, jobs=jobs, http_replicas=2, limits={"max_images": 20}) as service:
-        service.start()
-        alone = service.post({**BODY, "n": NUM_PICTURES}).json()["data"]
-        expected = [base64.b64decode(each["b64_json"]) for each in alone]
-        figures = []
-        for kill in (kill_http, kill_drawing):
-            pictures, took = disturbed(service, bucket_uri, kill)
-            assert pictures == expected
-            figures.append(took)
-        assert restarted(service, bucket_uri) == expected
-    write_json("serve-jobs", figures)
+@pytest.fixture(scope="module")
+def place(s3_module_uri: str) -> str:
+    """Where the jobs are kept."""
+    return s3_module_uri
+
+
+@pytest.fixture(scope="module")
+def jobs_service(
+    ray_local: str, place: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    settings = {"jobs": {"place": place}, "http_replicas": 2, "limits": {"max_images": 20}}
+    with service_in(tmp_path_factory.mktemp("served"), **settings) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def expected(jobs_service: Service) -> list[bytes]:
+    """The pictures, as a request draws them."""
+    jobs_service.start()
+    alone = jobs_service.post({**BODY, "n": NUM_PICTURES}).json()["data"]
+    return [base64.b64decode(each["b64_json"]) for each in alone]
+
+
+@pytest.mark.parametrize("kill", [kill_http, kill_drawing])
+def test_a_killed_replicas_job_has_each_picture_once(
+    kill: Callable[[Service, str], None], jobs_service: Service, place: str, expected: list[bytes]
+) -> None:
+    jobs_service.start()
+    pictures, took = disturbed(jobs_service, place, kill)
+    assert pictures == expected
+    write_json(f"serve-jobs-{kill.__name__}", took)
+
+
+def test_a_stopped_services_job_goes_on_when_it_is_started_again(
+    jobs_service: Service, place: str, expected: list[bytes]
+) -> None:
+    jobs_service.start()
+    assert restarted(jobs_service, place) == expected
