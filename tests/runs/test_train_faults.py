@@ -7,6 +7,8 @@ one Ray.
 from __future__ import annotations
 
 import io
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -96,6 +98,12 @@ def once_saved(
     return on_row
 
 
+def refusing(keys: ShortLivedKeys, kind: FaultKind, began: list[float]) -> None:
+    """Has the server refuse, and notes when."""
+    began.append(time.monotonic())
+    keys.refuse(kind)
+
+
 def noting(
     seen: list[int], act: Callable[[Mapping[str, Any]], None], row: Mapping[str, Any]
 ) -> None:
@@ -138,9 +146,11 @@ def test_what_the_user_can_mend_ends_the_run_without_a_restart(
     stopped_at = [-1]  # a run that is not stopped shows what it is before its first step
     for kind, says in FAULTS.items():
         seen: list[int] = []
-        refuse = once_saved(config.output, max(stopped_at), partial(fresh.refuse, kind))
+        began: list[float] = []
+        refuse = once_saved(config.output, max(stopped_at), partial(refusing, fresh, kind, began))
         with pytest.raises(StorageAccessError, match=says) as caught:
             run(config, on_row=partial(noting, seen, refuse))
+        sys.stdout.write(f"{kind}: over after {time.monotonic() - began[0]:.1f} s\n")
         assert min(seen) > stopped_at[-1]
         assert_one_line(caught.value)
         fresh.mend()

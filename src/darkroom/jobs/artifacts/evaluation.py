@@ -122,7 +122,7 @@ class DrawnFacts:
     """How the pictures were drawn, where their artifact says it."""
 
     model: str
-    """Digest of the model."""
+    """Digest of the model's contents, where the artifact has it; else of its manifest."""
     num_steps: int
     guidance_scale: float
     seed: int

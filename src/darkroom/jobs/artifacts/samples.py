@@ -45,6 +45,8 @@ class ModelName:
     """Of its manifest."""
     step: int | None = None
     """Optimizer steps behind its weights; None for one that Darkroom did not train."""
+    content_digest: str | None = None
+    """The same for equal weights wherever they lie; None where nobody wrote it down."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,7 +139,8 @@ def _of_samples(artifact: Artifact, field: str) -> tuple[ComparedPictures, list[
     source = PictureOrigin.of(artifact)
     info = samples.info
     drawn = DrawnFacts(
-        model=info.model.digest, sampler=info.sampler, num_steps=info.num_steps,
+        model=info.model.content_digest or info.model.digest,
+        sampler=info.sampler, num_steps=info.num_steps,
         guidance_scale=info.guidance_scale, seed=info.seed,
         precision=artifact.manifest.config.get("precision"),
     )  # fmt: skip

@@ -75,7 +75,10 @@ class ClassModel:
     @property
     def name(self) -> ModelName:
         artifact = self.trained.artifact
-        return ModelName(uri=str(artifact.uri), digest=artifact.digest, step=self.trained.info.step)
+        return ModelName(
+            uri=str(artifact.uri), digest=artifact.digest, step=self.trained.info.step,
+            content_digest=self.found.digest,
+        )  # fmt: skip
 
     def plan(self, config: SampleConfig) -> pa.Table:
         """Errors: ConfigError for classes that the model does not have."""
@@ -120,7 +123,9 @@ class TextModel:
     def name(self) -> ModelName:
         parent = self.found.as_parent("model")
         step = None if self.finetuned is None else self.finetuned.step
-        return ModelName(uri=parent.uri, digest=parent.digest, step=step)
+        return ModelName(
+            uri=parent.uri, digest=parent.digest, step=step, content_digest=self.found.digest
+        )
 
     def plan(self, config: SampleConfig) -> pa.Table:
         return plan_prompts(config.total, self.prompts)
