@@ -12,7 +12,7 @@ from tests.helpers.imagenet import lite0_weights
 from tests.helpers.killing import records
 from tests.helpers.language_models import save_tiny_language_model
 from tests.helpers.pictures import crops, encoded
-from tests.helpers.release import Release, upload_folder
+from tests.helpers.release import Release, job_arguments, upload_folder
 from tests.helpers.tiny_text_to_image import save_tiny_stable_diffusion
 
 from darkroom.storage import Artifact, open_artifact, open_store
@@ -36,9 +36,8 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _arguments(settings: list[str], *others: str) -> str:
-    listed = ",".join([*others, *(text for s in settings for text in ("--set", s))])
-    return f"args={{{listed}}}"
+def _arguments(settings: list[str], *others: str) -> list[str]:
+    return job_arguments([*others, *(text for s in settings for text in ("--set", s))])
 
 
 def _run_and_lose_the_workers(release: Release, name: str, *settings: str, output: str) -> Artifact:
@@ -84,7 +83,7 @@ def test_classify_survives_lost_workers(release: Release, s3: str, tmp_path: Pat
         "verb=classify",
         "recipe=imagenette_cpu",
         f"input={s3}/photographs",
-        _arguments(CLASSIFY, "--weights", f"{s3}/models/{weights.name}"),
+        *_arguments(CLASSIFY, "--weights", f"{s3}/models/{weights.name}"),
         output=f"{s3}/labels",
     )
     assert _ids(artifact) == sorted(name for _, name in pictures)
@@ -99,7 +98,7 @@ def test_generate_survives_lost_workers(release: Release, s3: str, tiny_models: 
         "verb=generate",
         "recipe=animals_cpu",
         f"input={s3}/animals/animals.csv",
-        _arguments(
+        *_arguments(
             GENERATE,
             *("--join", f"{s3}/animals/outfits.csv"),
             *("--llm", upload_folder(tiny_models / "llm", f"{s3}/models/llm")),

@@ -12,7 +12,7 @@ import pytest
 from testcluster.client import rayjob_succeeds, wait_for
 from testcluster.settings import LOGS
 from tests.helpers.captioned_data import publish_captioned
-from tests.helpers.release import BUCKET, Release, upload_folder
+from tests.helpers.release import BUCKET, Release, job_arguments, upload_folder
 from tests.helpers.tiny_families import save_tiny
 from tests.helpers.training_job import driver_log, published_step
 
@@ -49,10 +49,9 @@ def latents(release: Release, places: str) -> str:
 
 
 def run(release: Release, verb: str, *settings: str, args: list[str]) -> None:
-    listed = f"args={{{','.join(args)}}}"
     recipe = "tiny_sd" if verb == "finetune" else ""
-    manifests = release.rayjob(verb, f"verb={verb}", f"recipe={recipe}", *settings, listed)
-    release.kubectl.apply_text(manifests)
+    given = [f"verb={verb}", f"recipe={recipe}", *settings, *job_arguments(args)]
+    release.kubectl.apply_text(release.rayjob(verb, *given))
 
 
 def test_the_cache_holds_every_picture_once(latents: str) -> None:

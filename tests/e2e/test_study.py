@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from testcluster.client import rayjob_end, rayjob_succeeds
-from tests.helpers.release import BUCKET, Release
+from tests.helpers.release import BUCKET, Release, job_arguments
 
 from darkroom.jobs.artifacts.evaluation import EvaluationInfo
 from darkroom.jobs.artifacts.study import StudyInfo
@@ -40,9 +40,8 @@ def study(release: Release, data: str) -> str:
 
 
 def apply(release: Release, name: str, verb: str, *settings: str, args: Sequence[str] = ()) -> None:
-    listed = [f"args={{{','.join(args)}}}"] if args else []
-    manifests = release.rayjob(name, f"verb={verb}", "recipe=digits_smoke", *settings, *listed)
-    release.kubectl.apply_text(manifests)
+    given = [f"verb={verb}", "recipe=digits_smoke", *settings, *job_arguments(args)]
+    release.kubectl.apply_text(release.rayjob(name, *given))
 
 
 @pytest.mark.timeout(1200)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ class Release:
         """Makes the release's S3 server that of this process and its children; the bucket's URI."""
         secret = self.kubectl.get("secret", f"{NAME}-s3")["data"]
         with (
-            forwarded(self.kubectl, f"service/{NAME}-s3", 8333) as port,
+            _forwarded(self.kubectl, f"service/{NAME}-s3", 8333) as port,
             pytest.MonkeyPatch.context() as patch,
         ):
             for name, value in secret.items():
@@ -121,6 +121,14 @@ class Release:
             patch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
             patch.setenv("AWS_REGION", "us-east-1")
             yield f"s3://{BUCKET}"
+
+
+def job_arguments(arguments: Sequence[str]) -> list[str]:
+    """The setting of the job chart that gives the verb further arguments; none for none.
+
+    Helm takes a word that is a number for one, which the chart refuses: write --limit=4.
+    """
+    return [f"args={{{','.join(arguments)}}}"] if arguments else []
 
 
 def upload_folder(folder: Path, uri: str) -> str:
@@ -131,7 +139,7 @@ def upload_folder(folder: Path, uri: str) -> str:
 
 
 @contextmanager
-def forwarded(kubectl: Kubectl, target: str, port: int) -> Iterator[int]:
+def _forwarded(kubectl: Kubectl, target: str, port: int) -> Iterator[int]:
     """A free port of this machine that leads to `port` of the target."""
     command = ["kubectl", *kubectl.flags, f"--namespace={kubectl.namespace}"]
     command += ["port-forward", target, f":{port}"]

@@ -93,8 +93,10 @@ def running_address() -> str:
     import ray
 
     given = os.environ.get("RAY_ADDRESS", "")
+    if given.startswith("ray://"):  # such a driver has no connection to the GCS of its own
+        return given
     address: str = ray.get_runtime_context().gcs_address
-    return given if given.startswith("ray://") else address
+    return address
 
 
 @contextmanager

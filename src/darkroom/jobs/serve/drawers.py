@@ -8,6 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from darkroom.jobs.drawing.picture_bytes import Origin
+from darkroom.jobs.serve.api_error import ApiError
 from darkroom.jobs.serve.request import Drawing, DrawRequest, Preview, ServedModel
 from darkroom.storage import Parent
 
@@ -21,6 +23,16 @@ class Begun:
     parents: tuple[Parent, ...] = ()
     """The same weights, as the lineage of a picture names them."""
 
+    def origin(self, request: DrawRequest, prompt_digest: str) -> Origin:
+        """What the picture's bytes say of it."""
+        return Origin(
+            model_digest=self.model_digest,
+            seed=request.seed,
+            prompt_digest=prompt_digest,
+            lora_digest=self.lora_digest,
+            index=request.index,
+        )
+
 
 Drawn = Begun | Preview | Drawing
 
@@ -33,6 +45,14 @@ class Drawers(Protocol):
 
     def draw(self, request: DrawRequest, /) -> AsyncGenerator[Drawn]:
         """Begun, previews as asked for, the drawing. Closing it stops at the next step."""
+
+
+def refuse_blanked(drawing: Drawing) -> None:
+    """Errors: ApiError 400 for a picture that the model's own checker has blanked."""
+    if drawing.flagged:
+        raise ApiError(
+            400, "the model's safety checker blanked the picture", code="moderation_blocked"
+        )
 
 
 async def draw_all(

@@ -25,11 +25,11 @@ from darkroom.errors import (
 )
 from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.drawing.drawer import Pixels
-from darkroom.jobs.drawing.picture_bytes import Origin, picture_bytes
+from darkroom.jobs.drawing.picture_bytes import picture_bytes
 from darkroom.jobs.serve.admission import Admission
 from darkroom.jobs.serve.api_error import ApiError
 from darkroom.jobs.serve.client_gone import ClientGoneError, EventStream, event, unless_gone
-from darkroom.jobs.serve.drawers import Begun, Drawers, Drawn, draw_all
+from darkroom.jobs.serve.drawers import Begun, Drawers, Drawn, draw_all, refuse_blanked
 from darkroom.jobs.serve.images_request import Drawings, ImagesRequest
 from darkroom.jobs.serve.request import Drawing, Preview
 
@@ -116,10 +116,7 @@ class ImagesRun:
 
     async def _drawn(self, index: int, drawing: Drawing) -> Body:
         request = self._drawings.requests[index]
-        if drawing.flagged:
-            raise ApiError(
-                400, "the model's safety checker blanked the picture", code="moderation_blocked"
-            )
+        refuse_blanked(drawing)
         return {
             "b64_json": await self._encoded(index, drawing.pixels),
             "seed": request.seed,
@@ -134,14 +131,8 @@ class ImagesRun:
 
     async def _encoded(self, index: int, pixels: Pixels) -> str:
         """Off the event loop, which must answer health checks."""
-        begun = self._begun[index]
-        origin = Origin(
-            model_digest=begun.model_digest,
-            seed=self._drawings.requests[index].seed,
-            prompt_digest=self._drawings.prompt_digest,
-            lora_digest=begun.lora_digest,
-            index=self._drawings.requests[index].index,
-        )
+        request = self._drawings.requests[index]
+        origin = self._begun[index].origin(request, self._drawings.prompt_digest)
 
         def encode() -> str:
             quality = self._request.output_compression

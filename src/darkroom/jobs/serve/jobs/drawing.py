@@ -11,9 +11,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from darkroom.jobs.artifacts.drawings import PictureFacts
-from darkroom.jobs.drawing.picture_bytes import Origin, picture_bytes
+from darkroom.jobs.drawing.picture_bytes import picture_bytes
 from darkroom.jobs.serve.api_error import ApiError
-from darkroom.jobs.serve.drawers import Begun, Drawers
+from darkroom.jobs.serve.drawers import Begun, Drawers, refuse_blanked
 from darkroom.jobs.serve.images_api import as_api_error
 from darkroom.jobs.serve.jobs.records import AskedJob
 from darkroom.jobs.serve.request import Drawing, DrawRequest
@@ -59,21 +59,11 @@ async def _once(
 ) -> DrawnForJob:
     request = asked.drawing(number)
     begun, drawing = await _drawn(drawers, request, deadline_seconds)
-    if drawing.flagged:
-        raise ApiError(
-            400, "the model's safety checker blanked the picture", code="moderation_blocked"
-        )
-    origin = Origin(
-        model_digest=begun.model_digest,
-        seed=request.seed,
-        prompt_digest=asked.prompt_digest,
-        lora_digest=begun.lora_digest,
-        index=request.index,
-    )
+    refuse_blanked(drawing)
     data = await asyncio.to_thread(
         picture_bytes,
         drawing.pixels,
-        origin,
+        begun.origin(request, asked.prompt_digest),
         format=asked.output_format,
         quality=asked.output_compression,
     )
