@@ -137,8 +137,8 @@ def test_a_gpu_pool_scales_from_zero_onto_its_node_and_back(
 
 
 def pods_of_gpu_pool(release: Release) -> list[str]:
-    """Every pod that was asked for, Pending ones too."""
-    selector = "ray.io/node-type=worker,ray.io/group=gpu"
+    """Every pod that was asked for, Pending and ending ones too."""
+    selector = f"ray.io/cluster={NAME},ray.io/node-type=worker,ray.io/group=gpu"
     return [pod["metadata"]["name"] for pod in release.kubectl.list("pods", selector)]
 
 

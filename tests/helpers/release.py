@@ -75,13 +75,17 @@ class Release:
 
     def pods(self, node_type: str, group: str = "") -> list[Object]:
         """Running pods of a kind of Ray node, `head` or `worker`."""
+        asked_for = self.pods_asked_for(node_type, group)
+        return [pod for pod in asked_for if pod["status"].get("phase") == "Running"]
+
+    def pods_asked_for(self, node_type: str, group: str = "") -> list[Object]:
+        """The same, with those that do not run yet; never another cluster's of the namespace."""
         selector = f"ray.io/cluster={NAME},ray.io/node-type={node_type}"
         selector += f",ray.io/group={group}" if group else ""
         return [
             pod
             for pod in self.kubectl.list("pods", selector)
-            if pod["status"].get("phase") == "Running"
-            and "deletionTimestamp" not in pod["metadata"]
+            if "deletionTimestamp" not in pod["metadata"]
         ]
 
     def on_head(self, *command: str, timeout: float = 120) -> str:

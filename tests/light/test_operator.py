@@ -19,18 +19,14 @@ SECONDS = 120
 def release(namespace: Kubectl) -> Iterator[Release]:
     installed = Release(namespace)
     installed.upgrade()
-    wait_for("a head", lambda: pods(namespace, "head"), seconds=SECONDS, explain=namespace.explain)
+    wait_for(
+        "a head",
+        lambda: installed.pods_asked_for("head"),
+        seconds=SECONDS,
+        explain=namespace.explain,
+    )
     yield installed
     installed.uninstall()
-
-
-def pods(namespace: Kubectl, node_type: str, group: str = "") -> list[Object]:
-    selector = f"ray.io/node-type={node_type}" + (f",ray.io/group={group}" if group else "")
-    return [
-        pod
-        for pod in namespace.list("pods", selector)
-        if "deletionTimestamp" not in pod["metadata"]
-    ]
 
 
 def container(pod: Object) -> Object:
@@ -39,7 +35,7 @@ def container(pod: Object) -> Object:
 
 
 def test_the_head_has_the_token_and_its_service(release: Release) -> None:
-    (head,) = pods(release.kubectl, "head")
+    (head,) = release.pods_asked_for("head")
     names = {variable["name"] for variable in container(head)["env"]}
     assert {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} <= names
     ports = release.kubectl.get("service", f"{NAME}-head-svc")["spec"]["ports"]
@@ -62,7 +58,7 @@ def test_an_upgrade_reaches_a_pool_and_takes_no_worker_away(release: Release) ->
     scale(2)  # as the autoscaler does
     wait_for(
         "two workers",
-        lambda: len(pods(release.kubectl, "worker", "cpu")) == 2,
+        lambda: len(release.pods_asked_for("worker", "cpu")) == 2,
         seconds=SECONDS,
         explain=release.kubectl.explain,
     )
@@ -76,7 +72,7 @@ def test_an_upgrade_reaches_a_pool_and_takes_no_worker_away(release: Release) ->
         return bool(status.get("observedGeneration") == cluster["metadata"]["generation"])
 
     wait_for("the operator", observed, seconds=SECONDS, explain=release.kubectl.explain)
-    assert len(pods(release.kubectl, "worker", "cpu")) == 2
+    assert len(release.pods_asked_for("worker", "cpu")) == 2
 
 
 def test_a_gpu_pool_asks_for_its_gpu_and_offers_no_cpu(release: Release) -> None:
@@ -87,7 +83,7 @@ def test_a_gpu_pool_asks_for_its_gpu_and_offers_no_cpu(release: Release) -> None
     )  # fmt: skip
     (pod,) = wait_for(
         "a worker of the GPU pool",
-        lambda: pods(release.kubectl, "worker", "gpu"),
+        lambda: release.pods_asked_for("worker", "gpu"),
         seconds=SECONDS,
         explain=release.kubectl.explain,
     )
