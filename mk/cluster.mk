@@ -29,7 +29,7 @@ sbom: setup ## List what the image installs from PyPI, as CycloneDX, in dist/
 	  --output-file dist/darkroom.cdx.json requirements/runtime.txt
 
 light: setup ## Test on a real API server and operator without a node: no root, no image, a minute
-	PYTHONPATH=hack $(BIN)/pytest tests/light --timeout=900 $(ARGS)
+	$(TESTCLUSTER) light -- $(ARGS)
 
 smoke: setup $(if $(E2E_CONTEXT),,$(CLUSTER_STAMP)) ## The few tests that say whether it runs on Kubernetes at all; as in CI
 	$(TESTCLUSTER) smoke -- $(ARGS)

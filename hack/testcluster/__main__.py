@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from testcluster import binaries, images, kuberay, machine, node, transfer
+from testcluster.light import PROGRAMS as LIGHT
 from testcluster.settings import KUBECONFIG, LOGS, PROJECT, path_with_binaries
 
 
@@ -50,6 +51,12 @@ def make_images() -> None:
         _load_images()
 
 
+def light(pytest_arguments: list[str]) -> int:
+    """Runs tests/light on a control plane that they start; returns pytest's exit status."""
+    binaries.build([*LIGHT, "helm"])  # before any test: no time limit of theirs is for a compiler
+    return _pytest("light", ["--timeout=900", *pytest_arguments], path_with_binaries())
+
+
 def smoke(pytest_arguments: list[str]) -> int:
     """Runs the tests marked `smoke` on an image without torch; returns pytest's exit status."""
     return e2e(["-m", "smoke", *pytest_arguments], requirements="prepare")
@@ -59,7 +66,7 @@ def e2e(pytest_arguments: list[str], requirements: str = "runtime") -> int:
     """Runs tests/e2e on a cluster made for it, or on E2E_CONTEXT; returns pytest's exit status."""
     environment = path_with_binaries()
     if "E2E_CONTEXT" in environment:
-        return _pytest(pytest_arguments, environment)
+        return _e2e_tests(pytest_arguments, environment)
     was_running = bool(machine.running())
     try:
         with ThreadPoolExecutor() as side_by_side:
@@ -68,7 +75,7 @@ def e2e(pytest_arguments: list[str], requirements: str = "runtime") -> int:
             up()
             built.result()
         _load_images()
-        return _pytest(pytest_arguments, {**environment, "KUBECONFIG": str(KUBECONFIG)})
+        return _e2e_tests(pytest_arguments, {**environment, "KUBECONFIG": str(KUBECONFIG)})
     finally:
         if not was_running and not environment.get("KEEP"):
             machine.stop()
@@ -81,8 +88,12 @@ def shell(command: list[str]) -> None:
     os.execvp(inside[0], inside)  # noqa: S606
 
 
-def _pytest(arguments: list[str], environment: dict[str, str]) -> int:
-    command = [sys.executable, "-m", "pytest", "tests/e2e", "--timeout=1500", *arguments]
+def _e2e_tests(arguments: list[str], environment: dict[str, str]) -> int:
+    return _pytest("e2e", ["--timeout=1500", *arguments], environment)
+
+
+def _pytest(folder: str, arguments: list[str], environment: dict[str, str]) -> int:
+    command = [sys.executable, "-m", "pytest", f"tests/{folder}", *arguments]
     return subprocess.run(command, cwd=PROJECT, env=environment).returncode
 
 
@@ -114,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     build = commands.add_parser("build", help=binaries.build.__doc__)
     build.add_argument("names", nargs="+", choices=binaries.names())
     build.set_defaults(run=lambda arguments: binaries.build(arguments.names))
-    for name, long in (("e2e", e2e), ("smoke", smoke), ("shell", shell)):
+    for name, long in (("e2e", e2e), ("smoke", smoke), ("light", light), ("shell", shell)):
         command = commands.add_parser(name, help=long.__doc__)
         command.add_argument("words", nargs=argparse.REMAINDER)
         command.set_defaults(run=lambda a, f=long: f([w for w in a.words if w != "--"]))
@@ -123,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     arguments = _parser().parse_args()
-    alone = arguments.command == "build" or "E2E_CONTEXT" in os.environ
+    alone = arguments.command in {"build", "light"} or "E2E_CONTEXT" in os.environ
     if not alone and (obstacle := machine.obstacle()):
         sys.exit(f"{obstacle}; elsewhere name a cluster: E2E_CONTEXT")
     sys.exit(arguments.run(arguments))

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from testcluster import binaries
 from testcluster.client import Kubectl
-from testcluster.light import PROGRAMS, light_cluster
+from testcluster.light import light_cluster
 from testcluster.settings import path_with_binaries
 from tests.helpers.namespaces import new_namespace, stem_of
 
@@ -16,7 +15,6 @@ from tests.helpers.namespaces import new_namespace, stem_of
 @pytest.fixture(scope="session")
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The administrator's kubeconfig of a control plane with the operator."""
-    binaries.build([*PROGRAMS, "helm"])
     with (
         pytest.MonkeyPatch.context() as environment,
         light_cluster(tmp_path_factory.mktemp("light")) as kubeconfig,
