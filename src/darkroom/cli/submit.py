@@ -53,6 +53,13 @@ def submit(
     cancel: Annotated[
         str | None, typer.Option(help="Delete a job and what it started.", metavar="NAME")
     ] = None,
+    for_job: Annotated[
+        str | None,
+        typer.Option(
+            help="Make the RayJob for this Job of a schedule: named after it, and gone with it.",
+            metavar="NAME/UID",
+        ),
+    ] = None,
     debug: Annotated[  # noqa: ARG001 - `main` reads it
         bool, typer.Option("--debug", help="Show tracebacks and debug logs.")
     ] = False,
@@ -66,6 +73,9 @@ def submit(
     if sum(map(bool, (sources, follow, cancel))) != 1:
         remedy = "give manifests, or --follow NAME, or --cancel NAME"
         raise ConfigError("submit", None, "has to know one thing to do", remedy)
+    if for_job and not (sources and wait):
+        remedy = "give the RayJob's manifest, and wait for it"
+        raise ConfigError("for-job", for_job, "is for a manifest that is followed", remedy)
     try:
         from darkroom.cluster import submit as job
         from darkroom.cluster.client import Cluster
@@ -92,6 +102,7 @@ def submit(
             logs=logs,
             follow=wait,
             pending_timeout_seconds=pending_timeout,
+            for_job=for_job,
             open_store=open_store,
         )
     raise typer.Exit(code)

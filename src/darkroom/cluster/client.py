@@ -88,6 +88,22 @@ class Cluster:
             raise ClusterError(f"the API server does not answer: {error}") from None
         return dict(applied.to_dict())
 
+    def create(self, manifest: Object) -> Object | None:
+        """Creation alone, which needs no permission to change what is there; None when it is.
+
+        Errors: RefusedError, ClusterError.
+        """
+        resource = self._resource(manifest)
+        try:
+            made = resource.create(body=manifest, namespace=self.namespace, _request_timeout=60)
+        except DynamicApiError as error:
+            if error.status == 409 and _reason(error) == "AlreadyExists":
+                return None
+            raise _translate(error, label(manifest)) from None
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterError(f"the API server does not answer: {error}") from None
+        return dict(made.to_dict())
+
     def get(self, api_version: str, kind: str, name: str) -> Object | None:
         """The object, or None. Errors: ClusterError."""
         manifest = {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}}
@@ -273,10 +289,19 @@ def _check_status(answer: Any) -> None:
 
 
 def _message(error: Any) -> str:
+    return _field(error, "message") or str(error.reason)
+
+
+def _reason(error: Any) -> str:
+    return _field(error, "reason")
+
+
+def _field(error: Any, name: str) -> str:
+    """A field of the Status that the API server answers with; empty when it is none."""
     try:
-        return str(json.loads(error.body)["message"])
+        return str(json.loads(error.body)[name])
     except (TypeError, ValueError, KeyError):
-        return str(error.reason)
+        return ""
 
 
 def _lines(response: Any) -> Iterator[str]:

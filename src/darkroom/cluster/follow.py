@@ -111,7 +111,8 @@ class Follower:
         self._log = LogFollower(cluster, say, self.record.log)
 
     def run(self) -> Verdict:
-        """Block until the job ends. Errors: ClusterError after minutes without the API server."""
+        """Block until the job ends. Errors: ClusterError after minutes without the API server,
+        unless nothing is given up."""
         failures = 0
         while True:
             try:
@@ -119,7 +120,7 @@ class Follower:
                 failures = 0
             except ClusterError as error:
                 failures += 1
-                if failures > 150:
+                if self.give_up and failures > 150:
                     raise
                 if failures == 1:
                     self.say(f"... {error}; trying again")

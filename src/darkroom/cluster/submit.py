@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from darkroom.cluster import postmortem
+from darkroom.cluster import postmortem, scheduled
 from darkroom.cluster.client import Cluster, Object
 from darkroom.cluster.follow import PENDING_TIMEOUT_SECONDS, Follower, Verdict
 from darkroom.cluster.manifests import check_dry_run, check_rules, in_order, read_manifests
@@ -29,18 +29,24 @@ def submit(
     logs: str | None = None,
     follow: bool = True,
     pending_timeout_seconds: float = PENDING_TIMEOUT_SECONDS,
+    for_job: str | None = None,
     open_store: OpenStore,
 ) -> int:
     """Run the RayJobs of `sources` one after the other; the first that fails ends it.
 
     `logs` is where post-mortems go instead of below each job's output; `open_store` opens a URI.
+    `for_job` is the Job, NAME/UID, of a schedule that this is a run of (see `scheduled`).
     Errors: InputError (exit 2) when something is refused.
     """
     objects = read_manifests(sources)
+    if for_job:
+        objects = [scheduled.run_of(objects, scheduled.Owner.parse(for_job))]
     for warning in check_rules(objects):
         say(f"warning: {warning}")
     cluster = Cluster(namespace, context)
     _take_namespace(cluster, objects, namespace)
+    if for_job:
+        return _run_of_schedule(cluster, objects[0], logs, open_store)
     check_dry_run(cluster, objects)
     jobs: list[str] = []
     for item in in_order(objects):
@@ -76,6 +82,20 @@ def follow_job(
         remedy = f"`kubectl -n {cluster.namespace} get rayjobs` lists them"
         raise InputError("follow", name, f"no such RayJob in {cluster.namespace}", remedy)
     follower = Follower(cluster, name, say, pending_timeout_seconds=pending_timeout_seconds)
+    return _follow(cluster, follower, logs, open_store)
+
+
+def _run_of_schedule(cluster: Cluster, job: Object, logs: str | None, open_store: OpenStore) -> int:
+    """As long as the RayJob lives, so does this: a policy on runs that overlap counts on it."""
+    name = job["metadata"]["name"]
+    made = scheduled.start(cluster, job)
+    say(f"{'made' if made else 'found'} RayJob/{name} in {cluster.namespace}")
+    follower = Follower(cluster, name, say, give_up=False)
+    return _follow(cluster, follower, logs, open_store)
+
+
+def _follow(cluster: Cluster, follower: Follower, logs: str | None, open_store: OpenStore) -> int:
+    name = follower.name
     try:
         verdict = follower.run()
     except Exception:
