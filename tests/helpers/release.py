@@ -161,7 +161,7 @@ def submit(
     kubectl: Kubectl, *arguments: str, stdin: str = "", seconds: float = 420
 ) -> tuple[int, str, float]:
     """Runs `darkroom submit` on this machine; its exit code, what it said, and the seconds."""
-    command, environment = _submitting(kubectl, *arguments)
+    command, environment = submitting(kubectl, *arguments)
     started = time.monotonic()
     done = subprocess.run(
         command,
@@ -177,7 +177,7 @@ def submit(
 
 def submit_in_time(kubectl: Kubectl, manifests: str) -> tuple[int, list[tuple[float, str]]]:
     """As `submit`, of manifests: the exit code, and every line with its seconds since the start."""
-    command, environment = _submitting(kubectl, "-f", "-")
+    command, environment = submitting(kubectl, "-f", "-")
     started = time.monotonic()
     with subprocess.Popen(
         command,
@@ -195,7 +195,7 @@ def submit_in_time(kubectl: Kubectl, manifests: str) -> tuple[int, list[tuple[fl
     return process.returncode, lines
 
 
-def _submitting(kubectl: Kubectl, *arguments: str) -> tuple[list[str], dict[str, str]]:
+def submitting(kubectl: Kubectl, *arguments: str) -> tuple[list[str], dict[str, str]]:
     """The command and its environment."""
     context = [flag for flag in kubectl.flags if flag.startswith("--context")]
     kubeconfig = [f.partition("=")[2] for f in kubectl.flags if f.startswith("--kubeconfig=")]

@@ -243,7 +243,7 @@ def a_training_worker() -> bytes:
 
 def kept_logs() -> bytes:
     from darkroom.cluster.explain import Cause
-    from darkroom.cluster.follow import Record, Verdict
+    from darkroom.cluster.following import Record, Verdict
     from darkroom.cluster.postmortem import keep
 
     class Place:
@@ -266,7 +266,10 @@ def kept_logs() -> bytes:
     job = {"metadata": {"name": "t", "uid": "1"}, "status": {"reason": foreign_text()}}
     pods = {"p": {"spec": {"containers": [{"name": "ray-head"}]}}}
     record = Record(
-        log=[foreign_text()], job=job, pods=pods, causes=[Cause("pod/p", "Odd", foreign_text())]
+        log=[foreign_text()],
+        followed=job,
+        pods=pods,
+        causes=[Cause("pod/p", "Odd", foreign_text())],
     )
     place = Place()
     keep(Remains(), place, record, Verdict(1, foreign_text()))

@@ -1,4 +1,4 @@
-"""`darkroom submit`: run RayJobs on Kubernetes and follow them to their end.
+"""`darkroom submit`: run RayJobs and RayServices on Kubernetes, and follow them.
 
 The command only parses; what it does is darkroom.cluster.submit's. Logs are kept through
 darkroom.storage, which the cluster package does not know: it is handed in from here.
@@ -37,21 +37,26 @@ def submit(
         typer.Option(help="URI to keep logs below. Default: the job's output.", metavar="URI"),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Follow the job to its end.")
+        bool,
+        typer.Option(
+            "--wait/--no-wait", help="Follow a job to its end, a service until it is ready."
+        ),
     ] = True,
     pending_timeout: Annotated[
         float,
         typer.Option(
-            help="Give up on a job that has not started and whose pods find no node.",
+            help="Give up on what has not started and whose pods find no node.",
             metavar="SECONDS",
             min=1,
         ),
     ] = 1800,
     follow: Annotated[
-        str | None, typer.Option(help="Follow a job that runs already.", metavar="NAME")
+        str | None,
+        typer.Option(help="Follow a job or service that is there already.", metavar="NAME"),
     ] = None,
     cancel: Annotated[
-        str | None, typer.Option(help="Delete a job and what it started.", metavar="NAME")
+        str | None,
+        typer.Option(help="Delete a job or service and what it started.", metavar="NAME"),
     ] = None,
     for_job: Annotated[
         str | None,
@@ -65,9 +70,9 @@ def submit(
     ] = False,
     help: HelpOption = False,  # noqa: A002, ARG001 - the option's name
 ) -> None:
-    """Run RayJobs on Kubernetes: check, apply, follow, and keep their logs.
+    """Run RayJobs and RayServices on Kubernetes: check, apply, follow, and keep their logs.
 
-    Exits with 0 when the job succeeded, 1 when it failed, 2 when it was refused.
+    Exits with 0 when the job succeeded or the service is ready, 1 when it failed, 2 when refused.
     """
     sources = [*(manifests or []), *(file or [])]
     if sum(map(bool, (sources, follow, cancel))) != 1:
@@ -77,7 +82,7 @@ def submit(
         remedy = "give the RayJob's manifest, and wait for it"
         raise ConfigError("for-job", for_job, "is for a manifest that is followed", remedy)
     try:
-        from darkroom.cluster import submit as job
+        from darkroom.cluster import submit as run
         from darkroom.cluster.client import Cluster
     except ImportError as error:
         remedy = "pip install 'darkroom[submit]'"
@@ -85,9 +90,9 @@ def submit(
     from darkroom.storage import open_store
 
     if cancel:
-        code = job.cancel(Cluster(namespace, context), cancel)
+        code = run.cancel(Cluster(namespace, context), cancel)
     elif follow:
-        code = job.follow_job(
+        code = run.follow_until_the_end(
             Cluster(namespace, context),
             follow,
             logs,
@@ -95,7 +100,7 @@ def submit(
             pending_timeout_seconds=pending_timeout,
         )
     else:
-        code = job.submit(
+        code = run.submit(
             sources,
             namespace=namespace,
             context=context,

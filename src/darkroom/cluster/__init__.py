@@ -1,1 +1,1 @@
-"""Darkroom on Kubernetes: KubeRay's rules, and submitting, following and explaining RayJobs."""
+"""Darkroom on Kubernetes: KubeRay's rules, and submitting, following and explaining what runs."""

@@ -1,4 +1,4 @@
-"""Why a job's pods do not run, in Kubernetes' own words. Pure: dicts of pods and events in.
+"""Why pods of a job or a service do not run, in Kubernetes' own words. Pure: pods and events in.
 
 A reason is fatal when waiting does not mend it: the image has no such name, a container's
 configuration names a Secret that is not there. A pod without a node may still get one.
@@ -37,9 +37,14 @@ TELLING_EVENTS = frozenset(
         "FailedToCreateWorkerPod",
         "FailedToCreateRayCluster",
         "FailedToCreateRayJobSubmitter",
+        "FailedToCreateService",
+        "FailedToUpdateServeApplications",
         "InvalidRayJobSpec",
         "InvalidRayJobMetadata",
         "InvalidRayClusterSpec",
+        "InvalidRayServiceSpec",
+        "InvalidRayServiceMetadata",
+        "RayServiceInitializingTimeout",
         "Evicted",
         "Preempted",
         "ValidationFailed",

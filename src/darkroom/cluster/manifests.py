@@ -19,6 +19,8 @@ from darkroom.cluster.rules import check_manifest
 from darkroom.errors import InputError
 
 Object = dict[str, Any]
+FOLLOWED = ("RayJob", "RayService")
+"""What is submitted and followed; everything else is what these need."""
 
 
 class Applier(Protocol):
@@ -35,9 +37,10 @@ def read_manifests(sources: Sequence[str]) -> list[Object]:
     if not sources:
         raise InputError("manifest", None, "nothing to submit", "name a file, a folder or -")
     found = [item for source in sources for item in _read(source)]
-    if not any(item["kind"] == "RayJob" for item in found):
+    if not any(item["kind"] in FOLLOWED for item in found):
         kinds = ", ".join(sorted({item["kind"] for item in found})) or "nothing"
-        raise InputError("manifest", kinds, "has no RayJob", "submit runs RayJobs")
+        remedy = "submit runs RayJobs and RayServices"
+        raise InputError("manifest", kinds, "has no RayJob and no RayService", remedy)
     return found
 
 
@@ -111,8 +114,8 @@ def check_dry_run(cluster: Applier, objects: Iterable[Object]) -> None:
 
 
 def in_order(objects: Iterable[Object]) -> list[Object]:
-    """RayJobs last: what they need comes with them."""
-    return sorted(objects, key=lambda item: item["kind"] == "RayJob")
+    """RayJobs and RayServices last: what they need comes with them."""
+    return sorted(objects, key=lambda item: item["kind"] in FOLLOWED)
 
 
 def _last_line(data: bytes) -> str:

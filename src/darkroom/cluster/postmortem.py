@@ -5,6 +5,8 @@
     <output>/logs/<job>-<uid>/job.yaml, events.yaml
     <output>/logs/<job>-<uid>/pods/<pod>/<container>.log, ray.log
 
+Of a service that cannot be: the same without a driver, and service.yaml.
+
 The store is given, so this knows nothing of S3. Nothing here may hide how the job ended: what
 cannot be collected is said in the report.
 """
@@ -20,7 +22,7 @@ from typing import Any, Protocol
 from ruamel.yaml import YAML
 
 from darkroom.cluster.client import ClusterError, Object, RefusedError
-from darkroom.cluster.follow import Record, Verdict
+from darkroom.cluster.following import Record, Verdict
 from darkroom.messages import masked
 
 # The tails of the files that Ray's own processes and tasks wrote; pod logs do not have them.
@@ -67,7 +69,7 @@ def prefix(job: Object) -> str:
 
 def keep(cluster: LoggedCluster, store: Store, record: Record, verdict: Verdict) -> str:
     """Write everything; the folder's key, relative to the store's root."""
-    folder = prefix(record.job)
+    folder = prefix(record.followed)
     missing: list[str] = []
     for name, text in _collect(cluster, record, missing):
         store.put(f"{folder}/{name}", masked(text).encode())
@@ -78,12 +80,14 @@ def keep(cluster: LoggedCluster, store: Store, record: Record, verdict: Verdict)
 def _collect(
     cluster: LoggedCluster, record: Record, missing: list[str]
 ) -> Iterator[tuple[str, str]]:
-    yield "driver.log", "\n".join(record.log) + "\n"
-    yield "job.yaml", _yaml(record.job)
+    if record.followed.get("kind") == "RayService":
+        yield "service.yaml", _yaml(record.followed)
+    else:
+        yield "driver.log", "\n".join(record.log) + "\n"
+        yield "job.yaml", _yaml(record.followed)
     try:
-        names = {*record.pods, record.job["metadata"]["name"]}
-        cluster_name = (record.job.get("status") or {}).get("rayClusterName")
-        events = [e for e in cluster.events() if _is_about(e, names, cluster_name)]
+        names = {*record.pods, record.followed["metadata"]["name"]}
+        events = [e for e in cluster.events() if _is_about(e, names, record.clusters)]
         yield "events.yaml", _yaml(events)
     except (ClusterError, RefusedError) as error:
         missing.append(f"events: {error}")
@@ -105,21 +109,23 @@ def _container_logs(cluster: LoggedCluster, pod: str, container: str) -> Iterato
 
 
 def _report(record: Record, verdict: Verdict, missing: list[str]) -> str:
-    status = record.job.get("status") or {}
-    lines = [f"# {record.job['metadata']['name']}: {verdict.summary}", ""]
+    status = record.followed.get("status") or {}
+    lines = [f"# {record.followed['metadata']['name']}: {verdict.summary}", ""]
     lines += [f"- phases: {' -> '.join(record.phases)}"]
-    for key in ("reason", "jobStatus", "startTime", "endTime", "rayClusterName"):
+    for key in ("reason", "jobStatus", "startTime", "endTime"):
         if status.get(key):
             lines.append(f"- {key}: {status[key]}")
+    if record.clusters:
+        lines.append(f"- RayClusters: {', '.join(record.clusters)}")
     lines += [f"- seen: {cause}" for cause in record.causes]
     lines += [f"- not kept: {text}" for text in missing]
     tail = "\n".join(record.log[-60:])
     return "\n".join([*lines, "", "```", status.get("message") or "", tail, "```", ""])
 
 
-def _is_about(event: Object, names: set[str], cluster: str | None) -> bool:
+def _is_about(event: Object, names: set[str], clusters: list[str]) -> bool:
     about = str((event.get("involvedObject") or {}).get("name", ""))
-    return about in names or bool(cluster and about.startswith(cluster))
+    return about in names or any(about.startswith(cluster) for cluster in clusters)
 
 
 def _container_names(pod: Object) -> list[str]:

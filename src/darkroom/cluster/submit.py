@@ -1,7 +1,7 @@
-"""`darkroom submit`: check manifests, apply them, follow the RayJob, keep what it left behind.
+"""`darkroom submit`: check manifests, apply them, follow what runs, keep what it left behind.
 
-Exit codes: 0 succeeded, 1 failed, 2 refused before anything was applied. Ctrl-C leaves the job
-running and says how to come back.
+A RayJob is followed to its end, a RayService until it is ready. Exit codes: 0 succeeded or ready, 1
+failed, 2 refused before anything was applied. Ctrl-C leaves it running and says how to come back.
 """
 
 from __future__ import annotations
@@ -12,11 +12,20 @@ from pathlib import Path
 
 from darkroom.cluster import postmortem, scheduled
 from darkroom.cluster.client import Cluster, Object
-from darkroom.cluster.follow import PENDING_TIMEOUT_SECONDS, Follower, Verdict
-from darkroom.cluster.manifests import check_dry_run, check_rules, in_order, read_manifests
+from darkroom.cluster.follow_job import JobFollower
+from darkroom.cluster.follow_service import ServiceFollower
+from darkroom.cluster.following import PENDING_TIMEOUT_SECONDS, Follower, Verdict
+from darkroom.cluster.manifests import (
+    FOLLOWED,
+    check_dry_run,
+    check_rules,
+    in_order,
+    read_manifests,
+)
 from darkroom.errors import DarkroomError, InputError
 
 LOCAL_LOGS = Path(".darkroom") / "logs"
+_FOLLOWERS: dict[str, type[Follower]] = {"RayJob": JobFollower, "RayService": ServiceFollower}
 
 OpenStore = Callable[[str], postmortem.Store]
 
@@ -32,7 +41,7 @@ def submit(
     for_job: str | None = None,
     open_store: OpenStore,
 ) -> int:
-    """Run the RayJobs of `sources` one after the other; the first that fails ends it.
+    """Run what `sources` have, one after the other; the first that fails ends it.
 
     `logs` is where post-mortems go instead of below each job's output; `open_store` opens a URI.
     `for_job` is the Job, NAME/UID, of a schedule that this is a run of (see `scheduled`).
@@ -48,40 +57,40 @@ def submit(
     if for_job:
         return _run_of_schedule(cluster, objects[0], logs, open_store)
     check_dry_run(cluster, objects)
-    jobs: list[str] = []
+    name = ""
     for item in in_order(objects):
         name = cluster.apply(item)["metadata"]["name"]
         say(f"applied {item['kind']}/{name} in {cluster.namespace}")
-        if item["kind"] == "RayJob":
-            jobs.append(name)
-            if follow and (
-                code := follow_job(
+        if (
+            follow
+            and item["kind"] in FOLLOWED
+            and (
+                code := follow_until_the_end(
                     cluster,
-                    jobs[-1],
+                    f"{item['kind'].lower()}/{name}",
                     logs,
                     open_store,
                     pending_timeout_seconds=pending_timeout_seconds,
                 )
-            ):
-                return code
+            )
+        ):
+            return code
     if not follow:
-        say(f"darkroom submit --namespace {cluster.namespace} --follow {jobs[-1]}")
+        say(_command(cluster, "follow", name))
     return 0
 
 
-def follow_job(
+def follow_until_the_end(
     cluster: Cluster,
-    name: str,
+    named: str,
     logs: str | None,
     open_store: OpenStore,
     *,
     pending_timeout_seconds: float = PENDING_TIMEOUT_SECONDS,
 ) -> int:
-    """Follow a job that is there. Errors: InputError when there is none."""
-    if cluster.get("ray.io/v1", "RayJob", name) is None:
-        remedy = f"`kubectl -n {cluster.namespace} get rayjobs` lists them"
-        raise InputError("follow", name, f"no such RayJob in {cluster.namespace}", remedy)
-    follower = Follower(cluster, name, say, pending_timeout_seconds=pending_timeout_seconds)
+    """Follow a job or service that is there. Errors: InputError when there is none."""
+    kind, name = _find(cluster, "follow", named)
+    follower = _FOLLOWERS[kind](cluster, name, say, pending_timeout_seconds=pending_timeout_seconds)
     return _follow(cluster, follower, logs, open_store)
 
 
@@ -90,31 +99,49 @@ def _run_of_schedule(cluster: Cluster, job: Object, logs: str | None, open_store
     name = job["metadata"]["name"]
     made = scheduled.start(cluster, job)
     say(f"{'made' if made else 'found'} RayJob/{name} in {cluster.namespace}")
-    follower = Follower(cluster, name, say, give_up=False)
+    follower = JobFollower(cluster, name, say, give_up=False)
     return _follow(cluster, follower, logs, open_store)
 
 
 def _follow(cluster: Cluster, follower: Follower, logs: str | None, open_store: OpenStore) -> int:
-    name = follower.name
+    name, named = follower.name, f"{follower.kind.lower()}/{follower.name}"
     try:
         verdict = follower.run()
     except Exception:
         raise
     except BaseException:  # Ctrl-C, or the signal that the command line makes of it
-        say(f"\n{name} goes on. Come back:  {_command(cluster, 'follow', name)}")
-        say(f"Stop it:  {_command(cluster, 'cancel', name)}")
+        say(f"\n{name} goes on. Come back:  {_command(cluster, 'follow', named)}")
+        say(f"Stop it:  {_command(cluster, 'cancel', named)}")
         raise
-    _keep(cluster, follower, verdict, logs, open_store)
+    # A service that is ready has left nothing behind.
+    if follower.kind == "RayJob" or verdict.exit_code:
+        _keep(cluster, follower, verdict, logs, open_store)
     say(f"== {name}: {verdict.summary}")
     return verdict.exit_code
 
 
-def cancel(cluster: Cluster, name: str) -> int:
-    """Delete the RayJob, and with it the cluster that it made."""
-    if not cluster.delete("ray.io/v1", "RayJob", name):
-        raise InputError("cancel", name, f"no such RayJob in {cluster.namespace}")
+def cancel(cluster: Cluster, named: str) -> int:
+    """Delete the job or service, and with it the cluster that it made."""
+    kind, name = _find(cluster, "cancel", named)
+    cluster.delete("ray.io/v1", kind, name)
     say(f"cancelled {name}")
     return 0
+
+
+def _find(cluster: Cluster, option: str, named: str) -> tuple[str, str]:
+    """Kind and name of NAME, rayjob/NAME or rayservice/NAME. Errors: InputError."""
+    prefix, slash, name = named.rpartition("/")
+    kinds = [kind for kind in FOLLOWED if not slash or kind.lower() == prefix.lower()]
+    found = [kind for kind in kinds if cluster.get("ray.io/v1", kind, name) is not None]
+    if len(found) == 1:
+        return found[0], name
+    if found:
+        problem = f"is a {' and a '.join(found)} in {cluster.namespace}"
+        remedy = f"say {' or '.join(f'{kind.lower()}/{name}' for kind in found)}"
+        raise InputError(option, named, problem, remedy)
+    wanted = " or ".join(kinds or FOLLOWED)
+    remedy = f"`kubectl -n {cluster.namespace} get rayjobs,rayservices` lists them"
+    raise InputError(option, named, f"no such {wanted} in {cluster.namespace}", remedy)
 
 
 def _command(cluster: Cluster, action: str, name: str) -> str:
@@ -141,8 +168,8 @@ def _keep(
     open_store: OpenStore,
 ) -> None:
     """The post-mortem in S3, else on this machine; its failure never changes how the job ended."""
-    target = logs or postmortem.output_uri(follower.record.job)
-    if not follower.record.job:
+    target = logs or postmortem.output_uri(follower.record.followed)
+    if not follower.record.followed:
         return
     for place in [target, str(LOCAL_LOGS)]:
         if place is None:

@@ -26,6 +26,13 @@ def test_a_file_with_several_documents(tmp_path: Path) -> None:
     assert [item["kind"] for item in in_order(objects)] == ["ConfigMap", "RayJob"]
 
 
+def test_a_service_comes_after_what_it_needs(tmp_path: Path) -> None:
+    path = tmp_path / "service.yaml"
+    path.write_text(f"{JOB.replace('RayJob', 'RayService')}---\n{CONFIG_MAP}")
+    objects = in_order(read_manifests([str(path)]))
+    assert [item["kind"] for item in objects] == ["ConfigMap", "RayService"]
+
+
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(JOB.encode())))
     assert read_manifests(["-"])[0]["metadata"]["name"] == "train"
@@ -53,7 +60,7 @@ def test_a_list_is_taken_apart() -> None:
         ("a: [", "is not YAML"),
         ("just text", "apiVersion and kind"),
         ("apiVersion: v1\nkind: Pod\n", "without a name"),
-        (CONFIG_MAP, "has no RayJob"),
+        (CONFIG_MAP, "has no RayJob and no RayService"),
     ],
 )
 def test_what_is_no_job_is_refused_in_one_line(tmp_path: Path, text: str, words: str) -> None:

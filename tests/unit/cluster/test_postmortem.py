@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from darkroom.cluster.client import ClusterError
-from darkroom.cluster.follow import Record, Verdict
+from darkroom.cluster.following import Record, Verdict
 from darkroom.cluster.postmortem import keep, output_uri
 
 
@@ -66,7 +66,8 @@ def test_everything_is_kept_and_what_is_missing_is_said() -> None:
     record = Record(
         phases=["Running", "Failed"],
         log=["ValueError: no rows"],
-        job=job("darkroom train --output s3://b/run"),
+        followed=job("darkroom train --output s3://b/run"),
+        clusters=["train-c"],
         pods={"train-c-head": containers, "train-c-worker": worker},
     )
     bucket = Bucket()
@@ -89,3 +90,14 @@ def test_everything_is_kept_and_what_is_missing_is_said() -> None:
     assert "pod train-c-worker, container ray-worker: gone" in report
     assert "Killing" in bucket.objects[f"{folder}/events.yaml"]
     assert "Scheduled" not in bucket.objects[f"{folder}/events.yaml"]
+
+
+def test_a_service_keeps_itself_and_both_clusters_events() -> None:
+    followed = {"kind": "RayService", "metadata": {"name": "draw", "uid": "u"}, "status": {}}
+    record = Record(followed=followed, clusters=["draw-a", "train-c"])
+    bucket = Bucket()
+    folder = keep(Remains(), bucket, record, Verdict(1, "failed: DEPLOY_FAILED"))
+    names = {"report.md", "service.yaml", "events.yaml"}
+    assert set(bucket.objects) == {f"{folder}/{name}" for name in names}
+    assert "draw-a, train-c" in bucket.objects[f"{folder}/report.md"]
+    assert "Killing" in bucket.objects[f"{folder}/events.yaml"]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from darkroom.cluster.client import ClusterError
-from darkroom.cluster.follow import POLL_SECONDS, Follower, error_line, verdict
+from darkroom.cluster.follow_job import JobFollower, verdict
+from darkroom.cluster.following import POLL_SECONDS, error_line
 
 TRACEBACK = ["Traceback (most recent call last):", "  File x", "ValueError: no rows", "exit code 1"]
 
@@ -72,10 +73,10 @@ class Clock:
         self.now += seconds
 
 
-def follow(cluster: ScriptedCluster, **options: Any) -> tuple[Follower, list[str], Clock, Any]:
+def follow(cluster: ScriptedCluster, **options: Any) -> tuple[JobFollower, list[str], Clock, Any]:
     said: list[str] = []
     clock = Clock()
-    follower = Follower(cluster, "train", said.append, clock=clock, pause=clock.pause, **options)
+    follower = JobFollower(cluster, "train", said.append, clock=clock, pause=clock.pause, **options)
     return follower, said, clock, follower.run()
 
 
@@ -219,7 +220,7 @@ def follow_pending(pending_job: dict[str, Any], *, polls: int) -> tuple[Any, lis
     script = [pending_job] * polls + [job("Complete", "SUCCEEDED")]
     said: list[str] = []
     clock = iter(range(0, 100_000, 60))
-    follower = Follower(
+    follower = JobFollower(
         ScriptedCluster(script, [[GPU_WORKER]]), "train", said.append,
         clock=lambda: float(next(clock)), pause=lambda _: None, pending_timeout_seconds=600,
     )  # fmt: skip
