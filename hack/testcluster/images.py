@@ -26,31 +26,22 @@ def build(requirements: str = "runtime") -> None:
 
     `requirements` names the lock; `prepare` has no torch, and its image is built in a minute.
     """
-    _build_base()
     for name, folder in IMAGES.items():
-        started = time.monotonic()
         dockerfile = PROJECT / "images" / folder / "Dockerfile"
-        options = [
-            "--layers",
-            "--ignorefile",
-            f"{dockerfile}.dockerignore",
-            "--build-arg",
-            f"BASE_IMAGE={BASE}",
-        ]
+        options = [f"--ignorefile={dockerfile}.dockerignore"]
         if name == "darkroom":
-            options += ["--build-arg", f"REQUIREMENTS={requirements}"]
-        buildah(
-            "build",
-            *options,
-            "--volume",
-            CERTIFICATES,
-            "--tag",
-            tag(name),
-            "--file",
-            str(dockerfile),
-            str(PROJECT),
-        )
-        print(f"image {tag(name)}: {time.monotonic() - started:.1f} s", flush=True)
+            options.append(f"--build-arg=REQUIREMENTS={requirements}")
+        build_image(name, dockerfile, *options)
+
+
+def build_image(name: str, dockerfile: Path, *options: str) -> None:
+    """Builds one image from a Dockerfile that takes BASE_IMAGE."""
+    _build_base()
+    started = time.monotonic()
+    fixed = ["--layers", f"--build-arg=BASE_IMAGE={BASE}", f"--volume={CERTIFICATES}"]
+    named = [f"--tag={tag(name)}", f"--file={dockerfile}"]
+    buildah("build", *fixed, *options, *named, str(PROJECT))
+    print(f"image {tag(name)}: {time.monotonic() - started:.1f} s", flush=True)
 
 
 def tag(name: str) -> str:

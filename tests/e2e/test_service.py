@@ -1,155 +1,27 @@
 """The darkroom-service chart on a cluster: who may draw, and that a change fails nobody.
 
-Short, long and streaming requests come from a pod all the while, each on a connection of its own
-and never tried again, while pods and settings are changed under them.
+Pods and settings are changed while requests come (`tests/helpers/service_release.py`).
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from testcluster.client import Kubectl, pod_spec, wait_for
-from testcluster.settings import LOGS, PROJECT
-from tests.helpers.release import BUCKET, Release
-from tests.helpers.tiny_artifacts import publish_model, tiny_unet
-
-CHART = PROJECT / "charts" / "darkroom-service"
-NAME = "draw"
-KEY = "sk-" + "Zq8wX2" * 8
-ADDRESS = f"{NAME}-serve-svc"
-FOLDER = f"s3://{BUCKET}/service"
-LOAD = PROJECT / "tests" / "helpers" / "service_load.py"
-AFTER_SECONDS = 10
-"""Requests go on so long after a change has ended."""
-FIGURES = LOGS / "service.json"
-
-
-class Service:
-    """The chart's release beside the one that has the S3 server."""
-
-    def __init__(self, release: Release) -> None:
-        self.kubectl: Kubectl = release.kubectl
-
-    def upgrade(self, *settings: str) -> None:
-        namespace = self.kubectl.namespace
-        own = [
-            f"models={{{FOLDER}/first}}", "names={digits}",
-            f"s3.endpoint=http://darkroom-s3.{namespace}.svc:8333",
-        ]  # fmt: skip
-        flags = [f"--set={each}" for each in (*own, *settings)]
-        done = self.kubectl.helm(
-            "upgrade", "--install", NAME, str(CHART), f"--values={CHART}/ci/kind.yaml", *flags
-        )
-        assert done.returncode == 0, done.stderr
-
-    def cluster(self) -> str:
-        """The RayCluster that has the traffic, while the service is ready; else nothing."""
-        status = self.kubectl.get("rayservice", NAME).get("status", {})
-        ready = {each["type"]: each["status"] for each in status.get("conditions", [])}
-        active = status.get("activeServiceStatus", {})
-        return str(active.get("rayClusterName", "")) if ready.get("Ready") == "True" else ""
-
-    def until(self, what: str, seen: Callable[[], Any], seconds: float = 400) -> Any:
-        return wait_for(what, seen, seconds=seconds, explain=self.kubectl.explain)
-
-    def is_healthy(self) -> bool:
-        """Whether every deployment has the replicas that it should have."""
-        status = self.kubectl.get("rayservice", NAME)["status"]["activeServiceStatus"]
-        application = status["applicationStatuses"]["darkroom"]
-        deployments = application["serveDeploymentStatuses"].values()
-        return {each["status"] for each in deployments} == {"HEALTHY"}
-
-    def pods(self) -> list[str]:
-        """Names of all pods that are there, those that end included."""
-        return [pod["metadata"]["name"] for pod in self.kubectl.list("pods")]
-
-    def workers(self) -> list[str]:
-        """Names of the workers that take requests."""
-        selector = f"ray.io/cluster={self.cluster()},ray.io/node-type=worker"
-        return [
-            pod["metadata"]["name"]
-            for pod in self.kubectl.list("pods", selector)
-            if "deletionTimestamp" not in pod["metadata"]
-            and any(
-                each["type"] == "Ready" and each["status"] == "True"
-                for each in pod["status"].get("conditions", [])
-            )
-        ]
-
-    def ask(self, key: str, **body: Any) -> dict[str, Any]:
-        """One request from the client's pod."""
-        command = ["python", "-c", LOAD.read_text(), ADDRESS, key, json.dumps(body)]
-        row: dict[str, Any] = json.loads(self.kubectl("exec", "client", "--", *command))
-        return row
-
-    @contextmanager
-    def load(self) -> Iterator[list[dict[str, Any]]]:
-        """Requests for as long as the block lasts; what became of each, afterwards."""
-        rows: list[dict[str, Any]] = []
-        where = [*self.kubectl.flags, f"--namespace={self.kubectl.namespace}"]
-        script = ["python", "-c", LOAD.read_text(), ADDRESS, KEY]
-        self.kubectl("exec", "client", "--", "rm", "-f", "/tmp/stop")  # noqa: S108 - the pod's
-        with subprocess.Popen(
-            ["kubectl", *where, "exec", "client", "--", *script], stdout=subprocess.PIPE, text=True
-        ) as process:
-            try:
-                yield rows
-                time.sleep(AFTER_SECONDS)  # not a wait for something: requests of these seconds
-            finally:
-                self.kubectl("exec", "client", "--", "touch", "/tmp/stop")  # noqa: S108
-                out, _ = process.communicate(timeout=300)
-        rows += json.loads(out)
+from tests.helpers.release import Release
+from tests.helpers.service_release import (
+    FOLDER,
+    KEY,
+    Service,
+    assert_nobody_failed,
+    installed_service,
+)
 
 
 @pytest.fixture(scope="module")
 def service(release: Release, image: str) -> Iterator[Service]:
-    """The service, ready, with two models in the bucket and a pod that asks."""
-    with release.s3_from_here():
-        for seed, name in enumerate(("first", "second")):
-            publish_model(f"{FOLDER}/{name}", unet=tiny_unet(seed=seed))
-    found = Service(release)
-    kubectl = found.kubectl
-    kubectl("create", "secret", "generic", "api-keys", f"--from-literal=team={KEY}")
-    client = pod_spec(image, command=["sleep", "infinity"])
-    kubectl.apply(
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": client}
-    )
-    began = time.monotonic()
-    found.upgrade()
-    found.until("a ready service", found.cluster, seconds=600)
-    found.until("two workers that take requests", lambda: len(found.workers()) == 2)
-    record("ready", {"seconds": round(time.monotonic() - began, 1)})
-    yield found
-    done = kubectl.helm("uninstall", NAME)
-    assert done.returncode == 0, done.stderr
-    kubectl("delete", "pod/client", "secret/api-keys", "--grace-period=1")
-
-    def is_gone() -> bool:
-        return not kubectl.list("rayservice,raycluster", f"app.kubernetes.io/instance={NAME}")
-
-    found.until("nothing of the service", is_gone, seconds=300)
-
-
-def record(what: str, figures: dict[str, Any]) -> None:
-    """For reading after the run."""
-    FIGURES.parent.mkdir(parents=True, exist_ok=True)
-    known = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-    FIGURES.write_text(json.dumps({**known, what: figures}, indent=1))
-
-
-def assert_nobody_failed(what: str, rows: list[dict[str, Any]]) -> None:
-    failed = [row for row in rows if not row["ok"]]
-    kinds = {row["kind"] for row in rows}
-    longest = {kind: max(r["seconds"] for r in rows if r["kind"] == kind) for kind in kinds}
-    record(what, {"requests": len(rows), "failed": len(failed), "longest_seconds": longest})
-    assert kinds == {"short", "long", "stream"}, "a kind of request never came to its end"
-    assert not failed, f"{len(failed)} of {len(rows)}: {failed[:3]}"
+    with installed_service(release, image) as found:
+        yield found
 
 
 @pytest.mark.timeout(1200)

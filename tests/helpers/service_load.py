@@ -27,7 +27,7 @@ rows: list[dict[str, Any]] = []
 
 
 def ask(kind: str, body: dict[str, Any]) -> dict[str, Any]:
-    began = time.monotonic()
+    began, clock = time.monotonic(), time.time()
     row: dict[str, Any] = {"kind": kind, "ok": False, "status": None, "digest": None, "said": ""}
     try:
         connection = http.client.HTTPConnection(address, 8000, timeout=SECONDS)
@@ -43,7 +43,8 @@ def ask(kind: str, body: dict[str, Any]) -> dict[str, Any]:
         row["said"] = "" if row["ok"] else data[:300]
     except (OSError, http.client.HTTPException) as error:
         row["said"] = repr(error)
-    return {**row, "seconds": round(time.monotonic() - began, 2)}
+    seconds = time.monotonic() - began
+    return {**row, "seconds": round(seconds, 2), "ended": clock + seconds}
 
 
 def keep_asking(kind: str) -> None:
