@@ -27,6 +27,8 @@ ENVIRONMENTS = ("dev", "staging", "production")
 IMAGE = "registry.example.com/darkroom@sha256:" + "0123456789abcdef" * 4
 # What a person makes, and where the documentation says so.
 BROUGHT = {("Secret", "darkroom-dev", "darkroom-s3-keys"): "docs/kubernetes/gitops.md"}
+# Before the service, and where.
+KEYS, KEYS_PAGE = "api-keys", "docs/kubernetes/serve.md"
 Objects = list[dict[str, Any]]
 
 each_environment = pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -71,7 +73,13 @@ def flux(repository: Repository, environment: str) -> Cluster:
     cluster = Cluster()
     cluster.make_namespace("flux-system")
     cluster.groups |= {f"{part}.toolkit.fluxcd.io" for part in ("source", "kustomize", "helm")}
-    entry = repository.kustomize(f"manifests/clusters/{environment}/flux")
+    enter_flux(cluster, repository, f"manifests/clusters/{environment}/flux")
+    return cluster
+
+
+def enter_flux(cluster: Cluster, repository: Repository, path: str) -> None:
+    """What Flux makes of one entry point."""
+    entry = repository.kustomize(path)
     cluster.apply(entry, "entry point")
     for kustomization in in_order([item for item in entry if item["kind"] == "Kustomization"]):
         step = kustomization["metadata"]["name"]
@@ -83,12 +91,18 @@ def flux(repository: Repository, environment: str) -> Cluster:
         for check in kustomization["spec"].get("healthChecks", []):
             if (check["kind"], check["namespace"], check["name"]) not in cluster.objects:
                 cluster.missing.append(f"{step}: the health of {check['kind']} {check['name']}")
-    return cluster
 
 
 def in_order(kustomizations: Objects) -> Iterator[dict[str, Any]]:
-    """Each after those that it depends on."""
-    waiting, done = list(kustomizations), set[str]()
+    """Each after those that it depends on; those of another entry point are there."""
+    waiting = list(kustomizations)
+    names = {item["metadata"]["name"] for item in waiting}
+    done = {
+        other["name"]
+        for item in waiting
+        for other in item["spec"].get("dependsOn", [])
+        if other["name"] not in names
+    }
     while waiting:
         ready = [
             item
@@ -114,7 +128,7 @@ def release(cluster: Cluster, item: dict[str, Any], step: str) -> None:
             text = found["data"][source.get("valuesKey", "values.yaml")]
             values = merged(values, yaml.safe_load(text))
     values = merged(values, item["spec"].get("values", {}))
-    made = render(Path(chart).name, values, namespace=namespace)
+    made = render(Path(chart).name, values, release=item["metadata"]["name"], namespace=namespace)
     cluster.apply(made, f"{step}, release", namespace)
 
 
@@ -126,8 +140,8 @@ def merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def applications(repository: Repository, environment: str) -> Objects:
-    entry = repository.kustomize(f"manifests/clusters/{environment}/argocd")
+def applications(repository: Repository, environment: str, below: str = "") -> Objects:
+    entry = repository.kustomize(f"manifests/clusters/{environment}/argocd{below}")
     found = [item for item in entry if item["kind"] == "Application"]
     return sorted(found, key=wave)
 
@@ -142,8 +156,17 @@ def argo_cd(repository: Repository, environment: str) -> Cluster:
     cluster.make_namespace("argocd")
     cluster.groups |= {"argoproj.io"}
     cluster.objects |= {name: {} for name in BROUGHT}
-    cluster.apply(repository.kustomize(f"manifests/clusters/{environment}/argocd"), "entry point")
-    for item in applications(repository, environment):
+    enter_argo_cd(cluster, repository, environment)
+    return cluster
+
+
+def enter_argo_cd(
+    cluster: Cluster, repository: Repository, environment: str, below: str = ""
+) -> None:
+    """What Argo CD makes of one entry point."""
+    entry = repository.kustomize(f"manifests/clusters/{environment}/argocd{below}")
+    cluster.apply(entry, "entry point")
+    for item in applications(repository, environment, below):
         step, spec = item["metadata"]["name"], item["spec"]
         namespace = spec["destination"].get("namespace", "")
         if "CreateNamespace=true" in spec["syncPolicy"]["syncOptions"]:
@@ -153,7 +176,6 @@ def argo_cd(repository: Repository, environment: str) -> Cluster:
             cluster.install(spec["source"]["chart"], step, namespace)
         else:
             cluster.apply(sources(repository, item), step, namespace)
-    return cluster
 
 
 def sources(repository: Repository, item: dict[str, Any]) -> Objects:
@@ -166,7 +188,12 @@ def sources(repository: Repository, item: dict[str, Any]) -> Objects:
         file = (ROOT / source["path"] / path).resolve().relative_to(ROOT)
         values = merged(values, yaml.safe_load((repository.root / file).read_text()))
     values = merged(values, source["helm"].get("valuesObject", {}))
-    return render(Path(source["path"]).name, values, namespace=namespace)
+    return render(
+        Path(source["path"]).name,
+        values,
+        release=source["helm"]["releaseName"],
+        namespace=namespace,
+    )
 
 
 def by_hand(repository: Repository, block: str) -> Cluster:
@@ -281,6 +308,49 @@ def test_jobs_of_flux_follow_the_cluster(pinned: Repository, environment: str) -
     (job,) = (item for name, item in cluster.objects.items() if name[0] == "RayJob")
     digests = {image.partition("@")[2] for image in images_of(job)}
     assert digests == ({IMAGE.partition("@")[2]} if environment == "production" else {""})
+
+
+def namespace_of(cluster: Cluster) -> str:
+    (found,) = {name[1] for name in cluster.objects if name[0] == "RayCluster"}
+    return found
+
+
+def check_service(cluster: Cluster, environment: str) -> None:
+    check(cluster)
+    namespace = namespace_of(cluster)
+    item = cluster.objects["RayService", namespace, "draw"]
+    assert ("PodDisruptionBudget", namespace, "draw") in cluster.objects
+    digests = {image.partition("@")[2] for image in images_of(item)}
+    assert digests == ({IMAGE.partition("@")[2]} if environment == "production" else {""})
+
+
+@each_environment
+def test_the_service_of_flux_follows_the_cluster(pinned: Repository, environment: str) -> None:
+    cluster = flux(pinned, environment)
+    cluster.objects["Secret", namespace_of(cluster), KEYS] = {}
+    enter_flux(cluster, pinned, f"manifests/clusters/{environment}/flux/serve")
+    check_service(cluster, environment)
+
+
+@each_environment
+def test_the_service_of_argo_cd_follows_the_cluster(pinned: Repository, environment: str) -> None:
+    cluster = argo_cd(pinned, environment)
+    last = max(map(wave, applications(pinned, environment)))
+    (item,) = applications(pinned, environment, "/serve")
+    assert wave(item) > last
+    cluster.objects["Secret", namespace_of(cluster), KEYS] = {}
+    enter_argo_cd(cluster, pinned, environment, "/serve")
+    check_service(cluster, environment)
+
+
+def test_the_keys_of_the_service_are_a_persons_to_bring(pinned: Repository) -> None:
+    """Without them its pods would wait for a Secret that nothing makes."""
+    cluster = flux(pinned, "dev")
+    enter_flux(cluster, pinned, "manifests/clusters/dev/flux/serve")
+    wanted = f"Secret {namespace_of(cluster)} {KEYS}"
+    assert cluster.missing
+    assert all(line.endswith(wanted) for line in cluster.missing)
+    assert f"create secret generic {KEYS} " in (ROOT / KEYS_PAGE).read_text()
 
 
 def images_of(node: Any) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """What Flux and Argo CD make of real objects' states, by the engines that they use.
 
-The states are what KubeRay wrote in end-to-end runs, kept in tests/fixtures/kuberay_status with the
-specs cut to what no check reads.
+The states of clusters and jobs are what KubeRay wrote in end-to-end runs, kept in
+tests/fixtures/kuberay_status with the specs cut to what no check reads. Those of a RayService are
+written by hand, after `calculateStatus` and `calculateConditions` of KubeRay 1.6.1.
 """
 
 from __future__ import annotations
@@ -26,6 +27,17 @@ EXPECTED = {
     "rayjob-running": ("Healthy", "current"),
     "rayjob-succeeded": ("Healthy", "current"),
     "rayjob-failed": ("Degraded", "failed"),
+    "rayservice-starting": ("Progressing", None),
+    "rayservice-deploying": ("Progressing", None),
+    "rayservice-ready": ("Healthy", "current"),
+    "rayservice-changed": ("Progressing", None),
+    "rayservice-updating": ("Progressing", None),
+    "rayservice-upgrading": ("Progressing", None),
+    "rayservice-failed": ("Degraded", "failed"),
+    "rayservice-no-endpoints": ("Degraded", None),
+    "rayservice-refused": ("Degraded", "failed"),
+    "rayservice-mended": ("Progressing", None),
+    "rayservice-given-up": ("Degraded", "failed"),
 }
 
 each_state = pytest.mark.parametrize("name", EXPECTED)
@@ -45,6 +57,8 @@ def test_argo_cd(name: str) -> None:
     assert health["status"] == EXPECTED[name][0]
     if name == "rayjob-failed":
         assert item["status"]["message"] in health["message"]
+    if name == "rayservice-failed":
+        assert "darkroom: DEPLOY_FAILED: Deploying app" in health["message"]
 
 
 @each_state
@@ -64,7 +78,8 @@ def test_flux(name: str, environment: str) -> None:
 def flux_expressions(environment: str) -> dict[str, dict[str, str]]:
     """Kind -> expressions, of every Flux Kustomization of an environment; all must agree."""
     found: dict[str, dict[str, str]] = {}
-    for item in kustomize(ARGO.parent / environment / "flux"):
+    flux = ARGO.parent / environment / "flux"
+    for item in [*kustomize(flux), *kustomize(flux / "serve")]:
         for check in (item.get("spec") or {}).get("healthCheckExprs") or []:
             words = {word: check[word] for word in ("current", "failed")}
             assert found.setdefault(check["kind"], words) == words

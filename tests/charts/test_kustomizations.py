@@ -86,7 +86,8 @@ def test_production_renders_only_with_a_pinned_image(tmp_path: Path) -> None:
         objects = kustomize(copy / path.relative_to(MANIFESTS))
         check(objects)
         text = json.dumps(objects)
-        assert text.count('"image"') == text.count(f'"registry.example.com/darkroom@{DIGEST}"') == 1
+        images = text.count(f'"registry.example.com/darkroom@{DIGEST}"')
+        assert text.count('"image"') == images == (2 if path.name == "serve" else 1)
 
 
 def containers(node: Any) -> Objects:
@@ -129,7 +130,7 @@ def test_every_environment_has_every_verb_of_the_chart() -> None:
     schema = json.loads((ROOT / "charts/darkroom-job/values.schema.json").read_text())
     offered = {verb for verb in schema["properties"]["verb"]["enum"] if verb}
     for environment in ("dev", "staging", "production"):
-        assert {path.name for path in verbs(environment)} == offered
+        assert {path.name for path in verbs(environment)} == offered | {"serve"}
 
 
 def test_submitter_is_the_charts_submitter() -> None:
@@ -162,3 +163,89 @@ def test_overlays_replace_the_bucket_and_nothing_by_accident() -> None:
         "name": "DARKROOM_BUCKET",
         "value": "darkroom-staging",
     }
+
+
+SERVICE: dict[str, Any] = {
+    "models": ["s3://$(DARKROOM_BUCKET)/digits/model"],
+    "keys": {"secretName": "api-keys"},
+    "serviceAccount": {"create": False, "name": "darkroom"},
+    "env": {"DARKROOM_BUCKET": "darkroom"},
+    "pools": {"cpu": {"minReplicas": 2, "maxReplicas": 4}},
+}
+"""Values by which the chart darkroom-service makes the objects of manifests/base/serve."""
+HELMS = ("instance", "name", "version", "managed-by")
+
+
+def by_name(objects: Objects) -> dict[tuple[str, str], Any]:
+    """Without what only Helm writes; environments in one order, Serve's settings as values."""
+    found = {}
+    for item in objects:
+        metadata = item["metadata"]
+        metadata.pop("namespace", None)
+        without_helms(item)
+        if item["kind"] == "RayService":
+            spec = item["spec"]
+            spec["serveConfigV2"] = yaml.safe_load(spec["serveConfigV2"])
+            for container in containers(spec):
+                container["env"] = sorted(container["env"], key=lambda each: each["name"])
+        found[item["kind"], metadata["name"]] = item
+    return found
+
+
+def without_helms(node: Any) -> None:
+    for value in node if isinstance(node, list) else []:
+        without_helms(value)
+    if isinstance(node, dict):
+        for key in ("helm.sh/chart", *(f"app.kubernetes.io/{name}" for name in HELMS)):
+            node.get("labels", {}).pop(key, None)
+        for value in node.values():
+            without_helms(value)
+
+
+def sorted_lists(node: Any) -> Any:
+    """Volumes and mounts are the same in any order."""
+    if isinstance(node, list):
+        lists = map(sorted_lists, node)
+        return sorted(lists, key=lambda each: json.dumps(each, sort_keys=True))
+    return {k: sorted_lists(v) for k, v in node.items()} if isinstance(node, dict) else node
+
+
+def test_the_service_is_the_charts_service() -> None:
+    """It has two homes, one for kubectl and one for Helm: they must not drift apart."""
+    charted = by_name(render("darkroom-service", SERVICE, release="draw"))
+    plain = by_name(kustomize(MANIFESTS / "base" / "serve"))
+    assert plain.keys() == charted.keys()
+    for name, item in plain.items():
+        assert sorted_lists(item) == sorted_lists(charted[name])
+
+
+def test_overlays_give_the_service_their_bucket_region_and_keys() -> None:
+    def environment(path: str) -> list[dict[str, Any]]:
+        (item,) = (o for o in kustomize(MANIFESTS / path) if o["kind"] == "RayService")
+        cluster = item["spec"]["rayClusterConfig"]
+        groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+        lists = [group["template"]["spec"]["containers"][0]["env"] for group in groups]
+        assert [[e["name"] for e in env[:2]] for env in lists] == [
+            ["DARKROOM_BUCKET", "AWS_REGION"]
+        ] * 2
+        return [{each["name"]: each for each in env} for env in lists]
+
+    for env in environment("overlays/staging/serve"):
+        assert env["DARKROOM_BUCKET"]["value"] == "darkroom-staging"
+        assert env["AWS_REGION"]["value"] == "eu-central-1"
+    for env in environment("overlays/dev/serve"):
+        assert env["AWS_ENDPOINT_URL_S3"]["value"] == "http://darkroom-s3.darkroom-dev.svc:8333"
+        assert "secretKeyRef" in env["AWS_SECRET_ACCESS_KEY"]["valueFrom"]
+
+
+@pytest.mark.parametrize("environment", ["dev", "staging"])
+def test_service_values_render(environment: str) -> None:
+    values = MANIFESTS / "overlays" / environment / "values" / "service-values.yaml"
+    check(render("darkroom-service", files=[values], release="draw"))
+
+
+def test_production_service_values_render_with_a_digest() -> None:
+    values = MANIFESTS / "overlays" / "production" / "values" / "service-values.yaml"
+    with pytest.raises(RenderError, match="image-digest-required"):
+        render("darkroom-service", files=[values], release="draw")
+    check(render("darkroom-service", {"image": {"digest": DIGEST}}, files=[values], release="draw"))

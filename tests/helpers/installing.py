@@ -14,7 +14,7 @@ Object = Mapping[str, Any]
 Name = tuple[str, str, str]
 """Kind, namespace (empty for cluster-scoped), name."""
 
-BUILT_IN = {"", "apps", "batch", "networking.k8s.io", "rbac.authorization.k8s.io"}
+BUILT_IN = {"", "apps", "batch", "networking.k8s.io", "policy", "rbac.authorization.k8s.io"}
 BUILT_IN |= {"scheduling.k8s.io", "storage.k8s.io", "admissionregistration.k8s.io"}
 # What a chart of another project brings: the groups of its CRDs.
 CHARTS = {
@@ -163,4 +163,5 @@ def _of_pods(namespace: str, node: Any) -> Iterator[Name]:
 
 def runs_pods(item: Object) -> bool:
     """Pods come of it, directly or by an operator."""
-    return item.get("kind") in ("Pod", "Job", "StatefulSet", "Deployment", "RayCluster", "RayJob")
+    kinds = ("Pod", "Job", "StatefulSet", "Deployment", "RayCluster", "RayJob", "RayService")
+    return item.get("kind") in kinds

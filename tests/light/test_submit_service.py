@@ -24,11 +24,17 @@ CHART = PROJECT / "charts" / "darkroom-service"
 SECONDS = 120
 
 
-def manifest(namespace: Kubectl, name: str, *, managed: bool = False, **annotations: str) -> str:
-    """The chart's RayService, as JSON."""
+def manifest(
+    namespace: Kubectl,
+    name: str,
+    *,
+    managed: bool = False,
+    annotations: dict[str, str] | None = None,
+) -> str:
+    """The chart's RayService, as JSON; its service account is another object of the chart."""
     rendered = namespace.template(name, CHART, f"--values={CHART}/ci/kind.yaml")
     (found,) = (item for item in yaml.safe_load_all(rendered) if item["kind"] == "RayService")
-    found["metadata"]["annotations"] = annotations
+    found["metadata"]["annotations"] = annotations or {}
     if managed:
         found["spec"]["managedBy"] = "kueue.x-k8s.io/multikueue"
     return json.dumps(found)
@@ -86,10 +92,21 @@ def managed(namespace: Kubectl) -> Iterator[str]:
     namespace("delete", "rayservice", "draw", timeout=60)
 
 
+def test_an_account_that_is_not_there_is_named(namespace: Kubectl, tmp_path: Path) -> None:
+    """Without it the operator makes no pod, and the status says nothing."""
+    text = manifest(namespace, "orphan")
+    assert submit(namespace, "--no-wait", "-f", "-", stdin=text, seconds=SECONDS)[0] == 0
+    with following(namespace, "orphan", tmp_path) as process:
+        until(process, "ServiceAccount orphan is not found")
+    namespace("delete", "rayservice", "orphan", timeout=60)
+
+
 def test_what_the_operator_says_of_a_service_that_does_not_start(
     namespace: Kubectl, tmp_path: Path
 ) -> None:
-    text = manifest(namespace, "late", **{"ray.io/initializing-timeout": "8s"})
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "late"}}
+    namespace.apply(account)
+    text = manifest(namespace, "late", annotations={"ray.io/initializing-timeout": "8s"})
     code, said, _ = submit(
         namespace, "--logs", str(tmp_path), "-f", "-", stdin=text, seconds=SECONDS
     )

@@ -28,6 +28,7 @@ UNSCHEDULABLE = "Unschedulable"
 # Events worth a person's eye, of any object that belongs to the job.
 TELLING_EVENTS = frozenset(
     {
+        "AutoscalerServiceAccountNotFound",
         "FailedScheduling",
         "FailedMount",
         "FailedAttachVolume",
@@ -37,7 +38,10 @@ TELLING_EVENTS = frozenset(
         "FailedToCreateWorkerPod",
         "FailedToCreateRayCluster",
         "FailedToCreateRayJobSubmitter",
+        "FailedToCreateRole",
+        "FailedToCreateRoleBinding",
         "FailedToCreateService",
+        "FailedToCreateServiceAccount",
         "FailedToUpdateServeApplications",
         "InvalidRayJobSpec",
         "InvalidRayJobMetadata",

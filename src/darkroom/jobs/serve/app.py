@@ -3,12 +3,14 @@
     client -> proxy -> HttpReplica -> handle -> DrawingReplica (engine.py)
 
 `darkroom serve` runs it on one machine; a RayService names `darkroom.jobs.serve.app:build` as its
-import path, with the settings of `darkroom serve --show-config` as `args`. Every deployment may
-surge, or an update in place would make requests wait for a new replica's models.
+import path, with the settings of `darkroom serve --show-config` as `args`, in which the pod's own
+variables may stand (pod_variables.py). Every deployment may surge, or an update in place would make
+requests wait for a new replica's models.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -21,6 +23,7 @@ from darkroom.config import build_config
 from darkroom.jobs.serve.config import ServeConfig
 from darkroom.jobs.serve.drawers import Drawn
 from darkroom.jobs.serve.http_api import HttpApi
+from darkroom.jobs.serve.pod_variables import with_pod_variables
 from darkroom.jobs.serve.replica import DrawingReplica
 from darkroom.jobs.serve.request import DrawRequest, Preview, ServedModel
 
@@ -36,7 +39,7 @@ _NUM_CONNECTIONS = 1000
 
 def build(args: Mapping[str, Any]) -> serve.Application:
     """The application for plain settings. Errors: ConfigError in one line."""
-    config = build_config(ServeConfig, args)
+    config = build_config(ServeConfig, with_pod_variables(args, os.environ))
     shared: dict[str, Any] = {
         "max_surge_percent": _SURGE_PERCENT,
         "graceful_shutdown_timeout_s": config.drain_seconds,
