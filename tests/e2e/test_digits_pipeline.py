@@ -60,7 +60,7 @@ def test_every_verb_succeeds_and_publishes(dev: Release) -> None:
         for output, artifact in published.items():
             assert artifact.manifest.files, f"{output} is empty"
             artifact.verify()
-    accuracy = Evaluation.of(published["evaluation"]).metrics["class_accuracy"].value
+        accuracy = Evaluation.of(published["evaluation"]).metrics["class_accuracy"].value
     _record(figures | {"class accuracy": accuracy})
     assert accuracy >= LEAST_ACCURACY
 
