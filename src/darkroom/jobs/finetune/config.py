@@ -102,8 +102,8 @@ class FinetuneConfig(TrainingConfig):
     """Shuffle the parts of captions; null leaves captions as they are."""
     validation: FinetuneValidationConfig = FinetuneValidationConfig()
     losses: LossesConfig = LossesConfig()
-    base_precision: Annotated[Literal["float32", "bfloat16"], Field()] = "float32"
-    """Type of what is frozen. bfloat16 halves the base's memory; adapters stay float32."""
+    base_precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of what is frozen; two bytes halve the base's memory. Adapters stay float32."""
     gradient_checkpointing: Annotated[bool, operational()] = False
     """Forget activations and compute them again: less memory, more time, equal gradients."""
     trigger_words: tuple[str, ...] = ()
@@ -115,12 +115,14 @@ class FinetuneConfig(TrainingConfig):
             return self
         if self.method == "full":
             raise ValueError(
-                "base_precision bfloat16 is for what is frozen, and method full trains it; "
+                f"base_precision {self.base_precision} is for what is frozen, and method full "
+                "trains it; "
                 "use float32, or method lora"
             )
-        if self.compute.precision != "bfloat16":
+        if self.compute.precision != self.base_precision:
             raise ValueError(
-                "base_precision bfloat16 needs compute.precision bfloat16; set both, or neither"
+                f"base_precision {self.base_precision} needs compute.precision "
+                f"{self.base_precision}; set both, or neither"
             )
         return self
 

@@ -139,12 +139,11 @@ class Finetuning(Trainable[FinetuneConfig]):
         from darkroom.models.families.base import load_base
 
         cached = None if whole or self._cached is None else self._cached.latents
-        half = self.config.base_precision == "bfloat16"
         draws, losses = self.config.validation.pictures is not None, self.config.losses
         with self._base.local() as folder:
             return load_base(
                 folder, field=FIELD, name=self._base.name, whole=whole,
-                dtype=torch.bfloat16 if half else torch.float32,
+                dtype=getattr(torch, self.config.base_precision),
                 with_vae=cached is None or draws or losses.perceptual is not None,
                 with_text=cached is None or draws or not cached.has_text,
             )  # fmt: skip

@@ -10,7 +10,6 @@ Legend: B rows of the micro-batch, C h w of latents, H W of pictures.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import torch
@@ -35,6 +34,7 @@ from darkroom.jobs.training.config import DataConfig
 from darkroom.jobs.training.draws import RowDraws
 from darkroom.jobs.training.module import ParameterGroup, TrainedModule
 from darkroom.jobs.training.picture_log import DrawnPicture
+from darkroom.jobs.training.precision import autocast
 from darkroom.jobs.training.training_stream import Batch
 from darkroom.models.families.base import BaseModel
 from darkroom.models.families.family import TEXT_BLOCKS, Conditioning, Frame, TextEmbedding
@@ -144,7 +144,7 @@ class FinetuneModule(TrainedModule):
         x0 = clean_latents(self.base, batch, draws, augment=augment)
         if self.config.compute.channels_last:
             x0 = x0.contiguous(memory_format=torch.channels_last)
-        with self._autocast(x0.device):
+        with autocast(self.config.compute.precision, x0.device):
             given = Conditioning(
                 self._embedding(batch, dropped),
                 Frame.whole(*picture_size(batch)),
@@ -168,7 +168,7 @@ class FinetuneModule(TrainedModule):
         pictures = self.config.validation.pictures
         if pictures is None or self._picture_size is None:
             return []
-        with self._autocast(self.device):
+        with autocast(self.config.compute.precision, self.device):
             return draw_pictures(self.base, pictures, self._picture_size)
 
     def on_fit_start(self) -> None:
@@ -225,11 +225,6 @@ class FinetuneModule(TrainedModule):
     @property
     def _trains_text(self) -> bool:
         return self.config.text_encoder is not None
-
-    def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        # Validation runs outside of Lightning's own.
-        mixed = self.config.compute.precision == "bfloat16"
-        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed)
 
 
 def _modules(base: BaseModel) -> dict[str, nn.Module]:

@@ -184,6 +184,7 @@ class RunCallback(pl.Callback):
             data_wait_share=waited / interval,
             memory_bytes=_memory_bytes(module.device),
             micro_batch_size=module.micro_batches.size,
+            **module.loss_scale.columns(),
         )
         self._loss_sum.zero_()
         self._num_rows = 0

@@ -101,8 +101,9 @@ class CheckpointConfig(Config):
 class ComputeConfig(Config):
     """Speed switches. The defaults run anywhere; GPU recipes turn them on."""
 
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 is mixed precision: weights and optimizer state stay float32."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """bfloat16 and float16 are mixed precision: weights and optimizer state stay float32.
+    float16, for GPUs without bfloat16, scales the loss and skips steps that overflow."""
     channels_last: bool = False
     """Memory format of weights and images; faster convolutions on GPUs."""
     compile: bool = False
@@ -254,6 +255,15 @@ class TrainingConfig(JobConfig):
             raise ValueError(
                 "data.ingest ray_data feeds workers, and workers.num_workers is 0; raise it or "
                 "set data.ingest to exact"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _precision_can_be_shared_out(self) -> TrainingConfig:
+        if self.compute.precision == "float16" and self.workers.sharding == "fsdp2":
+            raise ValueError(
+                "workers.sharding fsdp2 sums gradients while they are scaled, which "
+                "compute.precision float16 may overflow; take bfloat16 or float32"
             )
         return self
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import ray.train
@@ -32,6 +33,7 @@ from darkroom.jobs.training.metrics_log import MetricsLog
 from darkroom.jobs.training.module import TrainedModule
 from darkroom.jobs.training.monitor_line import MonitorLine
 from darkroom.jobs.training.plan import Batching
+from darkroom.jobs.training.precision import precision_plugin
 from darkroom.jobs.training.ray_data_rows import TRAIN_SHARD
 from darkroom.jobs.training.ray_data_stream import RayDataStream
 from darkroom.jobs.training.seeding import INITIAL_WEIGHTS, derive_seed
@@ -195,8 +197,7 @@ class _Rank:
             accelerator="gpu" if config.workers.use_gpu else "cpu",
             devices="auto" if world > 1 else 1,
             strategy=strategy,
-            plugins=[ray.train.lightning.RayLightningEnvironment()] if world > 1 else None,
-            precision="bf16-mixed" if config.compute.precision == "bfloat16" else "32-true",
+            plugins=self._plugins(),
             callbacks=[callback],
             logger=False,
             enable_checkpointing=False,
@@ -205,6 +206,12 @@ class _Rank:
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
         )
+
+    def _plugins(self) -> list[Any]:
+        config = self.config
+        environment = [ray.train.lightning.RayLightningEnvironment()] if self.world > 1 else []
+        device = "cuda" if config.workers.use_gpu else "cpu"
+        return [*environment, precision_plugin(config.compute.precision, device)]
 
     def _stream(self) -> TrainingStream:
         config, data = self.config, self.worker.data

@@ -99,7 +99,7 @@ class MicroBatches:
         for first, last in self._bounds(num_rows(batch)):
             module.seed_dropout(batch["step"], batch["first"] + first)
             losses = module.training_losses(module.on_device(part(batch, first, last)))
-            module.manual_backward(losses.sum() / self._batch_size)
+            module.manual_backward(module.loss_scale.value * losses.sum() / self._batch_size)
             total += losses.detach().sum()
         del spare
         return total

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.draws import RowDraws
 from darkroom.jobs.training.gradients import num_ranks
+from darkroom.jobs.training.loss_scale import LossScale
 from darkroom.jobs.training.lr import PlateauTracker, scale_at
 from darkroom.jobs.training.micro_batches import MicroBatches
 from darkroom.jobs.training.optimizers import build_optimizer, for_this_device, moments_bytes
@@ -52,6 +53,7 @@ class TrainedModule(pl.LightningModule):
         self.grad_norm = torch.zeros(())
         self.automatic_optimization = False  # `micro_batches.py` does what Lightning would.
         self.micro_batches = MicroBatches(config.micro_batch_size, batch_size=config.batch_size)
+        self.loss_scale = LossScale.for_precision(config.compute.precision)
         self.term_sums: dict[str, Tensor] = {}
         """Sums over this rank's rows of the step, of each term of the loss that has a name."""
 
@@ -189,13 +191,15 @@ class TrainedModule(pl.LightningModule):
         loss_sum = self.micro_batches.gradients(
             self, batch, spare_bytes=0 if optimizer.optimizer.state else self._first_step_bytes()
         )
+        fits = self.loss_scale.unscale(self.with_gradients())
         limit = self.training_config.optimizer.max_grad_norm
         norm = torch.nn.utils.clip_grad_norm_(
             self.trained.values(), float("inf") if limit is None else limit
         )
         self.grad_norm = whole(norm)
         optimizer.step()
-        self.on_step_taken()
+        if fits:
+            self.on_step_taken()
         schedule.step()
         return {"loss_sum": loss_sum, "num_rows": num_rows(batch)}
 
@@ -252,6 +256,7 @@ class TrainedModule(pl.LightningModule):
         checkpoint["ema"] = {"names": list(self.trained), **averages}
         checkpoint["plateau"] = vars(self.plateau).copy()
         checkpoint["micro_batches"] = self.micro_batches.state()
+        checkpoint["loss_scale"] = self.loss_scale.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them; the weights and the optimizer are Lightning's, which wants all weights."""
@@ -266,6 +271,8 @@ class TrainedModule(pl.LightningModule):
         self.ema.load_state_dict({**checkpoint["ema"], "shadow_params": averages})
         self.plateau = PlateauTracker(**checkpoint["plateau"])
         self.micro_batches.restore(checkpoint["micro_batches"])
+        if "loss_scale" in checkpoint:
+            self.loss_scale = LossScale(**checkpoint["loss_scale"])
 
     def frozen_names(self) -> list[str]:
         """What is not trained, and in no checkpoint."""

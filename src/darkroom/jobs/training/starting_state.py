@@ -42,6 +42,7 @@ def starting_state(
         "callbacks": {},
         "plateau": vars(module.plateau).copy(),
         "micro_batches": module.micro_batches.state(),
+        "loss_scale": module.loss_scale.state(),
     }
 
 

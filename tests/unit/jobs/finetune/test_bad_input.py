@@ -112,6 +112,10 @@ def test_pictures_of_a_size_that_does_not_fit(tmp_path: Path, base: Path) -> Non
             "base_precision bfloat16 is for what is frozen",
         ),
         ({"base_precision": "bfloat16"}, "needs compute.precision bfloat16"),
+        (
+            {"base_precision": "float16", "compute": {"precision": "bfloat16"}},
+            "base_precision float16 needs compute.precision float16",
+        ),
         ({"data": {"ingest": "ray_data"}}, "finetune reads with data.ingest exact only"),
         ({"lora": {"rank": 0}}, "lora.rank"),
         ({"lora": {"target": "all"}}, "did you mean 'targets'"),

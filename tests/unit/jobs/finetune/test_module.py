@@ -149,15 +149,18 @@ def test_text_encoders_are_a_group_of_their_own(sd: Path) -> None:
     assert text.parameters
 
 
-def test_half_precision_base_keeps_its_adapters_in_float32(sd: Path) -> None:
-    config = finetune_config(sd, base_precision="bfloat16", compute={"precision": "bfloat16"})
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_base_keeps_its_adapters_in_float32(precision: str, sd: Path) -> None:
+    config = finetune_config(sd, base_precision=precision, compute={"precision": precision})
     from darkroom.jobs.finetune.module import FinetuneModule
     from darkroom.models.families.base import load_base
 
-    module = FinetuneModule(config, load_base(sd, field="b", name="b", dtype=torch.bfloat16))
+    module = FinetuneModule(
+        config, load_base(sd, field="b", name="b", dtype=getattr(torch, precision))
+    )
     module.prepare()
     assert {each.dtype for each in module.trained.values()} == {torch.float32}
-    assert module.base.network.dtype == torch.bfloat16
+    assert module.base.network.dtype == getattr(torch, precision)
     losses = take_steps(module, 3)
     assert all(torch.isfinite(torch.tensor(losses)))
 
