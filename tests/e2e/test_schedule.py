@@ -26,7 +26,7 @@ def schedule(release: Release) -> Iterator[Kubectl]:
         f"clusterSelector={CLUSTER}", "schedule.cron=* * * * *",
     ]  # fmt: skip
     flags = [f"--set-literal={setting}" for setting in settings]
-    values = [f"--values={JOB_CHART}/ci/kind-schedule.yaml", "--set=args=null"]
+    values = [f"--values={JOB_CHART}/ci/kind-schedule.yaml", "--set-json=args=[]"]
     text = release.kubectl.template(NAME, JOB_CHART, *values, *flags)
     release.kubectl.apply_text(text)
     yield release.kubectl
