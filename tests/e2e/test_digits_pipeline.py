@@ -8,14 +8,13 @@ from datetime import datetime
 
 import pytest
 from testcluster.client import Kubectl, rayjob_succeeds
-from testcluster.settings import LOGS, PROJECT
-from tests.helpers.release import CHART, NAME, Release
+from testcluster.settings import LOGS
+from tests.helpers.dev_overlay import OVERLAY, installed_dev
+from tests.helpers.release import Release
 
 from darkroom.jobs.artifacts.evaluation import Evaluation
 from darkroom.storage import open_artifact
 
-OVERLAY = PROJECT / "manifests" / "overlays" / "dev"
-NAMESPACE = "darkroom-dev"  # the overlay's own
 # Each verb, and what it leaves in the bucket.
 VERBS = {
     "prepare": "data",
@@ -32,19 +31,8 @@ FIGURES = LOGS / "digits-pipeline.json"
 
 @pytest.fixture(scope="module")
 def dev(cluster: Kubectl) -> Iterator[Release]:
-    """The overlay's cluster, installed and ready in the overlay's namespace."""
-    cluster("apply", "--server-side", "--kustomize", str(OVERLAY / "namespace"))
-    namespace = cluster.within(NAMESPACE)
-    values = OVERLAY / "values" / "cluster-values.yaml"
-    installed = namespace.helm("install", NAME, str(CHART), f"--values={values}")
-    assert installed.returncode == 0, installed.stderr
-    release = Release(namespace)
-    release.wait_until_ready()
-    yield release
-    # While the cluster lives: the operator stops a deleted job on it, and waits when it cannot.
-    namespace("delete", "rayjobs", "--all", timeout=180)
-    release.uninstall()
-    cluster("delete", "namespace", NAMESPACE, timeout=300)
+    with installed_dev(cluster) as release:
+        yield release
 
 
 def test_every_verb_succeeds_and_publishes(dev: Release) -> None:

@@ -125,7 +125,10 @@ def official_client(service: Service) -> Iterator[dict[str, Any]]:
     stopped = threading.Event()
 
     def keep_asking() -> None:
-        with openai.OpenAI(base_url=f"http://{address}:8000/v1", api_key=KEY) as client:
+        # The machine's proxies, if it has any, know no address of the cluster's.
+        http = openai.DefaultHttpxClient(trust_env=False)
+        base = f"http://{address}:8000/v1"
+        with openai.OpenAI(base_url=base, api_key=KEY, http_client=http) as client:
             while not stopped.is_set():
                 began = time.monotonic()
                 try:

@@ -52,6 +52,24 @@ class Service:
         )
         assert done.returncode == 0, done.stderr
 
+    def open(self, image: str) -> None:
+        """The key that opens it, and a pod that asks."""
+        self.kubectl("create", "secret", "generic", "api-keys", f"--from-literal=team={KEY}")
+        client = pod_spec(image, command=["sleep", "infinity"])
+        self.kubectl.apply(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": client}
+        )
+
+    def close(self) -> None:
+        """Wait until the service, which somebody deletes, and all of `open` is gone."""
+        self.kubectl("delete", "pod/client", "secret/api-keys", "--grace-period=1")
+
+        def is_gone() -> bool:
+            left = self.kubectl.list("raycluster", f"ray.io/originated-from-cr-name={NAME}")
+            return not left and not self.kubectl.list("rayservice")
+
+        self.until("nothing of the service", is_gone, seconds=300)
+
     def cluster(self) -> str:
         """The RayCluster that has the traffic, while the service is ready; else nothing."""
         status = self.kubectl.get("rayservice", NAME).get("status", {})
@@ -65,8 +83,9 @@ class Service:
     def is_healthy(self) -> bool:
         """Whether every deployment has the replicas that it should have."""
         status = self.kubectl.get("rayservice", NAME)["status"]["activeServiceStatus"]
-        application = status["applicationStatuses"]["darkroom"]
-        deployments = application["serveDeploymentStatuses"].values()
+        # The operator leaves it out while another cluster starts.
+        application = status.get("applicationStatuses", {}).get("darkroom", {})
+        deployments = application.get("serveDeploymentStatuses", {}).values()
         return {each["status"] for each in deployments} == {"HEALTHY"}
 
     def pods(self) -> list[str]:
@@ -119,11 +138,7 @@ def installed_service(release: Release, image: str, *settings: str) -> Iterator[
             publish_model(f"{FOLDER}/{name}", unet=tiny_unet(seed=seed))
     found = Service(release)
     kubectl = found.kubectl
-    kubectl("create", "secret", "generic", "api-keys", f"--from-literal=team={KEY}")
-    client = pod_spec(image, command=["sleep", "infinity"])
-    kubectl.apply(
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": client}
-    )
+    found.open(image)
     began = time.monotonic()
     found.upgrade(*settings)
     found.until("a ready service", found.cluster, seconds=600)
@@ -132,12 +147,7 @@ def installed_service(release: Release, image: str, *settings: str) -> Iterator[
     yield found
     done = kubectl.helm("uninstall", NAME)
     assert done.returncode == 0, done.stderr
-    kubectl("delete", "pod/client", "secret/api-keys", "--grace-period=1")
-
-    def is_gone() -> bool:
-        return not kubectl.list("rayservice,raycluster", f"app.kubernetes.io/instance={NAME}")
-
-    found.until("nothing of the service", is_gone, seconds=300)
+    found.close()
 
 
 def record(what: str, figures: dict[str, Any]) -> None:
