@@ -78,15 +78,14 @@ def test_the_dashboard_asks_for_the_token(release: Release, image: str) -> None:
 @pytest.fixture
 def three_workers(release: Release) -> Iterator[set[str]]:
     """Three workers that the autoscaler brought, held busy; their uids."""
-    release.start_job("hold", HOLD_THREE_WORKERS)
-    wait_for(
-        "three workers",
-        lambda: len(release.pods("worker", "cpu")) == 3,
-        seconds=300,
-        explain=release.kubectl.explain,
-    )
-    yield _uids(release.pods("worker", "cpu"))
-    release.stop_job("hold")
+    with release.running_job("hold", HOLD_THREE_WORKERS):
+        wait_for(
+            "three workers",
+            lambda: len(release.pods("worker", "cpu")) == 3,
+            seconds=300,
+            explain=release.kubectl.explain,
+        )
+        yield _uids(release.pods("worker", "cpu"))
 
 
 def test_upgrades_take_no_worker_away(release: Release, three_workers: set[str]) -> None:

@@ -19,8 +19,8 @@ from tests.helpers.tiny_artifacts import publish_digits
 GPUS = {"nvidia.com/gpu": "8"}
 TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 POOL_LABEL = "accelerator"
-SETTLED_SECONDS = 30
-"""Several rounds of the autoscaler."""
+AUTOSCALER_ROUNDS_SECONDS = 15
+"""Of several rounds; each takes five."""
 DECOY = "decoy"
 USE_ONE_GPU = (
     "import ray; ray.init(); "
@@ -109,27 +109,27 @@ def test_a_gpu_pool_scales_from_zero_onto_its_node_and_back(
     release: Release, gpu_node: str, decoy: str
 ) -> None:
     assert not release.pods("worker", "gpu")
-    release.start_job("use-gpu", USE_ONE_GPU)
-    pod = wait_for(
-        "a worker of the GPU pool",
-        lambda: next(iter(release.pods("worker", "gpu")), None),
-        seconds=180,
-        explain=release.kubectl.explain,
-    )
-    assert pod["spec"]["nodeName"] == gpu_node
-    (container,) = pod["spec"]["containers"]
-    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    log = wait_for(
-        "the job's answer",
-        lambda: (
-            text
-            if "accelerators {"
-            in (text := release.on_head("ray", "job", "logs", HEAD_ADDRESS, "use-gpu"))
-            else None
-        ),
-        seconds=120,
-        explain=release.kubectl.explain,
-    )
+    with release.running_job("use-gpu", USE_ONE_GPU):
+        pod = wait_for(
+            "a worker of the GPU pool",
+            lambda: next(iter(release.pods("worker", "gpu")), None),
+            seconds=180,
+            explain=release.kubectl.explain,
+        )
+        assert pod["spec"]["nodeName"] == gpu_node
+        (container,) = pod["spec"]["containers"]
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        log = wait_for(
+            "the job's answer",
+            lambda: (
+                text
+                if "accelerators {"
+                in (text := release.on_head("ray", "job", "logs", HEAD_ADDRESS, "use-gpu"))
+                else None
+            ),
+            seconds=120,
+            explain=release.kubectl.explain,
+        )
     assert "'GPU': ['0']" in log
     wait_for(
         "an empty GPU pool",
@@ -157,22 +157,16 @@ def wait_for_answer(release: Release, job: str, answer: str, *, seconds: float) 
 def empty_gpu_pool(release: Release) -> None:
     """As the autoscaler would; it lets a worker that never came wait for five minutes first.
 
-    An autoscaler that saw the demand just before it went may still ask for a worker, which would
-    be the next test's: so the pool must stay empty for a while.
+    Only once it has seen that nothing asks for a GPU, and each pod that it asked for: else it asks
+    again, or waits for a pod that was taken away and asks for no other.
     """
-    empty_since = time.monotonic()
-
-    def stays_empty() -> bool:
-        nonlocal empty_since
-        if pods_of_gpu_pool(release):
-            ask_for_no_gpu_worker(release)
-            empty_since = time.monotonic()
-        return time.monotonic() - empty_since > SETTLED_SECONDS
-
-    wait_for("an empty GPU pool", stays_empty, seconds=180, explain=release.kubectl.explain)
-
-
-def ask_for_no_gpu_worker(release: Release) -> None:
+    wait_for(
+        "no demand",
+        lambda: "(no resource demands)" in release.on_head("ray", "status"),
+        seconds=120,
+        explain=release.kubectl.explain,
+    )
+    time.sleep(AUTOSCALER_ROUNDS_SECONDS)
     groups = release.kubectl.get("raycluster", NAME)["spec"]["workerGroupSpecs"]
     index = [group["groupName"] for group in groups].index("gpu")
     path = f"/spec/workerGroupSpecs/{index}"
@@ -182,29 +176,34 @@ def ask_for_no_gpu_worker(release: Release) -> None:
         {"op": "add", "path": f"{path}/scaleStrategy", "value": strategy},
     ]
     release.kubectl("patch", "raycluster", NAME, "--type=json", f"--patch={json.dumps(patch)}")
+    wait_for(
+        "an empty GPU pool",
+        lambda: not pods_of_gpu_pool(release),
+        seconds=120,
+        explain=release.kubectl.explain,
+    )
 
 
 def test_a_burst_of_cpu_work_starts_no_gpu_worker(release: Release) -> None:
     """Of default values; no node has a GPU here, so a worker of that pool would stay Pending."""
     assert pods_of_gpu_pool(release) == []
-    release.start_job("burst", BURST)
-    wait_for_answer(release, "burst", "burst done", seconds=240)
+    with release.running_job("burst", BURST):
+        wait_for_answer(release, "burst", "burst done", seconds=240)
     assert pods_of_gpu_pool(release) == []
 
 
 def test_cpu_work_runs_beside_a_gpu_pod_that_stays_pending(release: Release) -> None:
-    release.start_job("no-gpu-node", USE_ONE_GPU)
     try:
-        wait_for(
-            "a Pending worker of the GPU pool",
-            lambda: pods_of_gpu_pool(release),
-            seconds=120,
-            explain=release.kubectl.explain,
-        )
-        release.start_job("beside", BURST)
-        wait_for_answer(release, "beside", "burst done", seconds=240)
+        with release.running_job("no-gpu-node", USE_ONE_GPU):
+            wait_for(
+                "a Pending worker of the GPU pool",
+                lambda: pods_of_gpu_pool(release),
+                seconds=120,
+                explain=release.kubectl.explain,
+            )
+            with release.running_job("beside", BURST):
+                wait_for_answer(release, "beside", "burst done", seconds=240)
     finally:
-        release.stop_job("no-gpu-node")
         empty_gpu_pool(release)
 
 

@@ -93,14 +93,15 @@ class Release:
         head = self.pods("head")[0]["metadata"]["name"]
         return self.kubectl("exec", head, "--container=ray-head", "--", *command, timeout=timeout)
 
-    def start_job(self, name: str, program: str) -> None:
-        """Submits a Python program from the head, and does not wait for it."""
+    @contextmanager
+    def running_job(self, name: str, program: str) -> Iterator[None]:
+        """A Python program submitted from the head, stopped at the end: no demand of it stays."""
         job = ["ray", "job", "submit", HEAD_ADDRESS, "--no-wait", f"--submission-id={name}"]
         self.on_head(*job, "--", "python", "-c", program)
-
-    def stop_job(self, name: str) -> None:
-        """Stops a job that `start_job` started."""
-        self.on_head("ray", "job", "stop", HEAD_ADDRESS, name)
+        try:
+            yield
+        finally:
+            self.on_head("ray", "job", "stop", HEAD_ADDRESS, name)
 
     def rayjob(self, name: str, *settings: str, own_cluster: bool = False) -> str:
         """darkroom-job's manifests for this release's S3: on this cluster, or on one of its own."""
