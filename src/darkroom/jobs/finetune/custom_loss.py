@@ -8,50 +8,16 @@ prediction, target, x0_hat: (B, C, h, w) float32; timesteps: (B,); batch: the ro
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from importlib import import_module
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.finetune.estimate import Estimate
+from darkroom.jobs.named_function import find_function
 from darkroom.jobs.training.training_stream import Batch
 from darkroom.messages import first_line
 
 FIELD = "losses.custom.function"
-_NAMED = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
-
-
-def find_function(path: str) -> Callable[..., Any]:
-    """Import it. Errors: ConfigError that names it."""
-    named = _NAMED.fullmatch(path)
-    if named is None:
-        raise ConfigError(FIELD, path, "is no package.module:function", "name it like that")
-    module_name, name = named.groups()
-    try:
-        module = import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise ConfigError(
-                FIELD, path, f"its module needs {error.name}, which is not installed", "install it"
-            ) from None
-        raise ConfigError(
-            FIELD, path, f"there is no module {error.name}",
-            "install its package where the driver and the workers run, or put it on PYTHONPATH",
-        ) from None  # fmt: skip
-    except Exception as error:  # whatever a module does when it is imported
-        raise ConfigError(
-            FIELD, path, f"its module fails: {type(error).__name__}: {first_line(error)}", "mend it"
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        what = "has no such function" if function is None else "is no function there"
-        raise ConfigError(FIELD, path, what, f"see what {module_name} defines")
-    found: Callable[..., Any] = function
-    return found
 
 
 class CustomLoss:
@@ -60,7 +26,7 @@ class CustomLoss:
     def __init__(self, path: str) -> None:
         """Errors: as `find_function`."""
         self._path = path
-        self._function = find_function(path)
+        self._function = find_function(FIELD, path)
 
     def __call__(self, estimate: Estimate, batch: Batch) -> Tensor:
         """(B,). Errors: ConfigError naming the function, for one that fails or gives anything but

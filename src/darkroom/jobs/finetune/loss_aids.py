@@ -47,9 +47,10 @@ class LossAids:
     def check(self, config: FinetuneConfig, data: TrainingData) -> None:
         """Errors: InputError for what cannot be loaded, or does not suit the data."""
         if config.losses.custom is not None:
-            from darkroom.jobs.finetune.custom_loss import find_function
+            from darkroom.jobs.finetune.custom_loss import FIELD
+            from darkroom.jobs.named_function import find_function
 
-            find_function(config.losses.custom.function)
+            find_function(FIELD, config.losses.custom.function)
         compute, on_gpu = config.compute, config.workers.use_gpu
         if self.network is not None and on_gpu and compute.deterministic:
             raise ConfigError(

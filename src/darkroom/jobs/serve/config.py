@@ -91,6 +91,9 @@ class ServeConfig(Config):
     """Names that clients may call the service by, beside this machine's. Empty: any, with keys."""
     origins: tuple[str, ...] = ()
     """Web sites (https://app.example.org) whose pages may call this service from a browser."""
+    safety_check: str | None = None
+    """package.module:function that looks at each picture, previews too, where it is drawn, and
+    keeps it back by returning True; beside a model's own checker. null is none."""
     limits: RequestLimits = RequestLimits()
     """What requests may ask for."""
     jobs: JobsConfig = JobsConfig()

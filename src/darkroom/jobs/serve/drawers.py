@@ -48,11 +48,9 @@ class Drawers(Protocol):
 
 
 def refuse_blanked(drawing: Drawing) -> None:
-    """Errors: ApiError 400 for a picture that the model's own checker has blanked."""
+    """Errors: ApiError 400 for a picture that a safety checker has blanked."""
     if drawing.flagged:
-        raise ApiError(
-            400, "the model's safety checker blanked the picture", code="moderation_blocked"
-        )
+        raise ApiError(400, "a safety checker blanked the picture", code="moderation_blocked")
 
 
 async def draw_all(

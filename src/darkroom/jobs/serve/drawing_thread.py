@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import torch
 
@@ -29,12 +29,14 @@ from darkroom.jobs.serve.caps import Caps, measure
 from darkroom.jobs.serve.joined import (
     AnyModel,
     BatchKey,
+    Finished,
     StepModel,
     WholeModel,
     joins_steps,
     sample_request,
 )
 from darkroom.jobs.serve.request import DrawRequest, ServedModel
+from darkroom.jobs.serve.safety import SafetyCheck
 from darkroom.jobs.serve.stats import Counts
 from darkroom.jobs.serve.ticket import Ticket
 
@@ -52,11 +54,12 @@ class DrawingThread:
     def __init__(
         self,
         load: Callable[[], Mapping[str, AnyModel]],
+        safety: SafetyCheck,
         *,
         max_batch: int,
         turn_seconds: float,
     ) -> None:
-        self._load, self._max_batch = load, max_batch
+        self._load, self._safety, self._max_batch = load, safety, max_batch
         self.counts, self.caps = Counts(), Caps()
         self._models: Mapping[str, AnyModel] = {}
         self._batcher: Batcher[Ticket] = Batcher(self.caps.of, turn_seconds=turn_seconds)
@@ -249,12 +252,17 @@ class DrawingThread:
             if picture.done:
                 self._end(ticket, lambda: model.finish(picture))
             elif (index := ticket.preview_due()) is not None and not ticket.cancelled:
-                ticket.preview(index, model.look(picture))
+                self._preview(ticket, index, model.look(picture))
         except Exception as error:  # noqa: BLE001 - decoding may run out of memory by itself
             self._fail_batch([ticket], error)
 
-    def _end(self, ticket: Ticket, finish: Callable[[], Any]) -> None:
-        found = finish()
+    def _preview(self, ticket: Ticket, index: int, pixels: Pixels | None) -> None:
+        """One that a checker keeps back is left out."""
+        if pixels is not None and not self._safety.keeps_back(ticket.request, pixels):
+            ticket.preview(index, pixels)
+
+    def _end(self, ticket: Ticket, finish: Callable[[], Finished]) -> None:
+        found = self._safety.checked(ticket.request, finish())
         self._batcher.remove(ticket)
         self.counts.drawn += 1
         self._note_queue()
@@ -270,8 +278,8 @@ class DrawingThread:
             if ticket.cancelled or self._stop is not None:
                 raise GoneError
             index = ticket.preview_due()
-            if index is not None and (pixels := look()) is not None:
-                ticket.preview(index, pixels)
+            if index is not None:
+                self._preview(ticket, index, look())
 
         self._count_begun(ticket)
         ticket.largest_batch = 1

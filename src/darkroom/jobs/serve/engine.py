@@ -24,6 +24,7 @@ from darkroom.jobs.serve.drawing_thread import DrawingThread
 from darkroom.jobs.serve.joined import AnyModel, BatchKey, check_request
 from darkroom.jobs.serve.load import load_served
 from darkroom.jobs.serve.request import Drawing, DrawRequest, Preview, ServedModel
+from darkroom.jobs.serve.safety import SafetyCheck
 from darkroom.jobs.serve.source import ModelSource
 from darkroom.jobs.serve.ticket import Ticket
 
@@ -36,6 +37,7 @@ class Engine:
 
     config: device, precision and CPUs. max_batch: most pictures that share a step, whatever the
     measurement says. turn_seconds: how long requests of one kind have the device while others wait.
+    safety_check: a function that may keep pictures back (`safety.py`).
     """
 
     def __init__(
@@ -45,11 +47,16 @@ class Engine:
         *,
         max_batch: int = MAX_BATCH,
         turn_seconds: float = TURN_SECONDS,
+        safety_check: str | None = None,
     ) -> None:
+        """Errors: ConfigError for a safety_check that cannot be imported."""
         self._sources = tuple(models)
         self._config = config or DrawingConfig()
         self._thread = DrawingThread(
-            self._load_models, max_batch=max_batch, turn_seconds=turn_seconds
+            self._load_models,
+            SafetyCheck(safety_check),
+            max_batch=max_batch,
+            turn_seconds=turn_seconds,
         )
         self._served: tuple[ServedModel, ...] = ()
         self._closing = False

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -126,22 +125,28 @@ class FamilyModel:
         )
         return self._base.family.forward(self._base.network, x, t, given)
 
-    def look(self, picture: LatentPicture) -> Pixels:
-        decoded = self._decoded(picture.guess.to(picture.x.dtype))
-        return _levels(torch.nan_to_num(decoded))
+    def look(self, picture: LatentPicture) -> Pixels | None:
+        decoded = torch.nan_to_num(self._decoded(picture.guess.to(picture.x.dtype)))
+        decoded, hit = self._checked(decoded)
+        return None if hit else _levels(decoded)
 
     def finish(self, picture: LatentPicture) -> Finished:
         pipeline, image = self._base.pipeline, self._decoded(picture.x)
         if not bool(torch.isfinite(image).all()):
             raise ServingError(NOT_FINITE)
-        flagged: Any = None
-        if getattr(pipeline, "safety_checker", None) is not None:
-            image, flagged = pipeline.run_safety_checker(image, image.device, image.dtype)
+        image, hit = self._checked(image)
         if getattr(pipeline, "watermark", None) is not None:
             image = pipeline.watermark.apply_watermark(image)
-        hit = bool(flagged and flagged[0])
         pixels = _levels(image * 0 - 1 if hit else image)
         return Finished(pixels, hit, picture.num_tokens_cut)
+
+    def _checked(self, image: Tensor) -> tuple[Tensor, bool]:
+        """By the model's own safety checker, where it has one."""
+        pipeline = self._base.pipeline
+        if getattr(pipeline, "safety_checker", None) is None:
+            return image, False
+        image, flagged = pipeline.run_safety_checker(image, image.device, image.dtype)
+        return image, bool(flagged and flagged[0])
 
     def _decoded(self, x: Tensor) -> Tensor:
         return decode_latents(self._base.vae, x)

@@ -33,7 +33,7 @@ class PictureUnderWay(Protocol):
 
 @dataclass(frozen=True)
 class Finished:
-    """A picture, and what the model's own safety checker says of it."""
+    """A picture, and whether a safety checker blanked it."""
 
     pixels: Pixels
     flagged: bool = False
@@ -59,8 +59,8 @@ class StepModel(Protocol):
     def step(self, pictures: Sequence[Any], /) -> None:
         """One step of each, in one call of the network. All are of one `BatchKey`."""
 
-    def look(self, picture: Any, /) -> Pixels:
-        """The model's guess of the finished picture."""
+    def look(self, picture: Any, /) -> Pixels | None:
+        """The model's guess of the finished picture; None where its own checker blanks that."""
 
     def finish(self, picture: Any, /) -> Finished:
         """Errors: ServingError where it holds values that are no numbers."""

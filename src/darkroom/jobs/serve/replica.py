@@ -26,7 +26,7 @@ class DrawingReplica:
         """Errors: ConfigError and DataError for what cannot be loaded."""
         config = build_config(ServeConfig, values)
         self._drain_seconds = config.drain_seconds
-        self._engine = Engine(sources_of(config), config.workers)
+        self._engine = Engine(sources_of(config), config.workers, safety_check=config.safety_check)
         self._engine.load()
 
     async def models(self) -> tuple[ServedModel, ...]:

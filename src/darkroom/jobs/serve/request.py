@@ -80,7 +80,7 @@ class Drawing:
     largest_batch: int
     """Most pictures that shared a step with it, itself included."""
     flagged: bool = False
-    """The model's own safety checker blanked it."""
+    """A safety checker blanked it: the model's own, or the operator's."""
     num_tokens_cut: int = 0
     """Tokens at the end of the prompt that the text encoder which cuts most did not read."""
 
