@@ -14,7 +14,7 @@ from tests.helpers.tiny_artifacts import publish_digits
 from tests.helpers.training import pointer_of, train_config
 
 from darkroom.errors import NonFiniteLossError, OutputExistsError
-from darkroom.jobs.artifacts.model import ModelInfo
+from darkroom.jobs.artifacts.model import HISTOGRAMS_FILE, ModelInfo
 from darkroom.jobs.train.job import run
 from darkroom.storage import open_artifact
 
@@ -31,7 +31,8 @@ def data(s3_module_uri: str) -> str:
 @pytest.fixture(scope="module")
 def model_uri(data: str, s3_module_uri: str) -> str:
     uri = f"{s3_module_uri}/model"
-    run(train_config(data, uri, max_steps=20, optimizer={"accumulation_steps": 2}, workers=HERE))
+    settings = {"optimizer": {"accumulation_steps": 2}, "histograms_every_steps": 15}
+    run(train_config(data, uri, max_steps=20, workers=HERE, **settings))
     return uri
 
 
@@ -60,6 +61,9 @@ def test_publishes_the_metrics_as_parquet_and_tensorboard(model_uri: str) -> Non
         assert sum(value is not None for value in values) == expected, name
     assert all(value > 0 for value in metrics["images_per_second"][1:])
     assert model.entries("tensorboard/")
+    spread = model.read_table(HISTOGRAMS_FILE).to_pydict()
+    assert sorted({*spread["step"]}) == [15, 20]
+    assert {"weights/network.conv_in", "gradients/network.conv_in"} <= {*spread["name"]}
 
 
 def test_a_published_run_is_refused_and_resume_returns_it(model_uri: str, data: str) -> None:

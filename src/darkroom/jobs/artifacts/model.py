@@ -21,6 +21,8 @@ METRICS_FILE = "metrics.parquet"
 """One row per logged step."""
 PICTURES_FILE = "pictures.parquet"
 """What was drawn on the way; no such file where nothing was."""
+HISTOGRAMS_FILE = "histograms.parquet"
+"""Of weights and gradients, by step and block; no such file where none were taken."""
 
 
 @dataclass(frozen=True, kw_only=True)

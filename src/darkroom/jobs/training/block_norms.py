@@ -38,9 +38,7 @@ def block_norms(
     blocks: dict[str, list[nn.Parameter]] = {}
     for name, parameter in trained.items():
         blocks.setdefault(block_of(name), []).append(parameter)
-    clipped = torch.ones_like(grad_norm)
-    if max_grad_norm is not None:
-        clipped = (max_grad_norm / (grad_norm + _CLIP_EPS)).clamp(max=1.0)
+    clipped = clip_factor(grad_norm, max_grad_norm)
     columns: dict[str, Tensor] = {}
     for block, parameters in blocks.items():
         gradients = [each.grad for each in parameters if each.grad is not None]
@@ -48,6 +46,13 @@ def block_norms(
         columns[f"param_norm/{block}"] = _norm([each.detach() for each in parameters], grad_norm)
     values = torch.stack(list(columns.values())).tolist()
     return dict(zip(columns, values, strict=True))
+
+
+def clip_factor(grad_norm: Tensor, max_grad_norm: float | None) -> Tensor:
+    """What gradients of this norm were multiplied with."""
+    if max_grad_norm is None:
+        return torch.ones_like(grad_norm)
+    return (max_grad_norm / (grad_norm + _CLIP_EPS)).clamp(max=1.0)
 
 
 def _norm(tensors: Sequence[Tensor], like: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.endings import Ending, Outcome
 from darkroom.jobs.training.gradients import num_ranks
 from darkroom.jobs.training.heartbeat import Heartbeat
+from darkroom.jobs.training.histogram_log import histograms
 from darkroom.jobs.training.loss_terms import NonFinite, TermMeans
 from darkroom.jobs.training.lr import ImprovementTracker
 from darkroom.jobs.training.memory_events import described
@@ -117,6 +118,9 @@ class RunCallback(pl.Callback):
         last = step >= self._config.max_steps
         if last or step % self._config.log_every_steps == 0:
             self._log_metrics(trainer, module, step)
+        every = self._config.histograms_every_steps
+        if every is not None and (last or step % every == 0):
+            self._take_histograms(module, step)
         if self._validation and (last or step % self._config.validation.every_steps == 0):
             self._validate(trainer, module, self._validation, step)
         self._draw(trainer, module, step, last=last)
@@ -190,6 +194,12 @@ class RunCallback(pl.Callback):
         self._num_rows = 0
         self._logged_at = now
         self._waited_before = self._stream.wait_seconds
+
+    def _take_histograms(self, module: TrainedModule, step: int) -> None:
+        limit = self._config.optimizer.max_grad_norm
+        norm = module.grad_norm
+        taken = histograms(step, module.trained, grad_norm=norm, max_grad_norm=limit)
+        self._log.spread.add(step, taken)
 
     def _log_row(self, trainer: pl.Trainer, step: int, **values: float) -> None:
         row = self._log.add(step, epoch=self._epoch(step), seconds=self._seconds(), **values)

@@ -219,6 +219,9 @@ class TrainingConfig(JobConfig):
     """Train on at most so many rows, for a quick look."""
     log_every_steps: Annotated[PositiveInt, operational()] = 50
     """Optimizer steps between rows of the metrics log."""
+    histograms_every_steps: Annotated[PositiveInt | None, operational()] = None
+    """Optimizer steps between histograms of weights and gradients by block, in TensorBoard; null
+    for none."""
     export: Literal["last", "best"] = "last"
     """Which checkpoint's EMA weights become the model."""
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -1,8 +1,8 @@
 """The metrics of a run, one row per logged step, as Parquet and as TensorBoard events.
 
-With them goes what was drawn on the way (`picture_log.py`). Both travel inside every checkpoint,
-so a resumed run continues its own log and a redone step appears once. Publishing is the
-checkpoint's and the export's business.
+With them go what was drawn on the way (`picture_log.py`) and histograms (`histogram_log.py`). All
+travel inside every checkpoint, so a resumed run continues its own log and a redone step appears
+once. Publishing is the checkpoint's and the export's business.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from darkroom.jobs.artifacts.model import METRICS_FILE, PICTURES_FILE
+from darkroom.jobs.artifacts.model import HISTOGRAMS_FILE, METRICS_FILE, PICTURES_FILE
+from darkroom.jobs.training.histogram_log import EDGES, HistogramLog
 from darkroom.jobs.training.picture_log import PictureLog
 
 METRIC_COLUMNS = (
@@ -32,9 +33,15 @@ Row = dict[str, Any]
 class MetricsLog:
     """Rows by step, in order; a later row of the same step completes the earlier one."""
 
-    def __init__(self, rows: list[Row] | None = None, pictures: PictureLog | None = None) -> None:
+    def __init__(
+        self,
+        rows: list[Row] | None = None,
+        pictures: PictureLog | None = None,
+        histograms: HistogramLog | None = None,
+    ) -> None:
         self.rows: list[Row] = rows or []
         self.drawn = pictures or PictureLog()
+        self.spread = histograms or HistogramLog()
 
     @classmethod
     def read(cls, folder: Path) -> MetricsLog:
@@ -42,17 +49,23 @@ class MetricsLog:
         log = cls.from_bytes((folder / METRICS_FILE).read_bytes())
         if (pictures := folder / PICTURES_FILE).exists():
             log.drawn = PictureLog.from_bytes(pictures.read_bytes())
+        if (histograms := folder / HISTOGRAMS_FILE).exists():
+            log.spread = HistogramLog.from_bytes(histograms.read_bytes())
         return log
 
     def write(self, folder: Path) -> None:
-        """Write the files of a checkpoint or a model; that of pictures where there are some."""
+        """Write the files of a checkpoint or a model; pictures and histograms where there are
+        some."""
         (folder / METRICS_FILE).write_bytes(self.to_bytes())
         if self.drawn.pictures:
             (folder / PICTURES_FILE).write_bytes(self.drawn.to_bytes())
+        if self.spread.histograms:
+            (folder / HISTOGRAMS_FILE).write_bytes(self.spread.to_bytes())
 
     def copy(self) -> MetricsLog:
         """As it is now."""
-        return MetricsLog(list(self.rows), PictureLog(self.drawn.pictures))
+        histograms = HistogramLog(self.spread.histograms)
+        return MetricsLog(list(self.rows), PictureLog(self.drawn.pictures), histograms)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> MetricsLog:
@@ -82,7 +95,7 @@ class MetricsLog:
         return sink.getvalue()
 
     def write_tensorboard(self, directory: Path) -> Path:
-        """Write all rows and pictures as one TensorBoard event file; returns its path."""
+        """Write rows, pictures and histograms as one TensorBoard event file; returns its path."""
         from torch.utils.tensorboard import SummaryWriter
 
         writer = SummaryWriter(str(directory))
@@ -94,6 +107,12 @@ class MetricsLog:
             pixels = np.asarray(Image.open(io.BytesIO(drawn.image)).convert("RGB"))
             tag = f"{drawn.prompt}/seed {drawn.seed}"
             writer.add_image(tag, pixels, drawn.step, dataformats="HWC")
+        limits = [*EDGES.tolist(), float(np.finfo(np.float64).max)]
+        for each in self.spread.histograms:
+            writer.add_histogram_raw(
+                each.name, each.least, each.most, each.num, each.sum, each.sum_squares, limits,
+                each.counts, each.step,
+            )  # fmt: skip
         writer.close()
         (written,) = directory.glob("events.out.tfevents.*")
         # A name without host and process id keeps the artifact the same wherever it was made.
