@@ -35,7 +35,7 @@ _SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram:
+class BlockHistogram:
     """One block's values at one step."""
 
     step: int
@@ -57,16 +57,16 @@ class Histogram:
 class HistogramLog:
     """Histograms by step, in order."""
 
-    def __init__(self, histograms: Iterable[Histogram] = ()) -> None:
+    def __init__(self, histograms: Iterable[BlockHistogram] = ()) -> None:
         self.histograms = list(histograms)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> HistogramLog:
         """Read back what `to_bytes` wrote."""
         rows = pq.ParquetFile(io.BytesIO(data)).read().to_pylist()
-        return cls(Histogram(**row) for row in rows)
+        return cls(BlockHistogram(**row) for row in rows)
 
-    def add(self, step: int, histograms: Iterable[Histogram]) -> None:
+    def add(self, step: int, histograms: Iterable[BlockHistogram]) -> None:
         """Those of a step, in place of what was taken there before."""
         kept = [each for each in self.histograms if each.step < step]
         self.histograms = [*kept, *histograms]
@@ -85,7 +85,7 @@ def histograms(
     *,
     grad_norm: Tensor,
     max_grad_norm: float | None,
-) -> list[Histogram]:
+) -> list[BlockHistogram]:
     """Of each block's weights, and gradients before clipping. Collective where they are shares.
 
     trained: by name, with the gradients of the step, which were clipped to max_grad_norm.
@@ -120,9 +120,9 @@ class _Counts:
         ends = [values.min(), values.max(), values.sum(), values.square().sum()]
         self._ends.append(torch.stack(ends))
 
-    def histogram(self, step: int, name: str) -> Histogram:
+    def histogram(self, step: int, name: str) -> BlockHistogram:
         least, most, total, squares = torch.stack(self._ends).T
-        return Histogram(
+        return BlockHistogram(
             step, name, float(least.min()), float(most.max()), float(total.sum()),
             float(squares.sum()), self._counts.tolist(),
         )  # fmt: skip

@@ -10,13 +10,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from darkroom.jobs.training.histogram_log import EDGES, Histogram, HistogramLog, histograms
+from darkroom.jobs.training.histogram_log import EDGES, BlockHistogram, HistogramLog, histograms
 from darkroom.jobs.training.metrics_log import MetricsLog
 
 
 def taken(
     step: int = 5, limit: float | None = 0.1
-) -> tuple[dict[str, np.ndarray], list[Histogram]]:
+) -> tuple[dict[str, np.ndarray], list[BlockHistogram]]:
     """The values, by name, and their histograms."""
     torch.manual_seed(step)
     names = ("net.a.weight", "net.a.bias", "net.b.weight")
