@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from testcluster.client import rayjob_succeeds, wait_for
+from tests.helpers.e2e_settings import CLASSIFY, GENERATE
 from tests.helpers.generate_runs import EXAMPLES
-from tests.helpers.imagenet import NAME as LITE0
 from tests.helpers.imagenet import lite0_weights
 from tests.helpers.killing import records
 from tests.helpers.language_models import save_tiny_language_model
@@ -19,12 +19,6 @@ from darkroom.storage import Artifact, open_artifact, open_store
 
 NUM_CROPS = 200
 NUM_ANIMALS = 120
-# Small pieces and one thread: a run lasts long enough to lose its pods in its middle.
-CLASSIFY = ["piece_rows=8", "batch_size=8", "workers.num_threads=1", "model.library=timm"]
-CLASSIFY += [f"model.name={LITE0}"]
-GENERATE = ["piece_rows=8", "draw.num_steps=500", "draw.batch_size=4", "enhance.max_new_tokens=16"]
-# The tiny model's context is shorter than the recipe's instruction.
-GENERATE += ["enhance.system_prompt=Rewrite."]
 
 
 @pytest.fixture(scope="module")

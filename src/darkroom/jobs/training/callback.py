@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
 from darkroom.jobs.training.barrier import StepBarrier
+from darkroom.jobs.training.block_histograms import histograms
 from darkroom.jobs.training.block_norms import block_norms
 from darkroom.jobs.training.checkpoint import CheckpointPublisher
 from darkroom.jobs.training.checkpoint_shares import SharesWriter
@@ -24,7 +25,6 @@ from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.endings import Ending, Outcome
 from darkroom.jobs.training.gradients import num_ranks
 from darkroom.jobs.training.heartbeat import Heartbeat
-from darkroom.jobs.training.histogram_log import histograms
 from darkroom.jobs.training.loss_terms import NonFinite, TermMeans
 from darkroom.jobs.training.lr import ImprovementTracker
 from darkroom.jobs.training.memory_events import described

@@ -10,7 +10,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from darkroom.jobs.training.histogram_log import EDGES, BlockHistogram, HistogramLog, histograms
+from darkroom.jobs.training.block_histograms import histograms
+from darkroom.jobs.training.histogram_log import EDGES, BlockHistogram, HistogramLog
 from darkroom.jobs.training.metrics_log import MetricsLog
 
 
