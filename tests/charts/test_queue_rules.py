@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,15 @@ def test_kueue_takes_what_the_examples_render(path: Path) -> None:
         check(objects)
 
 
+def of_a_schedule(item: dict[str, Any]) -> dict[str, Any]:
+    """The RayJob from which a schedule makes its own; empty where there is none."""
+    data = item.get("data", {}) if item["kind"] == "ConfigMap" else {}
+    return dict(json.loads(data.get("rayjob.json", "{}")))
+
+
 def check(objects: list[dict[str, Any]]) -> None:
-    queued = [o for o in objects if QUEUE_LABEL in (o["metadata"].get("labels") or {})]
+    all_objects = [*objects, *map(of_a_schedule, objects)]
+    queued = [o for o in all_objects if o and QUEUE_LABEL in (o["metadata"].get("labels") or {})]
     assert queued
     assert [verdict["error"] for verdict in kueue_verdicts(queued) if verdict["error"]] == []
     assert [finding for item in queued for finding in check_manifest(item)] == []
