@@ -7,7 +7,7 @@ CLUSTER_STAMP := .cache/cluster/.packages
 
 include hack/versions.env
 
-.PHONY: cluster-up cluster-down cluster-status image image-lint sbom light smoke e2e
+.PHONY: cluster-up cluster-down cluster-status image image-lint sbom light light-queues smoke e2e
 cluster-up: setup $(CLUSTER_STAMP) ## Start a real Kubernetes with KubeRay on this machine (root, Linux)
 	$(TESTCLUSTER) up
 
@@ -30,6 +30,9 @@ sbom: setup ## List what the image installs from PyPI, as CycloneDX, in build/
 
 light: setup ## Test on a real API server and operator without a node: no root, no image, a minute
 	$(TESTCLUSTER) light -- $(ARGS)
+
+light-queues: setup ## The same with Kueue's released manager: quota, queueing, preemption (builds it: minutes, once)
+	$(TESTCLUSTER) queues -- $(ARGS)
 
 smoke: setup $(if $(E2E_CONTEXT),,$(CLUSTER_STAMP)) ## The few tests that say whether it runs on Kubernetes at all; as in CI
 	$(TESTCLUSTER) smoke -- $(ARGS)

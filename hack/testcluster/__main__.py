@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from testcluster import binaries, images, kuberay, machine, node, transfer
 from testcluster.light import PROGRAMS as LIGHT
+from testcluster.light import WITH_QUEUES
 from testcluster.settings import KUBECONFIG, LOGS, PROJECT, path_with_binaries
 
 
@@ -55,6 +56,12 @@ def light(pytest_arguments: list[str]) -> int:
     """Runs tests/light on a control plane that they start; returns pytest's exit status."""
     binaries.build([*LIGHT, "helm"])  # before any test: no time limit of theirs is for a compiler
     return _pytest("light", ["--timeout=900", *pytest_arguments], path_with_binaries())
+
+
+def queues(pytest_arguments: list[str]) -> int:
+    """Runs tests/queues on a control plane with Kueue; returns pytest's exit status."""
+    binaries.build([*WITH_QUEUES, "helm"])
+    return _pytest("queues", ["--timeout=900", *pytest_arguments], path_with_binaries())
 
 
 def smoke(pytest_arguments: list[str]) -> int:
@@ -125,7 +132,13 @@ def _parser() -> argparse.ArgumentParser:
     build = commands.add_parser("build", help=binaries.build.__doc__)
     build.add_argument("names", nargs="+", choices=binaries.names())
     build.set_defaults(run=lambda arguments: binaries.build(arguments.names))
-    for name, long in (("e2e", e2e), ("smoke", smoke), ("light", light), ("shell", shell)):
+    for name, long in (
+        ("e2e", e2e),
+        ("smoke", smoke),
+        ("light", light),
+        ("queues", queues),
+        ("shell", shell),
+    ):
         command = commands.add_parser(name, help=long.__doc__)
         command.add_argument("words", nargs=argparse.REMAINDER)
         command.set_defaults(run=lambda a, f=long: f([w for w in a.words if w != "--"]))
@@ -134,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     arguments = _parser().parse_args()
-    alone = arguments.command in {"build", "light"} or "E2E_CONTEXT" in os.environ
+    alone = arguments.command in {"build", "light", "queues"} or "E2E_CONTEXT" in os.environ
     if not alone and (obstacle := machine.obstacle()):
         sys.exit(f"{obstacle}; elsewhere name a cluster: E2E_CONTEXT")
     sys.exit(arguments.run(arguments))

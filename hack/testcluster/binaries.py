@@ -117,7 +117,12 @@ MODULES = [
     Module(
         "kueue",
         {"KUEUE": "sigs.k8s.io/kueue"},
-        {"kueue-validate": "./validate", "admission-policy": "./policy"},
+        {
+            "kueue-manager": "sigs.k8s.io/kueue/cmd/kueue",
+            "kueue-validate": "./validate",
+            "admission-policy": "./policy",
+        },
+        version_variables={"sigs.k8s.io/kueue/pkg/version.GitVersion": "KUEUE"},
     ),
     Module(
         "kubeconform",

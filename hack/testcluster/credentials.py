@@ -81,6 +81,12 @@ class Credentials:
         path.write_text(_kubeconfig(self.server, self.directory / "ca.crt", token))
         return path
 
+    def write_server_certificate(self, folder: Path) -> None:
+        """tls.crt and tls.key of another server at the same addresses."""
+        self._signed("server", "/CN=server", f"subjectAltName={self._names()}")
+        for suffix in ("crt", "key"):
+            (self.directory / f"server.{suffix}").replace(folder / f"tls.{suffix}")
+
     def _names(self) -> str:
         names = [f"kubernetes{suffix}" for suffix in ("", ".default", ".default.svc")]
         names.append("kubernetes.default.svc.cluster.local")

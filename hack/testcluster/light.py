@@ -13,22 +13,24 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from testcluster import kuberay
+from testcluster import kuberay, kueue
 from testcluster.credentials import Credentials
 from testcluster.settings import API_SERVICE_ADDRESS, SERVICE_CIDR, path_with_binaries
 
 PROGRAMS = ["etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "kuberay-operator"]
+WITH_QUEUES = [*PROGRAMS, kueue.PROGRAM]
 READY_SECONDS = 240
 _LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
-def light_cluster(directory: Path) -> Iterator[Path]:
+def light_cluster(directory: Path, *, queues: bool = False) -> Iterator[Path]:
     """A control plane with the operator, in an empty folder; its administrator's kubeconfig.
 
-    The programs must be built (`PROGRAMS`). Errors: RuntimeError naming the log of what ended.
+    The programs must be built (`PROGRAMS`, or `WITH_QUEUES` for Kueue beside the operator). Errors:
+    RuntimeError naming the log of what ended.
     """
-    etcd_port, peer_port, api_port, probe_port = _free_ports(4)
+    etcd_port, peer_port, api_port, probe_port, *of_kueue = _free_ports(6)
     credentials = Credentials(
         directory / "credentials",
         f"https://{_LOOPBACK}:{api_port}",
@@ -43,6 +45,8 @@ def light_cluster(directory: Path) -> Iterator[Path]:
         processes.wait_until(lambda: kuberay.answers("get", "--raw=/readyz", kubeconfig=admin))
         processes.start(_controller_manager(credentials))
         processes.start(_operator(_install_operator(credentials, processes), probe_port))
+        if queues:
+            _start_kueue(credentials, processes, *of_kueue)
         yield admin
 
 
@@ -54,8 +58,8 @@ class _Processes:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         logs.mkdir()
 
-    def start(self, command: list[str]) -> None:
-        name = command[0]
+    def start(self, command: list[str], name: str = "") -> None:
+        name = name or command[0]
         log = self._stack.enter_context((self._logs / f"{name}.log").open("wb"))
         process = subprocess.Popen(
             command, env=path_with_binaries(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -140,6 +144,15 @@ def _operator(kubeconfig: Path, probe_port: int) -> list[str]:
         f"--health-probe-bind-address={_LOOPBACK}:{probe_port}",
         "--enable-leader-election=false",
     ]
+
+
+def _start_kueue(
+    credentials: Credentials, processes: _Processes, webhook_port: int, probe_port: int
+) -> None:
+    kubeconfig = kueue.install(credentials, webhook_port)
+    command = kueue.command(credentials, kubeconfig, webhook_port, probe_port)
+    processes.start(command, kueue.PROGRAM)
+    processes.wait_until(lambda: kueue.is_ready(probe_port))
 
 
 def _free_ports(number: int) -> list[int]:

@@ -162,6 +162,7 @@ def test_the_tree_in_the_readme_is_complete() -> None:
     [
         ("docs/kubernetes/test-cluster.md", "tests/e2e/test_*.py", ""),
         ("docs/kubernetes/test-cluster.md", "tests/light/test_*.py", ""),
+        ("docs/kubernetes/test-cluster.md", "tests/queues/test_*.py", ""),
         ("docs/benchmarks.md", "benchmarks/*.py", "arguments(__doc__)"),
     ],
 )

@@ -1,0 +1,124 @@
+"""RayJobs of darkroom-job in a queue, and what Kueue says of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from testcluster.client import Kubectl, wait_for
+from testcluster.settings import PROJECT
+
+JOB_CHART = PROJECT / "charts" / "darkroom-job"
+QUEUE = "darkroom"
+GPU = "nvidia.com/gpu"
+SECONDS = 120
+Object = dict[str, Any]
+
+
+def submit(kubectl: Kubectl, name: str, *settings: str) -> None:
+    """A queued job on a cluster of its own with one pool `gpu`."""
+    values = [
+        "verb=train", "recipe=digits", "output=s3://b/run", "kueue.queueName=gpu",
+        "pools.cpu=null", "pools.gpu.resources.requests.cpu=1",
+        "pools.gpu.resources.requests.memory=1Gi", "pools.gpu.resources.limits.memory=1Gi",
+        *settings,
+    ]  # fmt: skip
+    flags = [f"--set={value}" for value in values]
+    kubectl.apply_text(kubectl.template(name, JOB_CHART, *flags))
+
+
+def fixed(gpus: int) -> list[str]:
+    """Settings of one worker that is always there."""
+    pool = {"gpus": gpus, "minReplicas": 1, "maxReplicas": 1}
+    return ["autoscaler.enabled=false", *(f"pools.gpu.{k}={v}" for k, v in pool.items())]
+
+
+def workloads(kubectl: Kubectl, job: str) -> list[Object]:
+    """Kueue's accounts of a RayJob, those of an elastic one's former sizes too."""
+    return [
+        item
+        for item in kubectl.list("workloads.kueue.x-k8s.io")
+        for owner in item["metadata"].get("ownerReferences", [])
+        if (owner["kind"], owner["name"]) == ("RayJob", job)
+    ]
+
+
+def condition(workload: Object, kind: str) -> Object:
+    """A condition of a Workload; empty when it has none of the kind."""
+    found = workload.get("status", {}).get("conditions", [])
+    return next((dict(c) for c in found if c["type"] == kind), {})
+
+
+def holds(workload: Object, kind: str) -> bool:
+    return condition(workload, kind).get("status") == "True"
+
+
+def cluster_of(kubectl: Kubectl, job: str) -> Object | None:
+    """The RayCluster that the operator made for the job, unless it is on its way out."""
+    found = kubectl.list("rayclusters", f"ray.io/originated-from-cr-name={job}")
+    living = [item for item in found if "deletionTimestamp" not in item["metadata"]]
+    return living[0] if living else None
+
+
+def reserved(kubectl: Kubectl, flavor: str = "gpu-spot", resource: str = GPU) -> int:
+    """What of a flavor is taken, in whole units."""
+    status = kubectl.get("clusterqueue", QUEUE).get("status", {})
+    for item in status.get("flavorsReservation", []):
+        for each in item["resources"]:
+            if (item["name"], each["name"]) == (flavor, resource):
+                return int(each.get("total", "0"))
+    return 0
+
+
+def until(kubectl: Kubectl, what: str, seen: Any, seconds: float = SECONDS) -> Any:
+    """Waits, and on failure shows the workloads."""
+
+    def explain() -> str:
+        shown = kubectl("get", "workloads,rayjobs,rayclusters", "--output=wide")
+        events = kubectl("get", "events", "--sort-by=.lastTimestamp")
+        return f"{shown}\n{events[-4000:]}"
+
+    return wait_for(what, seen, seconds=seconds, explain=explain)
+
+
+def starts(kubectl: Kubectl, job: str) -> Object:
+    """Waits for admission: Kueue lets the RayJob go, and the operator makes its cluster."""
+    found: Object = until(kubectl, f"{job}'s cluster", lambda: cluster_of(kubectl, job))
+    assert kubectl.get("rayjob", job)["spec"].get("suspend", False) is False
+    return found
+
+
+def waits(kubectl: Kubectl, job: str) -> Object:
+    """Waits for Kueue's word that there is no room; the workload."""
+
+    def refused() -> Object | None:
+        for item in workloads(kubectl, job):
+            if condition(item, "QuotaReserved").get("status") == "False":
+                return item
+        return None
+
+    found: Object = until(kubectl, f"{job} to be held", refused)
+    assert kubectl.get("rayjob", job)["spec"]["suspend"] is True
+    assert cluster_of(kubectl, job) is None
+    return found
+
+
+def scale(kubectl: Kubectl, cluster: str, replicas: int, *without: str) -> None:
+    """As the autoscaler does it: the number of workers, and by name those that are to go."""
+    group = "/spec/workerGroupSpecs/0"
+    patch = [
+        {"op": "add", "path": f"{group}/scaleStrategy", "value": {"workersToDelete": [*without]}},
+        {"op": "replace", "path": f"{group}/replicas", "value": replicas},
+    ]
+    kubectl("patch", "raycluster", cluster, "--type=json", f"--patch={json.dumps(patch)}")
+
+
+def workers(kubectl: Kubectl, cluster: str, *, gated: bool) -> list[str]:
+    """Names of worker pods that Kueue still holds by its gate, or has let go."""
+    selector = f"ray.io/cluster={cluster},ray.io/node-type=worker"
+    return sorted(
+        pod["metadata"]["name"]
+        for pod in kubectl.list("pods", selector)
+        if "deletionTimestamp" not in pod["metadata"]
+        and bool(pod["spec"].get("schedulingGates")) is gated
+    )
