@@ -81,6 +81,11 @@ def until(kubectl: Kubectl, what: str, seen: Any, seconds: float = SECONDS) -> A
     return wait_for(what, seen, seconds=seconds, explain=explain)
 
 
+def reserves(kubectl: Kubectl, number: int) -> None:
+    """Waits for so many GPUs taken: the queue's status follows what it admits by a moment."""
+    until(kubectl, f"{number} GPUs taken", lambda: reserved(kubectl) == number)
+
+
 def starts(kubectl: Kubectl, job: str) -> Object:
     """Waits for admission: Kueue lets the RayJob go, and the operator makes its cluster."""
     found: Object = until(kubectl, f"{job}'s cluster", lambda: cluster_of(kubectl, job))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from testcluster.client import Kubectl
 from tests.helpers.queued import (
     fixed,
-    reserved,
+    reserves,
     scale,
     starts,
     submit,
@@ -27,11 +27,11 @@ def test_workers_get_in_one_by_one_and_the_fifth_waits(namespace: Kubectl) -> No
     submit(namespace, "elastic", f"pools.gpu.gpus={GPUS}", "pools.gpu.maxReplicas=8")
     cluster = starts(namespace, "elastic")["metadata"]["name"]
     until(namespace, "a head let go", lambda: _head_is_free(namespace, cluster))
-    assert reserved(namespace) == 0
+    reserves(namespace, 0)
 
     scale(namespace, cluster, 2)
     until(namespace, "two workers", lambda: len(workers(namespace, cluster, gated=False)) == 2)
-    assert reserved(namespace) == 2 * GPUS
+    reserves(namespace, 2 * GPUS)
 
     lost = workers(namespace, cluster, gated=False)[0]
     namespace("delete", "pod", lost, "--grace-period=0", "--force", timeout=60)
@@ -41,25 +41,25 @@ def test_workers_get_in_one_by_one_and_the_fifth_waits(namespace: Kubectl) -> No
         return len(free) == 2 and lost not in free
 
     until(namespace, "another in its place", replaced)
-    assert reserved(namespace) == 2 * GPUS
+    reserves(namespace, 2 * GPUS)
 
     scale(namespace, cluster, 4)
     until(namespace, "four workers", lambda: len(workers(namespace, cluster, gated=False)) == 4)
-    assert reserved(namespace) == QUOTA
+    reserves(namespace, QUOTA)
 
     scale(namespace, cluster, 5)
     until(namespace, "a fifth", lambda: len(workers(namespace, cluster, gated=True)) == 1)
     submit(namespace, "other", *fixed(gpus=1))
     waits(namespace, "other")
     assert len(workers(namespace, cluster, gated=False)) == 4
-    assert reserved(namespace) == QUOTA
+    reserves(namespace, QUOTA)
 
     free = workers(namespace, cluster, gated=False)
     held = workers(namespace, cluster, gated=True)
     scale(namespace, cluster, 3, free[0], *held)
     until(namespace, "three workers", lambda: len(workers(namespace, cluster, gated=False)) == 3)
     starts(namespace, "other")
-    assert reserved(namespace) == 3 * GPUS + 1
+    reserves(namespace, 3 * GPUS + 1)
 
 
 def _head_is_free(kubectl: Kubectl, cluster: str) -> bool:

@@ -20,7 +20,7 @@ from tests.helpers.queued import (
     condition,
     fixed,
     holds,
-    reserved,
+    reserves,
     starts,
     submit,
     until,
@@ -52,20 +52,20 @@ def test_what_fits_gets_in_and_the_rest_waits_for_room(namespace: Kubectl) -> No
     assert place["nodeSelector"] == {"karpenter.sh/capacity-type": "spot"}
     assert "nvidia.com/gpu" in [item.get("key") for item in place["tolerations"]]
     assert not made["spec"]["headGroupSpec"]["template"]["spec"].get("nodeSelector")
-    assert reserved(namespace) == 10
+    reserves(namespace, 10)
 
     submit(namespace, "second", *fixed(gpus=10))
     held = waits(namespace, "second")
     assert "insufficient" in condition(held, "QuotaReserved")["message"]
-    assert reserved(namespace) == 10
+    reserves(namespace, 10)
 
     submit(namespace, "small", *fixed(gpus=6))
     starts(namespace, "small")
-    assert reserved(namespace) == QUOTA
+    reserves(namespace, QUOTA)
 
     namespace("delete", "rayjob", "first", timeout=60)
     starts(namespace, "second")
-    assert reserved(namespace) == QUOTA
+    reserves(namespace, QUOTA)
 
 
 def test_the_end_of_a_job_gives_its_quota_back(namespace: Kubectl) -> None:
@@ -105,7 +105,7 @@ def test_a_more_urgent_job_takes_the_place_of_another_which_comes_back(namespace
 
     until(namespace, "the patient suspended", lambda: state() == "Suspended")
     assert namespace.get("rayjob", "patient")["spec"]["suspend"] is True
-    assert reserved(namespace) == 10
+    reserves(namespace, 10)
 
     namespace("delete", "rayjob", "urgent", timeout=60)
     after = starts(namespace, "patient")["metadata"]["uid"]
