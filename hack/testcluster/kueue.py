@@ -99,15 +99,15 @@ def _kustomization(folder: Path) -> Path:
 
 def _point(item: dict[str, Any], here: dict[str, str]) -> bool:
     """Puts our URL in the place of Kueue's service; whether the object names it."""
-    clients = [(hook["clientConfig"], hook, "clientConfig") for hook in item.get("webhooks", [])]
-    conversion = item.get("spec", {}).get("conversion", {}).get("webhook")
-    if conversion and "clientConfig" in conversion:
-        clients.append((conversion["clientConfig"], conversion, "clientConfig"))
+    conversion = item.get("spec", {}).get("conversion", {}).get("webhook", {})
     changed = False
-    for client, holder, key in clients:
-        service = client.get("service") or {}
+    for hook in [*item.get("webhooks", []), conversion]:
+        service = hook.get("clientConfig", {}).get("service", {})
         if service.get("namespace") == NAMESPACE:
-            holder[key] = {"url": here["url"] + service["path"], "caBundle": here["caBundle"]}
+            hook["clientConfig"] = {
+                "url": here["url"] + service["path"],
+                "caBundle": here["caBundle"],
+            }
             changed = True
     return changed
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from testcluster.client import Kubectl, wait_for
+from tests.helpers.owners import owned
+from tests.helpers.release import JOB_CHART, Release
 from tests.helpers.release import NAME as CLUSTER
-from tests.helpers.release import Release
-from tests.helpers.scheduled import JOB_CHART, jobs_of, start_by_hand
+from tests.helpers.scheduled import jobs_of, start_by_hand
 
 from darkroom.storage import open_artifact
 
@@ -66,12 +67,7 @@ def test_two_runs_one_after_the_other_each_with_its_output(schedule: Kubectl, s3
         assert outcome == "Complete", schedule.explain()
         log = schedule("logs", f"job.batch/{job}")
         assert ": succeeded" in log, log
-        (run,) = (
-            run
-            for run in schedule.list("rayjobs")
-            for owner in run["metadata"].get("ownerReferences", [])
-            if owner["name"] == job
-        )
+        (run,) = owned(schedule, "rayjobs", "Job", job)
         word = run["metadata"]["name"].removeprefix(f"{NAME}-")
         assert open_artifact(f"{s3}/nightly/{word}", kind="dataset").manifest.files
         assert f"logs: s3://darkroom/nightly/{word}/" in log, log

@@ -25,6 +25,7 @@ from tests.helpers.service_release import (
     Service,
     assert_nobody_failed,
     installed_service,
+    is_ready,
     recorded,
 )
 
@@ -93,16 +94,8 @@ def until_whole(service: Service, without: str) -> None:
         selector = f"ray.io/cluster={service.cluster()}"
         pods = service.kubectl.list("pods", selector) if service.cluster() else []
         heads = [pod for pod in pods if pod["metadata"]["labels"]["ray.io/node-type"] == "head"]
-        ready = [
-            pod
-            for pod in heads
-            if any(
-                each["type"] == "Ready" and each["status"] == "True"
-                for each in pod["status"].get("conditions", [])
-            )
-        ]
         names = {pod["metadata"]["name"] for pod in pods}
-        return len(ready) == 1 and without not in names and service.is_healthy()
+        return sum(map(is_ready, heads)) == 1 and without not in names and service.is_healthy()
 
     since = 0.0
 

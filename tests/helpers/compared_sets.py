@@ -34,6 +34,15 @@ Images = NDArray[np.uint8]
 """(N, C, H, W)"""
 Features = Mapping[str, NDArray[np.float32]]
 
+SEEDS = range(5)
+"""Draws of the sets."""
+NOISES = (20, 40, 80, 120, 160)
+"""Standard deviations in grey levels. Less is less than a figure of some hundred pictures
+scatters."""
+BLURS = (0.6, 0.9, 1.3, 2.0, 3.0)
+"""Standard deviations in pixels."""
+NOISE, BLUR = NOISES[2], BLURS[2]
+
 FIDELITY, VARIETY = ("precision", "density"), ("recall", "coverage")
 SEEN = {
     "one class": ("frechet", "kernel", *VARIETY),
@@ -142,7 +151,7 @@ def reference_classifier(
     return classified
 
 
-def missed_faults(subject: Subject, seed: int, *, noise: float, blur: float) -> dict[str, str]:
+def missed_faults(subject: Subject, seed: int) -> dict[str, str]:
     """`fault: figure` -> what it says, where the same source does not lie below the fault by more
     than both intervals."""
     real, rest = real_side(subject, seed, with_train=False), subject.rest(seed)
@@ -152,8 +161,8 @@ def missed_faults(subject: Subject, seed: int, *, noise: float, blur: float) -> 
     sets = {
         "same": same,
         "one class": images[one_class],
-        "blurred": blurred(same, blur),
-        "noised": noised(same, noise, seed),
+        "blurred": blurred(same, BLUR),
+        "noised": noised(same, NOISE, seed),
         "pure noise": np.random.default_rng(seed).integers(0, 256, same.shape, dtype=np.uint8),
     }
     names = [f"{kind}_{column}" for column in (PIXELS, *subject.columns)
@@ -185,9 +194,7 @@ def _said(metric: Metric) -> str:
     return f"{metric.value:.4g} [{metric.lower:.4g}, {metric.upper:.4g}]"
 
 
-def fallen_levels(
-    subject: Subject, seed: int, *, noises: Sequence[float], blurs: Sequence[float]
-) -> dict[str, list[float]]:
+def fallen_levels(subject: Subject, seed: int) -> dict[str, list[float]]:
     """`kind: distance` -> the distances at rising levels, where they do not rise."""
     real, rest = real_side(subject, seed, with_train=False), subject.rest(seed)
     images = subject.images[rest[: subject.num_images]]
@@ -197,8 +204,8 @@ def fallen_levels(
     }
     fallen = {}
     for kind, levels in (
-        ("noise", [images, *(noised(images, level, seed) for level in noises)]),
-        ("blur", [images, *(blurred(images, level) for level in blurs)]),
+        ("noise", [images, *(noised(images, level, seed) for level in NOISES)]),
+        ("blur", [images, *(blurred(images, level) for level in BLURS)]),
     ):
         sets = [picture_set(subject, given, np.zeros(len(given), np.int64)) for given in levels]
         for column in (PIXELS, *subject.columns):
@@ -231,6 +238,16 @@ def named_faults(subject: Subject, seed: int) -> dict[str, list[str]]:
         )
     }
     return {kind: _named(of) for kind, of in found.items()}
+
+
+def assert_faults_are_named(named: Mapping[str, Sequence[str]]) -> None:
+    """Each kind of set by the rows that should see its fault; see `named_faults`."""
+    assert named["honest"] == [], named
+    assert named["copies"] == ["memorisation"], named
+    assert named["noisy copies"] == ["memorisation"], named
+    assert "memorisation" in named["mirrored copies"], named
+    assert named["shuffled labels"] == ["class_accuracy"], named
+    assert {"recall_pixels", "coverage_pixels"} <= set(named["one picture"]), named
 
 
 def _named(of: Mapping[str, Metric]) -> list[str]:

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 from testcluster.client import Kubectl, wait_for
-from testcluster.settings import PROJECT
+from tests.helpers.owners import owned
+from tests.helpers.release import JOB_CHART
 
-JOB_CHART = PROJECT / "charts" / "darkroom-job"
 QUEUE = "darkroom"
-GPU = "nvidia.com/gpu"
+FLAVOR, GPU = "gpu-spot", "nvidia.com/gpu"
 SECONDS = 120
 Object = dict[str, Any]
 
@@ -35,12 +35,7 @@ def fixed(gpus: int) -> list[str]:
 
 def workloads(kubectl: Kubectl, job: str) -> list[Object]:
     """Kueue's accounts of a RayJob, those of an elastic one's former sizes too."""
-    return [
-        item
-        for item in kubectl.list("workloads.kueue.x-k8s.io")
-        for owner in item["metadata"].get("ownerReferences", [])
-        if (owner["kind"], owner["name"]) == ("RayJob", job)
-    ]
+    return owned(kubectl, "workloads.kueue.x-k8s.io", "RayJob", job)
 
 
 def condition(workload: Object, kind: str) -> Object:
@@ -60,14 +55,14 @@ def cluster_of(kubectl: Kubectl, job: str) -> Object | None:
     return living[0] if living else None
 
 
-def reserved(kubectl: Kubectl, flavor: str = "gpu-spot", resource: str = GPU) -> int:
-    """What of a flavor is taken, in whole units."""
+def taken(kubectl: Kubectl) -> dict[tuple[str, str], str]:
+    """What of the cluster queue is taken, as Kubernetes writes it: by flavor and resource."""
     status = kubectl.get("clusterqueue", QUEUE).get("status", {})
-    for item in status.get("flavorsReservation", []):
-        for each in item["resources"]:
-            if (item["name"], each["name"]) == (flavor, resource):
-                return int(each.get("total", "0"))
-    return 0
+    return {
+        (flavor["name"], each["name"]): each.get("total", "0")
+        for flavor in status.get("flavorsReservation", [])
+        for each in flavor["resources"]
+    }
 
 
 def until(kubectl: Kubectl, what: str, seen: Any, seconds: float = SECONDS) -> Any:
@@ -83,7 +78,11 @@ def until(kubectl: Kubectl, what: str, seen: Any, seconds: float = SECONDS) -> A
 
 def reserves(kubectl: Kubectl, number: int) -> None:
     """Waits for so many GPUs taken: the queue's status follows what it admits by a moment."""
-    until(kubectl, f"{number} GPUs taken", lambda: reserved(kubectl) == number)
+    until(
+        kubectl,
+        f"{number} GPUs taken",
+        lambda: int(taken(kubectl).get((FLAVOR, GPU), "0")) == number,
+    )
 
 
 def starts(kubectl: Kubectl, job: str) -> Object:

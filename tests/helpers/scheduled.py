@@ -13,20 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from testcluster.client import Kubectl, wait_for
-from testcluster.settings import PROJECT
+from tests.helpers.owners import owned
 
-JOB_CHART = PROJECT / "charts" / "darkroom-job"
 Object = dict[str, Any]
 
 
 def jobs_of(kubectl: Kubectl, schedule: str) -> list[Object]:
     """Jobs that the CronJob made, or that were made from it by hand."""
-    return [
-        job
-        for job in kubectl.list("jobs.batch")
-        for owner in job["metadata"].get("ownerReferences", [])
-        if (owner["kind"], owner["name"]) == ("CronJob", schedule)
-    ]
+    return owned(kubectl, "jobs.batch", "CronJob", schedule)
 
 
 def start_by_hand(kubectl: Kubectl, schedule: str, word: str) -> str:

@@ -34,6 +34,12 @@ Rows = list[dict[str, Any]]
 """What became of each request."""
 
 
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Whether the kubelet says so."""
+    conditions = pod["status"].get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
 class Service:
     """The chart's release beside the one that has the S3 server."""
 
@@ -98,11 +104,7 @@ class Service:
         return [
             pod["metadata"]["name"]
             for pod in self.kubectl.list("pods", selector)
-            if "deletionTimestamp" not in pod["metadata"]
-            and any(
-                each["type"] == "Ready" and each["status"] == "True"
-                for each in pod["status"].get("conditions", [])
-            )
+            if "deletionTimestamp" not in pod["metadata"] and is_ready(pod)
         ]
 
     def ask(self, key: str, **body: Any) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from testcluster.client import Kubectl, wait_for
-from tests.helpers.scheduled import JOB_CHART, jobs_of, pod_of, pods_command, start_by_hand
+from tests.helpers.release import JOB_CHART
+from tests.helpers.scheduled import jobs_of, pod_of, pods_command, start_by_hand
 
 NAME = "nightly"
 SCHEDULE = f"{NAME}-schedule"

@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 from tests.helpers.compared_sets import (
+    SEEDS,
     Subject,
+    assert_faults_are_named,
     fallen_levels,
     missed_faults,
     named_faults,
@@ -30,13 +32,7 @@ from tests.helpers.tiny_artifacts import load_digits
 
 from darkroom.jobs.measuring.entries import CLASSIFIER
 
-SEEDS = range(5)
 NUM_IMAGES, NUM_TEST, NUM_TRAIN = 240, 300, 700
-NOISES = (20, 40, 80, 120, 160)
-"""Standard deviations in grey levels. Less is less than a figure of this many pictures scatters."""
-BLURS = (0.6, 0.9, 1.3, 2.0, 3.0)
-"""Standard deviations in pixels."""
-NOISE, BLUR = NOISES[2], BLURS[2]
 BLIND = {"pure noise: precision_classifier"}
 """One odd digit has so large a ball that noise lies in it, which does not move density."""
 
@@ -61,7 +57,7 @@ def rows() -> Iterator[list[dict[str, Any]]]:
 def test_the_same_source_lies_below_every_fault_by_more_than_the_intervals(
     seed: int, subject: Subject, rows: list[dict[str, Any]]
 ) -> None:
-    missed = missed_faults(subject, seed, noise=NOISE, blur=BLUR)
+    missed = missed_faults(subject, seed)
     missed = {fault: said for fault, said in missed.items() if fault not in BLIND}
     rows.append({"seed": seed, "part": "order", "missed": missed})
     assert not missed
@@ -71,7 +67,7 @@ def test_the_same_source_lies_below_every_fault_by_more_than_the_intervals(
 def test_rising_noise_and_rising_blur_are_rising_distances(
     seed: int, subject: Subject, rows: list[dict[str, Any]]
 ) -> None:
-    fallen = fallen_levels(subject, seed, noises=NOISES, blurs=BLURS)
+    fallen = fallen_levels(subject, seed)
     rows.append({"seed": seed, "part": "levels", "fallen": fallen})
     assert not fallen
 
@@ -82,9 +78,4 @@ def test_each_fault_is_named_by_the_row_that_should_see_it(
 ) -> None:
     named = named_faults(subject, seed)
     rows.append({"seed": seed, "part": "faults", "named": named})
-    assert named["honest"] == []
-    assert named["copies"] == ["memorisation"]
-    assert named["noisy copies"] == ["memorisation"]
-    assert "memorisation" in named["mirrored copies"]
-    assert named["shuffled labels"] == ["class_accuracy"]
-    assert {"recall_pixels", "coverage_pixels"} <= set(named["one picture"])
+    assert_faults_are_named(named)

@@ -21,9 +21,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.helpers.compared_sets import (
+    SEEDS,
     Features,
     Images,
     Subject,
+    assert_faults_are_named,
     fallen_levels,
     missed_faults,
     named_faults,
@@ -38,14 +40,8 @@ from darkroom.jobs.measuring.config import MeasuringConfig
 from darkroom.jobs.measuring.entries import CLASSIFIER
 from darkroom.jobs.measuring.networks import find_networks
 
-SEEDS = range(5)
 TILE, SIDE = 32, 16
 NUM_IMAGES, NUM_TEST, NUM_TRAIN = 200, 300, 600
-NOISES = (20, 40, 80, 120, 160)
-"""Standard deviations in grey levels."""
-BLURS = (0.6, 0.9, 1.3, 2.0, 3.0)
-"""Standard deviations in pixels of the 16 x 16 pictures."""
-NOISE, BLUR = NOISES[2], BLURS[2]
 TIMM = "timm"
 BLIND = {
     # A blur of 1.3 pixels leaves a photograph's pixels what they were, and takes the scatter that
@@ -145,7 +141,7 @@ def rows() -> Iterator[list[dict[str, Any]]]:
 def test_the_same_source_lies_below_every_fault_by_more_than_the_intervals(
     seed: int, subject: Subject, rows: list[dict[str, Any]]
 ) -> None:
-    missed = missed_faults(subject, seed, noise=NOISE, blur=BLUR)
+    missed = missed_faults(subject, seed)
     rows.append({"seed": seed, "part": "order", "missed": missed})
     assert set(missed) - BLIND == set()
 
@@ -155,7 +151,7 @@ def test_the_same_source_lies_below_every_fault_by_more_than_the_intervals(
 def test_rising_noise_and_rising_blur_are_rising_distances(
     seed: int, subject: Subject, rows: list[dict[str, Any]]
 ) -> None:
-    fallen = fallen_levels(subject, seed, noises=NOISES, blurs=BLURS)
+    fallen = fallen_levels(subject, seed)
     rows.append({"seed": seed, "part": "levels", "fallen": fallen})
     assert set(fallen) - FALLING == set()
 
@@ -167,9 +163,4 @@ def test_each_fault_is_named_by_the_row_that_should_see_it(
 ) -> None:
     named = named_faults(plain, seed)
     rows.append({"seed": seed, "part": "faults", "named": named})
-    assert named["honest"] == []
-    assert named["copies"] == ["memorisation"]
-    assert named["noisy copies"] == ["memorisation"]
-    assert "memorisation" in named["mirrored copies"]
-    assert named["shuffled labels"] == ["class_accuracy"]
-    assert {"recall_pixels", "coverage_pixels"} <= set(named["one picture"])
+    assert_faults_are_named(named)

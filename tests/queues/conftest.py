@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from testcluster import binaries
 from testcluster.client import Kubectl, wait_for
-from testcluster.light import WITH_QUEUES, light_cluster
+from testcluster.light import light_cluster
 from testcluster.settings import PROJECT, path_with_binaries
 from tests.helpers.namespaces import new_namespace
-from tests.helpers.queued import QUEUE
+from tests.helpers.queued import taken
 
 CONFIGS = PROJECT / "manifests" / "infrastructure" / "configs"
 
@@ -19,7 +17,6 @@ CONFIGS = PROJECT / "manifests" / "infrastructure" / "configs"
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     """kubectl on it, the cluster queue and its flavors made."""
-    binaries.build([*WITH_QUEUES, "helm"])
     with (
         pytest.MonkeyPatch.context() as environment,
         light_cluster(tmp_path_factory.mktemp("queues"), queues=True) as kubeconfig,
@@ -41,20 +38,7 @@ def namespace(cluster: Kubectl) -> Iterator[Kubectl]:
         found("delete", "rayjobs", "--all", timeout=120)
         wait_for(
             "an empty queue",
-            lambda: not used(cluster),
+            lambda: {*taken(cluster).values()} <= {"0"},
             seconds=120,
             explain=lambda: found("get", "workloads", "--output=yaml"),
         )
-
-
-def used(cluster: Kubectl) -> bool:
-    """Whether anything of the cluster queue is taken."""
-    status = cluster.get("clusterqueue", QUEUE).get("status", {})
-    flavors = status.get("flavorsReservation", [])
-    return any(r.get("total", "0") != "0" for f in flavors for r in f["resources"])
-
-
-@pytest.fixture
-def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the processes write."""
-    return tmp_path_factory.getbasetemp()

@@ -14,7 +14,6 @@ from testcluster.client import Kubectl
 from testcluster.settings import PROJECT
 from tests.helpers.namespaces import new_namespace
 from tests.helpers.queued import (
-    JOB_CHART,
     QUEUE,
     cluster_of,
     condition,
@@ -27,6 +26,7 @@ from tests.helpers.queued import (
     waits,
     workloads,
 )
+from tests.helpers.release import JOB_CHART
 
 QUOTA = 16
 """GPUs of the flavor gpu-spot, as manifests/infrastructure/configs has it."""

@@ -1,7 +1,7 @@
 """What following a RayJob and following a RayService share: polling, why pods do not start, and
 when to give up.
 
-A subclass reads one object in `_step`. The API server may be away for minutes.
+A subclass says what the object's state means. The API server may be away for minutes.
 """
 
 from __future__ import annotations

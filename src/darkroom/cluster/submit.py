@@ -61,20 +61,16 @@ def submit(
     for item in in_order(objects):
         name = cluster.apply(item)["metadata"]["name"]
         say(f"applied {item['kind']}/{name} in {cluster.namespace}")
-        if (
-            follow
-            and item["kind"] in FOLLOWED
-            and (
-                code := follow_until_the_end(
-                    cluster,
-                    f"{item['kind'].lower()}/{name}",
-                    logs,
-                    open_store,
-                    pending_timeout_seconds=pending_timeout_seconds,
-                )
+        if follow and item["kind"] in FOLLOWED:
+            code = follow_until_the_end(
+                cluster,
+                f"{item['kind'].lower()}/{name}",
+                logs,
+                open_store,
+                pending_timeout_seconds=pending_timeout_seconds,
             )
-        ):
-            return code
+            if code:
+                return code
     if not follow:
         say(_command(cluster, "follow", name))
     return 0

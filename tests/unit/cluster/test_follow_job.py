@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.helpers.clock import Clock
 
 from darkroom.cluster.client import ClusterError
 from darkroom.cluster.follow_job import JobFollower, verdict
@@ -60,17 +61,6 @@ class ScriptedCluster:
             if isinstance(item, Exception):
                 raise item
             yield item
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def pause(self, seconds: float) -> None:
-        self.now += seconds
 
 
 def follow(cluster: ScriptedCluster, **options: Any) -> tuple[JobFollower, list[str], Clock, Any]:

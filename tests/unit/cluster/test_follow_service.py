@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.cluster.test_follow_job import Clock
+from tests.helpers.clock import Clock
 
 from darkroom.cluster.follow_service import SETTLE_SECONDS, ServiceFollower, conclusion
 

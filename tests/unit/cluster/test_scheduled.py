@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+from tests.helpers.clock import Clock
 
 from darkroom.cluster.client import ClusterError
 from darkroom.cluster.scheduled import PATIENCE_SECONDS, Owner, run_of, start
@@ -48,17 +49,6 @@ class RacingServer(Server):
     def create(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
         self.there = manifest
         return None
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def pause(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.mark.parametrize(

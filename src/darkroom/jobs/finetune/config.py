@@ -116,8 +116,7 @@ class FinetuneConfig(TrainingConfig):
         if self.method == "full":
             raise ValueError(
                 f"base_precision {self.base_precision} is for what is frozen, and method full "
-                "trains it; "
-                "use float32, or method lora"
+                "trains it; use float32, or method lora"
             )
         if self.compute.precision != self.base_precision:
             raise ValueError(

@@ -67,9 +67,9 @@ class WholePipeline:
     def _look(self, latents: Any) -> Pixels | None:
         """Latents decoded as they are; None where that is not how this pipeline does it, and where
         it has a safety checker, which sees the finished picture alone."""
-        vae = getattr(self._pipeline, "vae", None)
         if getattr(self._pipeline, "safety_checker", None) is not None:
             return None
+        vae = getattr(self._pipeline, "vae", None)
         if vae is None or getattr(latents, "ndim", 0) != 4:
             return None
         try:

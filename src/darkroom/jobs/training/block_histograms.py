@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 import torch
@@ -25,30 +26,28 @@ def histograms(
     grad_norm: their norm before.
     """
     factor = clip_factor(grad_norm, max_grad_norm)
-    blocks: dict[str, _Counts] = {}
+    device = next(iter(trained.values())).device
+    edges = torch.from_numpy(EDGES).to(device)
+    blocks: dict[str, _Counts] = defaultdict(lambda: _Counts(edges))
     for name, parameter in trained.items():
         block = block_of(name)
-        values = {f"weights/{block}": parameter.detach()}
+        blocks[f"weights/{block}"].take(whole(parameter.detach()).double())
         if parameter.grad is not None:
-            values[f"gradients/{block}"] = parameter.grad
-        for key, tensor in values.items():
-            scale = 1 / factor if key.startswith("gradients") else torch.ones_like(factor)
-            blocks.setdefault(key, _Counts(parameter.device)).take(whole(tensor), scale)
+            blocks[f"gradients/{block}"].take(whole(parameter.grad).double() / factor.to(device))
     return [found.histogram(step, name) for name, found in sorted(blocks.items())]
 
 
 class _Counts:
     """A block's, parameter by parameter: no copy of more than one is made."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._edges = torch.from_numpy(EDGES).to(device)
-        self._counts = torch.zeros(len(EDGES) + 1, dtype=torch.int64, device=device)
+    def __init__(self, edges: Tensor) -> None:
+        self._edges = edges
+        self._counts = torch.zeros(len(edges) + 1, dtype=torch.int64, device=edges.device)
         self._ends: list[Tensor] = []
 
-    def take(self, tensor: Tensor, scale: Tensor) -> None:
-        """A parameter's values, times a scale."""
-        values = tensor.flatten().double() * scale.to(tensor.device)
-        bins = torch.bucketize(values, self._edges)
+    def take(self, values: Tensor) -> None:
+        """A parameter's, in float64."""
+        bins = torch.bucketize(values.flatten(), self._edges)
         self._counts += torch.bincount(bins, minlength=len(self._counts))
         ends = [values.min(), values.max(), values.sum(), values.square().sum()]
         self._ends.append(torch.stack(ends))

@@ -16,8 +16,6 @@ import torch
 from torch import nn
 from torch.nn.utils import get_total_norm
 
-from darkroom.jobs.training.sharding import whole
-
 _INITIAL = 2.0**16
 _GROWTH_INTERVAL = 2000
 _LEAST = 2.0**-14
@@ -59,7 +57,7 @@ class LossScale:
         if not self.dynamic or not gradients:
             return True
         torch._foreach_mul_(gradients, 1 / self.value)
-        if bool(whole(get_total_norm(gradients)).isfinite()):
+        if bool(get_total_norm(gradients).isfinite()):
             self.good_steps += 1
             if self.good_steps == _GROWTH_INTERVAL:
                 self.value, self.good_steps = self.value * 2, 0

@@ -7,18 +7,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from tests.helpers.clock import Clock
 from tests.helpers.serving import FakeDrawers, client_of, eventually, http_api
 
 from darkroom.jobs.serve.admission import Admission
 from darkroom.jobs.serve.api_error import ApiError
 from darkroom.jobs.serve.config import RequestLimits
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def admission(**limits: Any) -> tuple[Admission, Clock]:

@@ -8,6 +8,7 @@ from itertools import count
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.helpers.clock import Clock
 
 from darkroom.jobs.serve.batcher import Batcher
 from darkroom.jobs.serve.joined import BatchKey
@@ -24,16 +25,6 @@ class Member:
     key: BatchKey
     left: int = 1
     number: int = field(default_factory=lambda: next(_NUMBERS))
-
-
-class Clock:
-    """Counts steps as seconds."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def batcher(cap: int, *, turn: float = 4.0) -> tuple[Batcher[Member], Clock]:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.helpers.clock import Clock
 
 from darkroom.config import JobConfig
 from darkroom.jobs.artifacts.model import OutOfMemory
@@ -24,13 +25,6 @@ from darkroom.jobs.training.goodput import (
 )
 from darkroom.jobs.training.goodput_records import AccountRecords
 from darkroom.storage import RunPointer
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def times(rank: int, worker: str, joined_at: float, *, first_step: int = 0, step: int = 0,
@@ -50,7 +44,7 @@ def balanced(account: GoodputAccount) -> None:
 
 
 def test_a_stopwatch_runs_one_part_at_a_time() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     watch = Stopwatch(clock=clock)
     clock.now += 3
     assert watch.switch("useful") == "startup"
