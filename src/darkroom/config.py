@@ -4,7 +4,8 @@ A config is a complete typed value. A recipe gives it, a YAML file and `--set a.
 (`config_source.py`), and `build_config` validates the result once.
 
 A field marked `operational()` changes how a job runs and never what it produces (an interval,
-a worker's memory), so it stays out of the digest that `--resume` compares.
+a worker's memory), so it stays out of the digest that `--resume` compares. One marked `added()`
+came later than runs that must go on: it stays out while it has its default, which they ran with.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ def operational(**kwargs: Any) -> Any:
     return Field(json_schema_extra={"operational": True}, **kwargs)
 
 
+def added(**kwargs: Any) -> Any:
+    """A pydantic Field that is left out of the config digest while it has its default."""
+    return Field(json_schema_extra={"added": True}, **kwargs)
+
+
 class Config(BaseModel):
     """Strict, frozen, and closed: unknown keys and coerced types are errors."""
 
@@ -55,15 +61,18 @@ class Config(BaseModel):
         """Plain JSON values; what Ray carries and a manifest stores."""
         return self.model_dump(mode="json")
 
-    def digest_values(self) -> dict[str, Any]:
-        """`to_dict` without operational fields: what decides the output."""
+    def digest_values(self, *, with_added: bool = False) -> dict[str, Any]:
+        """`to_dict` without operational fields: what decides the output.
+
+        with_added: also the `added()` fields at their defaults, which the digest leaves out.
+        """
         values: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
-            extra = field.json_schema_extra
-            if isinstance(extra, dict) and extra.get("operational"):
-                continue
             value = getattr(self, name)
-            values[name] = value.digest_values() if isinstance(value, Config) else _plain(value)
+            marks = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+            is_silent = marks.get("added") and not with_added and value == field.default
+            if not (marks.get("operational") or is_silent):
+                values[name] = _plain(value, with_added=with_added)
         return values
 
     @property
@@ -111,13 +120,13 @@ def json_digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, *, with_added: bool) -> Any:
     if isinstance(value, Config):
-        return value.digest_values()
+        return value.digest_values(with_added=with_added)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, with_added=with_added) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item, with_added=with_added) for item in value]
     return value
 
 

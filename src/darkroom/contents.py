@@ -7,6 +7,7 @@ parser says something else of it.
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 
 HEAD_BYTES = 1024
@@ -17,7 +18,6 @@ _POINTERS = (
     b"version https://hawser.github.com/spec/",
 )
 _PAGES = (b"<!doctype html", b"<html", b"<head", b"<body")
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def foreign(head: bytes) -> Foreign | None:
         return _POINTER
     if head.startswith(b"/annex/objects/"):
         return _ANNEX
-    text = head.removeprefix(_BYTE_ORDER_MARK).lstrip()[:HEAD_BYTES].lower()
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()[:HEAD_BYTES].lower()
     if text.startswith(_PAGES) or (text.startswith((b"<?xml", b"<!--")) and b"<html" in text):
         return _PAGE
     if text.startswith((b"<?xml", b"<error>")) and b"<error>" in text:

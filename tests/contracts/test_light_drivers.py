@@ -13,9 +13,15 @@ LIGHTER = {
     "evaluate.job": {"torch", "ray"},
     # A base is looked at by its configs and headers; a task exports.
     "finetune.job": {"torch", "ray", "transformers"},
+    # Ray's actors draw and encode; a plan needs no tensors.
+    "sample.job": {"torch", "ray"},
+    "cache.job": {"torch", "ray"},
+    "generate.job": {"torch", "ray"},
     "training.driver": {"torch"},
     "tune.job": {"torch"},
     "training.process_group": {"torch"},
+    # What the task that exports a model imports before it does the verb's part.
+    "training.checkpoint_state": {"ray"},
     # Ray Data's tasks and Ray Train's actors load it, one in every process.
     "training.ray_data_rows": {"torch"},
 }
@@ -30,6 +36,7 @@ LIGHTER = {
         "training.process_group",
         "training.ray_data_rows",
         "training.worker",
+        "training.checkpoint_state",
         "sample.job",
         "cache.job",
         "generate.job",

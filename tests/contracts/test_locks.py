@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
-LOCKS = ("runtime", "prepare", "dev", "models", "uv")
+LOCKS = ("runtime", "signing", "prepare", "dev", "models", "uv", "browser", "peers")
 
 # Versions below these have published advisories: remote code execution or worse.
 FLOORS = {"ray": "2.56", "torch": "2.10", "pillow": "12.3", "pyarrow": "14.0.1"}
@@ -48,7 +48,7 @@ def test_no_lock_names_a_host(lock: str) -> None:
 def test_what_runs_is_what_is_tested() -> None:
     # A tool may need a package in more surroundings than a job does: its marker is then wider.
     dev = {line.partition(" ; ")[0]: hashes for line, hashes in entries("dev").items()}
-    for lock in ("runtime", "prepare", "uv"):
+    for lock in ("runtime", "signing", "prepare", "uv"):
         pins = {line.partition(" ; ")[0]: hashes for line, hashes in entries(lock).items()}
         assert {pin: dev.get(pin) for pin in pins} == pins
 
@@ -86,6 +86,13 @@ def test_the_locks_satisfy_the_project() -> None:
         name = re.sub(r"[-_.]+", "-", requirement.name).lower()
         assert name in pins, f"{name} is not locked: make lock"
         assert all(version in requirement.specifier for version in pins[name]), requirement
+
+
+def test_signing_is_no_part_of_the_image_unless_asked_for() -> None:
+    runtime, signing = entries("runtime"), entries("signing")
+    assert not any(line.startswith("c2pa") for line in runtime)
+    assert any(line.startswith("c2pa-python==") for line in signing)
+    assert runtime.items() <= signing.items()
 
 
 def test_the_runtime_lock_has_no_test_tools() -> None:

@@ -1,4 +1,4 @@
-"""Dashboards and alerts ask for metrics that training exports, by the names it exports them by."""
+"""Dashboards and alerts ask for metrics that training and serving export, by their names there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 from darkroom.jobs.report.attempts import NAMES
+from darkroom.jobs.serve.engine.stats import Counts
+from darkroom.jobs.serve.telemetry import COUNTED
+from darkroom.jobs.serve.telemetry import METRICS as SERVING
 from darkroom.jobs.training.goodput import PARTS
 from darkroom.jobs.training.metrics_log import METRIC_COLUMNS
 from darkroom.jobs.training.telemetry import METRICS, OF_THE_LOG
@@ -13,6 +16,7 @@ from darkroom.jobs.training.telemetry import METRICS, OF_THE_LOG
 ROOT = Path(__file__).resolve().parents[2]
 ASKED = re.compile(r"\bray_(darkroom_[a-z0-9_]+)")
 DASHBOARD = ROOT / "charts/darkroom-cluster/files/dashboards/darkroom.json"
+OF_SERVICE = ROOT / "charts/darkroom-service/files/dashboards/darkroom-service.json"
 RULES = ROOT / "charts/darkroom-cluster/templates/monitoring.yaml"
 
 
@@ -27,7 +31,9 @@ def test_charts_and_manifests_ask_only_for_what_is_exported() -> None:
         for path in (ROOT / folder).rglob("*")
         if path.suffix in {".yaml", ".json", ".py", ".md", ".tpl"}
     ]
-    found = {path: asked(path) - set(METRICS) for path in files}
+    found = {
+        path: asked(path) - set(METRICS) - set(SERVING) - {"darkroom_serve_"} for path in files
+    }
     assert {path: names for path, names in found.items() if names} == {}
 
 
@@ -35,6 +41,11 @@ def test_the_dashboard_shows_a_run_and_an_alert_watches_its_checkpoints() -> Non
     shown = {name.removeprefix("darkroom_train_") for name in asked(DASHBOARD)}
     assert shown == {name.removeprefix("darkroom_train_") for name in METRICS} - {"epoch"}
     assert asked(RULES) == {"darkroom_train_checkpoint_age_seconds"}
+
+
+def test_the_services_dashboard_shows_all_that_its_engine_counts() -> None:
+    assert asked(OF_SERVICE) == set(SERVING)
+    assert set(COUNTED) == set(Counts().to_dict())
 
 
 def test_the_report_names_every_part() -> None:

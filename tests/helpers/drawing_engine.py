@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import DarkroomError
-from darkroom.jobs.serve.engine import Engine
-from darkroom.jobs.serve.joined import sample_request
+from darkroom.jobs.serve.engine.engine import Engine
+from darkroom.jobs.serve.engine.joined import sample_request
 from darkroom.jobs.serve.request import Drawing, DrawRequest, Preview
 
 SAMPLERS = ("ddim", "ddpm", "dpm-solver++")
@@ -55,8 +55,10 @@ async def ask(engine: Engine, request: DrawRequest, *, delay: float = 0) -> Told
     return told
 
 
-async def leave(engine: Engine, request: DrawRequest) -> None:
+async def leave(engine: Engine, request: DrawRequest, *, delay: float = 0) -> None:
     """Ask, and go away once the first preview came."""
+    if delay:
+        await asyncio.sleep(delay)
     async with aclosing(engine.draw(replace(request, num_previews=3))) as news:
         async for item in news:
             assert isinstance(item, Preview)

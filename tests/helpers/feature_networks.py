@@ -112,3 +112,13 @@ def save_timm(path: Path, name: str = "resnet10t", *, num_classes: int = 7) -> P
         network: Any = timm.create_model(name, pretrained=False, num_classes=num_classes)
     torch.save(network.state_dict(), path)
     return path
+
+
+def save_squeezenet(path: Path, *, seed: int = 0) -> Path:
+    """Weights of torchvision's SqueezeNet 1.1, the smallest backbone of LPIPS."""
+    from torchvision.models import squeezenet1_1
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        torch.save(squeezenet1_1(weights=None).state_dict(), path)
+    return path

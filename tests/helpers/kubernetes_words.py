@@ -36,6 +36,11 @@ WORDS: dict[str, object] = {
     "1_0.5": 10.5,
     "1e21": 1e21,
     "1e20": 100000000000000000000,
+    # Too large for a whole number.
+    "99999999999999999999999999": 1e26,
+    "0777777777777777777777777777777": 7.777777777777778e29,
+    "0xffffffffffffffffff": "0xffffffffffffffffff",
+    "0b" + "1" * 70: "0b" + "1" * 70,
     # Texts.
     **{
         word: word

@@ -17,7 +17,8 @@ from darkroom.jobs.artifacts.dataset import DatasetInfo
 from darkroom.jobs.artifacts.split_rows import SplitPart
 from darkroom.jobs.evaluate.config import EvaluateConfig
 from darkroom.jobs.measuring.comparison import GENERATED, LABEL, PIXELS, SET, column_bytes
-from darkroom.jobs.measuring.measurement import Inputs, Measurement, plan
+from darkroom.jobs.measuring.measurement import Inputs, Measurement
+from darkroom.jobs.measuring.planning import plan
 from darkroom.jobs.measuring.stages import PictureRead, PixelDecode
 from darkroom.jobs.parquet import parquet_bytes
 from darkroom.jobs.pictures.config import Split

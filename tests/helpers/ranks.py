@@ -30,7 +30,7 @@ from darkroom.jobs.train.config import TrainConfig
 from darkroom.jobs.train.module import DiffusionModule
 from darkroom.jobs.training.plan import Batching, DataPlan
 from darkroom.jobs.training.seeding import row_key
-from darkroom.jobs.training.training_stream import Batch, make_batch, num_rows
+from darkroom.jobs.training.training_stream import Batch, make_batch, num_rows, part
 
 BATCH_SIZE, NUM_ROWS = 32, 75
 CONFIG: dict[str, Any] = {
@@ -62,6 +62,8 @@ class Scenario:
     """What then fits into its memory."""
     late: bool = False
     """Memory ends in the last micro-batch of the step, not the first."""
+    probes: bool = False
+    """Each rank tries its first rows before the first step."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,10 @@ def train(scenario: Scenario, rank: int) -> Result:
     module = Module(build_config(TrainConfig, CONFIG), scenario, rank)
     losses, errors = [], []
     try:
-        for batch in batches(scenario, rank):
+        due = batches(scenario, rank)
+        if scenario.probes:
+            module.probe_memory(lambda at_once: part(due[0], 0, 2 * at_once))
+        for batch in due:
             loss = module.training_step(batch, 0)["loss_sum"]
             losses.append(float(loss) / BATCH_SIZE)
             assert num_rows(batch) == len(batch["image"])

@@ -20,3 +20,9 @@ def fails(_pixels: Any, _prompt: str | None) -> bool:
 
 def says_nothing(_pixels: Any, _prompt: str | None) -> None:
     return None
+
+
+def fails_for_class_1(_pixels: Any, prompt: str | None) -> bool:
+    if prompt == "1":
+        raise RuntimeError("sk-secret")
+    return False

@@ -44,12 +44,12 @@ class Service:
     def client(self) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.address}/v1", api_key=KEY, timeout=300)
 
-    def post(self, body: dict[str, Any]) -> httpx2.Response:
+    def post(self, body: dict[str, Any], timeout: float = 300) -> httpx2.Response:
         return httpx2.post(
             f"{self.address}/v1/images/generations",
             json={"prompt": "7", **body},
             headers={"authorization": f"Bearer {KEY}"},
-            timeout=300,
+            timeout=timeout,
         )
 
     def stats(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The darkroom-service chart on a test cluster, and requests while things change under it.
 
-Short, long and streaming requests come from a pod all the while, each on a connection of its own
-and never tried again.
+Short, long and streaming requests come from a pod all the while, each on a connection of its own,
+and short ones of a client that keeps its connection; none is ever tried again.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from testcluster.client import Kubectl, pod_spec, wait_for
 from testcluster.settings import LOGS, PROJECT
 from tests.helpers.release import BUCKET, Release
 from tests.helpers.tiny_artifacts import publish_model, tiny_unet
+
+from darkroom.errors import OutputExistsError
 
 CHART = PROJECT / "charts" / "darkroom-service"
 NAME = "draw"
@@ -28,7 +30,7 @@ LOAD = PROJECT / "tests" / "helpers" / "service_load.py"
 AFTER_SECONDS = 10
 """Requests go on so long after a change has ended."""
 FIGURES = LOGS / "service.json"
-KINDS = {"short", "long", "stream"}
+KINDS = {"short", "long", "stream", "kept"}
 
 Rows = list[dict[str, Any]]
 """What became of each request."""
@@ -43,14 +45,19 @@ def is_ready(pod: dict[str, Any]) -> bool:
 class Service:
     """The chart's release beside the one that has the S3 server."""
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: Release, address: str = f"{ADDRESS}:8000") -> None:
         self.kubectl: Kubectl = release.kubectl
+        self.num_renewed = 0
+        """How often its pods were made anew for no other reason."""
+        self.address = address
+        """host:port, as the client's pod calls it."""
 
     def upgrade(self, *settings: str) -> None:
         namespace = self.kubectl.namespace
         own = [
             f"models={{{FOLDER}/first}}", "names={digits}",
             f"s3.endpoint=http://darkroom-s3.{namespace}.svc:8333",
+            f"pools.cpu.podAnnotations.renewed=no-{self.num_renewed}",
         ]  # fmt: skip
         flags = [f"--set={each}" for each in (*own, *settings)]
         done = self.kubectl.helm(
@@ -74,7 +81,7 @@ class Service:
             left = self.kubectl.list("raycluster", f"ray.io/originated-from-cr-name={NAME}")
             return not left and not self.kubectl.list("rayservice")
 
-        self.until("nothing of the service", is_gone, seconds=300)
+        self.until("nothing of the service", is_gone, seconds=400)
 
     def cluster(self) -> str:
         """The RayCluster that has the traffic, while the service is ready; else nothing."""
@@ -107,10 +114,12 @@ class Service:
             if "deletionTimestamp" not in pod["metadata"] and is_ready(pod)
         ]
 
-    def ask(self, key: str, **body: Any) -> dict[str, Any]:
-        """One request from the client's pod."""
-        command = ["python", "-c", LOAD.read_text(), ADDRESS, key, json.dumps(body)]
-        row: dict[str, Any] = json.loads(self.kubectl("exec", "client", "--", *command))
+    def ask(self, key: str, *, seconds: float = 120, **body: Any) -> dict[str, Any]:
+        """One request from the client's pod, which has so long."""
+        command = ["python", "-c", LOAD.read_text(), self.address, key, json.dumps(body)]
+        row: dict[str, Any] = json.loads(
+            self.kubectl("exec", "client", "--", *command, timeout=seconds)
+        )
         return row
 
     @contextmanager
@@ -118,7 +127,7 @@ class Service:
         """Requests for as long as the block lasts; what became of each, afterwards."""
         rows: Rows = []
         where = [*self.kubectl.flags, f"--namespace={self.kubectl.namespace}"]
-        script = ["python", "-c", LOAD.read_text(), ADDRESS, KEY]
+        script = ["python", "-c", LOAD.read_text(), self.address, KEY]
         self.kubectl("exec", "client", "--", "rm", "-f", "/tmp/stop")  # noqa: S108 - the pod's
         with subprocess.Popen(
             ["kubectl", *where, "exec", "client", "--", *script], stdout=subprocess.PIPE, text=True
@@ -128,23 +137,32 @@ class Service:
                 time.sleep(AFTER_SECONDS)  # not a wait for something: requests of these seconds
             finally:
                 self.kubectl("exec", "client", "--", "touch", "/tmp/stop")  # noqa: S108
-                out, _ = process.communicate(timeout=300)
+                out, _ = process.communicate(timeout=500)
         rows += json.loads(out)
 
 
 @contextmanager
-def installed_service(release: Release, image: str, *settings: str) -> Iterator[Service]:
-    """The service, ready, with two models in the bucket and a pod that asks."""
+def installed_service(
+    release: Release,
+    image: str,
+    *settings: str,
+    address: str = f"{ADDRESS}:8000",
+    num_workers: int = 2,
+) -> Iterator[Service]:
+    """The service, ready, with two models in the bucket and a pod that asks at the address."""
     with release.s3_from_here():
         for seed, name in enumerate(("first", "second")):
-            publish_model(f"{FOLDER}/{name}", unet=tiny_unet(seed=seed))
-    found = Service(release)
+            with suppress(OutputExistsError):  # another module's service had them
+                publish_model(f"{FOLDER}/{name}", unet=tiny_unet(seed=seed))
+    found = Service(release, address)
     kubectl = found.kubectl
     found.open(image)
     began = time.monotonic()
     found.upgrade(*settings)
     found.until("a ready service", found.cluster, seconds=600)
-    found.until("two workers that take requests", lambda: len(found.workers()) == 2)
+    found.until(
+        f"{num_workers} workers that take requests", lambda: len(found.workers()) >= num_workers
+    )
     record("ready", {"seconds": round(time.monotonic() - began, 1)})
     yield found
     done = kubectl.helm("uninstall", NAME)

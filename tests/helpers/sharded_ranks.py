@@ -24,9 +24,10 @@ from tests.helpers.plain_torch import PlainTorch
 from torch import Tensor
 
 from darkroom.jobs.finetune.module import FinetuneModule
+from darkroom.jobs.training.checkpoint_state import read_state
 from darkroom.jobs.training.memory_events import MicroBatchTooLargeError
 from darkroom.jobs.training.plan import Batching
-from darkroom.jobs.training.shard_files import read_state, write_shards
+from darkroom.jobs.training.shard_files import write_shards
 from darkroom.jobs.training.sharded_batches import ShardedMicroBatches
 from darkroom.jobs.training.sharding import Sharding
 from darkroom.jobs.training.training_stream import Batch, no_rows

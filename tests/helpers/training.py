@@ -10,7 +10,6 @@ import contextlib
 import http.client
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+from tests.helpers.processes import command_of, kill_all
 
 from darkroom.config import build_config
 from darkroom.jobs.train.config import TrainConfig
@@ -82,12 +82,12 @@ class Run:
 
     def workers(self) -> list[psutil.Process]:
         """Its training workers."""
-        return [p for p in self.tree() if "TrainWorker" in " ".join(_command(p))]
+        return [p for p in self.tree() if "TrainWorker" in " ".join(command_of(p))]
 
     def exported_metrics(self) -> str:
         """What Prometheus would scrape from Ray's metrics endpoint; empty before it answers."""
         for process in self.tree():
-            if "ray::DashboardAgent" not in " ".join(_command(process)):
+            if "ray::DashboardAgent" not in " ".join(command_of(process)):
                 continue
             for port in _listening_ports(process):
                 with contextlib.suppress(OSError, http.client.HTTPException):
@@ -101,18 +101,8 @@ class Run:
     def kill_everything(self) -> None:
         """SIGKILL to the driver and all of its Ray at once."""
         tree = self.tree()
-        for process in tree:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGKILL)
-        psutil.wait_procs(tree, timeout=120)
+        kill_all(tree, seconds=120)
         self.process.wait(timeout=120)
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return list(process.cmdline())
-    except psutil.Error:
-        return []
 
 
 def _listening_ports(process: psutil.Process) -> list[int]:

@@ -14,8 +14,8 @@ INTERVAL = 20
 STEPS = 80
 # Big batches: a step takes long enough that a fault meets the run in its middle.
 SLOWLY = (
-    f"args={{--set,batch_size=512,--set,max_steps={STEPS},--set,compute.num_threads=1,"
-    f"--set,validation.every_steps={INTERVAL}}}"
+    "args={{--set,batch_size=512,--set,max_steps={steps},--set,compute.num_threads=1,"
+    f"--set,validation.every_steps={INTERVAL}}}}}"
 )
 FOLDER = f"s3://{BUCKET}/training"
 
@@ -35,12 +35,13 @@ def driver_log(release: Release, job: str) -> str:
 class Training:
     """One RayJob that trains, and what can be seen of it in the bucket."""
 
-    def __init__(self, release: Release, name: str) -> None:
+    def __init__(self, release: Release, name: str, steps: int = STEPS) -> None:
         """Starts it on what was published at `FOLDER`/data."""
-        self.release, self.name = release, name
+        self.release, self.name, self.steps = release, name, steps
         self.uri = f"{FOLDER}/{name}"
+        slowly = SLOWLY.format(steps=steps)
         settings = ["verb=train", "recipe=digits_smoke", f"input={FOLDER}/data"]
-        manifests = release.rayjob(name, *settings, f"output={self.uri}", SLOWLY)
+        manifests = release.rayjob(name, *settings, f"output={self.uri}", slowly)
         release.kubectl.apply_text(manifests)
 
     def step(self) -> int:
@@ -55,7 +56,7 @@ class Training:
             seconds=240,
             explain=self.release.kubectl.explain,
         )
-        assert step < STEPS - INTERVAL, f"too late to disturb it: step {step}"
+        assert step < self.steps - INTERVAL, f"too late to disturb it: step {step}"
         return step
 
     def end(self, meanwhile: Callable[[], object] = lambda: None) -> Artifact:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray.autoscaler.v2.sdk import get_cluster_status
 
 from darkroom.errors import DarkroomError
 from darkroom.jobs import demand
@@ -16,8 +17,15 @@ remote: Any = ray.remote
 
 
 @pytest.fixture
-def impatient(ray_local: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seconds become tenths."""
+def impatient(ray_local: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds become tenths; what a test before this one asked for in vain is over.
+
+    A demand outlives the cancelled task that made it, by as long as Ray's reports of it take.
+    """
+    limit = time.monotonic() + 60
+    while wanted := demand.describe(get_cluster_status(ray_local)):
+        assert time.monotonic() < limit, f"no test asks for it any more: {wanted}"
+        time.sleep(0.1)
     monkeypatch.setattr(demand, "POLL_SECONDS", 0.2)
     monkeypatch.setattr(demand, "PATIENCE_SECONDS", 0.6)
     monkeypatch.setenv(demand.TIMEOUT_VARIABLE, "3")

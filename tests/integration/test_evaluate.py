@@ -19,7 +19,6 @@ from tests.helpers.tiny_artifacts import (
     DIGITS,
     png,
     publish_digits,
-    publish_model,
     publish_samples,
     split_digits,
 )
@@ -216,8 +215,8 @@ def _unknown_class(folder: Path) -> Path:
     return folder
 
 
-def _a_model(folder: Path) -> Path:
-    publish_model(folder)
+def _a_dataset(folder: Path) -> Path:
+    publish_digits(str(folder))
     return folder
 
 
@@ -237,7 +236,7 @@ def _broken(folder: Path) -> Path:
     [
         (_wrong_size, "16x16.*is not the 8x8 of the others"),
         (_unknown_class, "'cat', is a class that the reference does not have"),
-        (_a_model, "is a published model, not samples"),
+        (_a_dataset, "is a published dataset, not samples"),
         (_empty, "neither published samples nor a folder of pictures"),
         (_broken, "torn.png.*cannot be read"),
     ],

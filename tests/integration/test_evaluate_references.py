@@ -185,3 +185,19 @@ def test_what_was_not_kept_is_left_out_and_other_weights_are_refused(
             samples, tmp_path / "kept", tmp_path / "out", networks=other, metrics=["kernel_timm"]
         )
     assert "\n" not in str(it.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"limit": 2, "metrics": ["kernel_pixels"]}, "input: got 2, is too few pictures for kern"),
+        ({"limit": 4, "metrics": ["recall_pixels"], "num_neighbours": 4},
+         "num_neighbours: got 4, is not below the 4 pictures of input"),
+    ],
+)  # fmt: skip
+def test_too_few_pictures_are_refused_before_they_are_read(
+    values: dict[str, Any], says: str, samples: str, data: Artifact, tmp_path: Path
+) -> None:
+    with pytest.raises(DarkroomError, match=says):
+        evaluate(samples, data.uri, tmp_path / "out", **values)
+    assert not (tmp_path / "out").exists()

@@ -20,12 +20,13 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from tests.helpers.batch_here import stages_here
+from tests.helpers.certificates import manifest_of, signing_files
 from tests.helpers.pictures import decoded
 from tests.helpers.tiny_artifacts import DIGITS, publish_digits, publish_model, tiny_unet
 
 from darkroom.config import build_config
 from darkroom.diffusion import ScheduleConfig, build_schedule, image_seed
-from darkroom.diffusion.steps import timesteps
+from darkroom.diffusion.spacing import timesteps
 from darkroom.errors import ConfigError, DarkroomError, DataError, InputError, ObjectNotFoundError
 from darkroom.jobs.artifacts.samples import Samples
 from darkroom.jobs.drawing.stage import DrawStage
@@ -136,6 +137,31 @@ def test_one_worker_with_larger_pieces_draws_what_two_draw(bucket_uri: str, tmp_
 
     again = config.model_copy(update={"on_existing": "resume"})
     assert job.run(again) == result, "a finished run is kept as it is"
+
+
+def test_signed_pictures_have_the_same_pixels(model: Artifact, tmp_path: Path) -> None:
+    plain = config_of(model, tmp_path / "plain", num_images=6, strip=3)
+    signed = config_of(
+        model, tmp_path / "signed", num_images=6, strip=3, signing=signing_files(tmp_path / "key")
+    )
+    assert plain.digest != signed.digest, "neither goes on where the other was stopped"
+    with stages_here():
+        for config in (plain, signed):
+            job.run(config)
+    one, other = (open_artifact(config.output) for config in (plain, signed))
+    assert (pictures(one) == pictures(other)).all()
+    for row in rows_of(other):
+        manifest = manifest_of(row["image"], "image/png")
+        assert manifest["state"] == "Valid"
+        assert hashlib.sha256(row["image"]).hexdigest() == row["sha256"]
+    assert b"c2pa" not in rows_of(one)[0]["image"]
+
+
+def test_a_key_that_cannot_sign_is_refused_first(model: Artifact, tmp_path: Path) -> None:
+    signing = signing_files(tmp_path, b"none", b"none")
+    with pytest.raises(ConfigError, match=r"signing\.key: .*holds no private key"):
+        job.run(config_of(model, tmp_path / "out", signing=signing))
+    assert not (tmp_path / "out").exists()
 
 
 def _check_published(samples: Artifact, model: Artifact) -> None:

@@ -5,6 +5,7 @@ In this process; that a killed worker changes nothing is `test_sample.py`'s.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tests.helpers.finetuning import write_untrained_lora
 from tests.helpers.pictures import decoded
-from tests.helpers.tiny_artifacts import publish_model
+from tests.helpers.tiny_artifacts import publish_digits, publish_model
 from tests.helpers.tiny_families import save_tiny
 
 from darkroom.config import build_config
@@ -128,3 +129,16 @@ def test_models_of_the_other_kind(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs prompts; give --prompt TEXT"):
         sample(model, tmp_path / "out", text=None)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_no_pipeline_is_and_too_many_steps(model: Path, tmp_path: Path) -> None:
+    publish_digits(tmp_path / "data")
+    shutil.copytree(model / "unet", tmp_path / "network")
+    for place, values, says in (
+        (tmp_path / "network", {}, "input: .* is no diffusers folder: it has no model_index"),
+        (tmp_path / "data", {}, "input: .* holds a dataset; give the URI of a model"),
+        (model, {"num_steps": 1001}, "num_steps: got 1001, the model was trained on 1000 timest"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            sample(place, tmp_path / "samples", **values)
+    assert not (tmp_path / "samples").exists()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from typing import Any
 
 import httpx2
@@ -19,10 +20,11 @@ from PIL import Image
 from tests.helpers.serve_runs import KEY, LONG, Service, eventually
 
 from darkroom.config import build_config
-from darkroom.diffusion.noise import image_seed
+from darkroom.diffusion.seeds import image_seed
 from darkroom.jobs.drawing.class_conditional import ClassConditionalDrawer
 from darkroom.jobs.drawing.config import ClassDrawingConfig
 from darkroom.jobs.drawing.drawer import Drawn, Request
+from darkroom.jobs.serve.telemetry import METRICS, PREFIX
 from darkroom.models.find import find_model
 
 STEPS = 12
@@ -54,6 +56,26 @@ def test_the_official_client_draws_what_sample_draws(service: Service) -> None:
     *partial, last = list(stream)
     assert [event.type for event in partial] == ["image_generation.partial_image"] * 3
     assert last.b64_json == answer.data[0].b64_json
+
+
+def exported() -> str:
+    """What Prometheus would scrape."""
+    import ray
+
+    (node,) = ray.nodes()  # type: ignore[no-untyped-call]
+    return httpx2.get(f"http://127.0.0.1:{node['MetricsExportPort']}/metrics", timeout=30).text
+
+
+def test_what_the_engine_counts_is_exported(service: Service) -> None:
+    service.client.images.generate(prompt="7", extra_body={"steps": STEPS})
+    faults = {"cancelled", "failed", "out_of_memory"}  # there once there has been one
+    names = set(METRICS) - {f"{PREFIX}{fault}_total" for fault in faults}
+    eventually(lambda: all(f"ray_{name}{{" in exported() for name in names))
+    (drawn,) = re.findall(
+        r"^ray_darkroom_serve_drawn_total\{(.*)\} (\S+)$", exported(), re.MULTILINE
+    )
+    assert 'deployment="drawing"' in drawn[0]
+    assert float(drawn[1]) >= 1
 
 
 def test_strangers_and_nonsense_are_refused_by_the_application(service: Service) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from darkroom.storage import (
     open_output,
     open_store,
 )
+from darkroom.storage.garbage import DEFAULT_AGE, _Survey
 from darkroom.storage.s3 import S3Store
 
 NOW = timedelta(seconds=-2)
@@ -81,6 +82,20 @@ def test_an_attempt_is_as_old_as_its_newest_part(local_uri: str) -> None:
     assert gc(local_uri).garbage == []
     os.utime(folder / "data/y", (yesterday, yesterday))
     assert _keys(gc(local_uri)) == {("attempt", prefix)}
+
+
+def test_what_is_written_to_while_gc_looks_elsewhere_stays(local_uri: str) -> None:
+    """Between the listing and the deletion a job that was idle for long goes on."""
+    prefix = _abandon(local_uri)
+    store = open_store(local_uri)
+    folder = Path(local_uri.removeprefix("file://")) / prefix
+    for path in (folder / "data/x", folder / "data/y"):
+        os.utime(path, (0, 0))
+    survey = _Survey(store, datetime.now(UTC) - DEFAULT_AGE)
+    (found,) = survey.attempts()
+    store.put(f"{prefix}data/z", b"still at work")
+    assert list(survey.keys_of(found)) == []
+    assert survey.notes == [f"{prefix} was left alone: it was written to just now"]
 
 
 def test_an_overwritten_artifacts_files_go(store_uri: str) -> None:

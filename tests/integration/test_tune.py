@@ -1,4 +1,4 @@
-"""Studies of real runs, in this process; on Ray, once."""
+"""Studies of real runs, in this process; on Ray: tests/runs."""
 
 from __future__ import annotations
 
@@ -115,6 +115,21 @@ def test_data_without_validation_are_refused(bucket_uri: str, tmp_path: Path) ->
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"halving": {"first_rung": 99}}, r"halving\.first_rung: got 99, leaves nothing of"),
+        ({"search": {"kind": "grid"}}, r"space\.optimizer\.learning_rate\.points: is required"),
+    ],
+)
+def test_what_no_study_can_be_made_of_begins_none(
+    changes: dict[str, Any], says: str, data: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        run(study_config(data, str(tmp_path / "study"), **changes))
+    assert not (tmp_path / "study").exists()
+
+
 @pytest.mark.usefixtures("here")
 def test_a_figure_of_pictures_is_that_of_evaluate(data: str, bucket_uri: str) -> None:
     config = study_config(
@@ -133,22 +148,3 @@ def test_a_figure_of_pictures_is_that_of_evaluate(data: str, bucket_uri: str) ->
     assert drawn.manifest.parents[0].uri == f"{bucket_uri}/trials/0"
     again = run_errand(config, errand, lambda _step, _loss: None)
     assert again.value == ending.value
-
-
-@pytest.mark.usefixtures("ray_local")
-def test_on_ray_trials_run_side_by_side_and_end_as_in_one_process(
-    data: str, bucket_uri: str
-) -> None:
-    grid: dict[str, Any] = {
-        "search": {"kind": "grid"},
-        "space": {"optimizer.learning_rate": {"kind": "choice", "values": [1e-3, 1e-2, 1e30]}},
-        "run": {**RUN, "optimizer": {"max_grad_norm": None}, "lr_schedule": {"warmup_steps": 0}},
-    }
-    here = study_config(data, f"{bucket_uri}/here", **grid)
-    there = study_config(data, f"{bucket_uri}/there", **{**grid, "trials_at_once": 2})
-    run(here)
-    result = run(there)
-    assert result["trials"] == {"complete": 2, "failed": 1}
-    assert [(trial.tried, trial.ending.state, trial.ending.value) for trial in trials_of(here)] == [
-        (trial.tried, trial.ending.state, trial.ending.value) for trial in trials_of(there)
-    ]

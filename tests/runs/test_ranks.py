@@ -20,6 +20,10 @@ SCENARIOS = {
         num_ranks=2, micro_batch_size=8, full_rank=0, full_from_step=2, most_rows=4, late=True
     ),
     "full alone": Scenario(micro_batch_size=32, full_rank=0, full_from_step=1, most_rows=8),
+    "probed": Scenario(num_ranks=2, probes=True),
+    "probed, full": Scenario(
+        num_ranks=2, micro_batch_size=16, full_rank=1, most_rows=8, probes=True
+    ),
     "nothing fits": Scenario(num_ranks=2, micro_batch_size=4, full_rank=1, most_rows=0),
 }
 
@@ -60,6 +64,16 @@ def test_memory_that_ends_changes_the_pieces_and_nothing_else(
     assert {event["rank"] for event in found.events} == {scenario.full_rank}
     assert set(found.sizes) == {halvings[-1][2]}, "every rank takes the smaller one"
     assert not found.errors
+
+
+@pytest.mark.parametrize(
+    ("name", "alike", "events"), [("probed", "two", 0), ("probed, full", "full at step 0", 1)]
+)
+def test_a_probe_leaves_nothing_but_what_it_found(
+    results: dict[str, Result], name: str, alike: str, events: int
+) -> None:
+    assert results[name] == results[alike], "to the last bit"
+    assert len(results[name].events) == events
 
 
 def test_a_row_that_does_not_fit_is_said_once_on_every_rank(results: dict[str, Result]) -> None:

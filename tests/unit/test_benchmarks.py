@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from benchmarks import interleaved
+from benchmarks import growth, interleaved
 from benchmarks.classify_jobs import Job
 from benchmarks.cpu_split import role
+from benchmarks.growth import expected, sizes_in_time, slope, table
 from benchmarks.interleaved import Ratio, Report, Timings, measure
 from benchmarks.profiles import package, profiled
 from benchmarks.resume import ratio_to_ideal
+from benchmarks.start_up import PHASES, phases_of
 from benchmarks.train import LOG_EVERY, WARM_UP_STEPS, logged_seconds, steady
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,3 +145,84 @@ def test_a_profile_adds_up() -> None:
     found = profiled(lambda: [sorted(range(1000)) for _ in range(100)], count=100)
     assert found["milliseconds"] == pytest.approx(sum(found["by_package"].values()), abs=1e-3)
     assert "built-in: <built-in method builtins.sorted>" in found["by_function"]
+
+
+def test_a_slope_is_the_power_of_the_size() -> None:
+    sizes = [10, 100, 1000]
+    assert slope(sizes, [3 * size for size in sizes]) == pytest.approx(1)
+    assert slope(sizes, [size**2 / 7 for size in sizes]) == pytest.approx(2)
+    assert slope(sizes, [5, 5, 5]) == pytest.approx(0)
+    with pytest.raises(ValueError, match="two sizes"):
+        slope([10, 10], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("given", "reached"),
+    [
+        ({"minutes": 60.0, "largest": 100_000}, [1000, 10_000, 100_000]),
+        ({"minutes": 60.0, "largest": 10**6, "quick": True}, [1000, 10_000]),
+        # Two sizes make a slope; a third would begin after the time.
+        ({"minutes": 0.0, "largest": 10**6}, [1000, 10_000]),
+    ],
+)
+def test_sizes_grow_as_long_as_time_allows(
+    given: dict[str, float], reached: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "measured", lambda _kind, size, **_: [{"n": size}])
+    how = Namespace(**{"quick": False, **given})
+    assert [size for size, _rows in sizes_in_time("keys", how)] == reached
+
+
+def test_what_is_expected_of_a_size_goes_by_the_last_two() -> None:
+    """Nine seconds more for ten times the work: the rest of the ten was the start."""
+    assert expected([10, 100, 1000], [1.0, 10.0]) == pytest.approx(10 + 9 * 900 / 90)
+    assert expected([10, 100, 1000], [3.0, 2.0]) == 2.0
+
+
+def test_the_table_has_a_line_for_each_size() -> None:
+    rows = [
+        {
+            "subject": "gc", "n": size, "seconds": seconds, "driver_mb": 2.0,
+            "driver_processor_seconds": seconds / 2,
+            "s3": {"GET": 3.0, "LIST": size / 10, "sent": 7.0 * size},
+        }
+        for size in (10, 100)
+        for seconds in (1.0, 3.0)
+    ]  # fmt: skip
+    _head, _rule, small, large = table(rows).splitlines()
+    assert small == "| gc | 10 | 2 | 1e+05 | 2 | 0.4 | 7 |"
+    assert large.startswith("| gc | 100 | 2 | 1e+04 | 2 | 0.13 |")
+
+
+MARKS = {
+    "connecting": 104.0, "imports until connecting": 3.0, "connected": 106.0, "leaving": 120.0,
+    "returned": 121.0, "imports until returned": 5.0, "processor": 7.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("marks", "spans", "expected"),
+    [
+        (MARKS, [(108.0, 109.0), (110.0, 118.0)], [3.0, 1.0, 2.0, 2.0, 10.0, 2.0, 2.0]),
+        # Another command's tasks, and one that goes on when this one leaves.
+        (MARKS, [(90.0, 99.0), (108.0, 125.0)], [3.0, 1.0, 2.0, 2.0, 12.0, 0.0, 2.0]),
+        ({name: MARKS[name] for name in ("returned", "imports until returned", "processor")}, [],
+         [5.0, 16.0, 0.0, 0.0, 0.0, 0.0, 1.0]),
+    ],
+    ids=["with tasks", "of others", "without Ray"],
+)  # fmt: skip
+def test_the_phases_of_a_start_are_the_whole_run(
+    marks: dict[str, float], spans: list[tuple[float, float]], expected: list[float]
+) -> None:
+    phases = phases_of(100.0, marks, spans, 122.0)
+    assert [phases[name] for name in PHASES] == expected
+    assert sum(expected) == 22.0
+
+
+def test_a_command_is_watched_without_ray(tmp_path: Path) -> None:
+    file = tmp_path / "marks.json"
+    command = [sys.executable, "-m", "benchmarks.start_up_child", str(file), "-c", "import wave"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    marks = json.loads(file.read_text())
+    assert marks["imports until returned"] > 0
+    assert "connecting" not in marks

@@ -13,6 +13,7 @@ from darkroom.config import (
     JobConfig,
     PositiveFloat,
     PositiveInt,
+    added,
     build_config,
     closest,
     json_digest,
@@ -133,6 +134,21 @@ def test_digest_covers_what_decides_the_output_and_nothing_else() -> None:
     ]
     assert len(same) == 1
     assert len({config.digest for config in others} - same) == len(others)
+
+
+class Grown(Job):
+    """The same job, some versions later."""
+
+    order: Annotated[Literal["drawn", "computed"], added()] = "drawn"
+
+
+def test_a_field_that_was_added_changes_no_digest_until_it_is_set() -> None:
+    grown = Grown(output="out")
+    assert grown.digest == Job(output="out").digest
+    assert "order" in grown.to_dict()
+    other = Grown(output="out", order="computed")
+    assert other.digest != grown.digest
+    assert grown.digest_values(with_added=True).keys() == other.digest_values().keys()
 
 
 def test_json_digest_is_that_of_the_canonical_form() -> None:

@@ -27,15 +27,19 @@ PLACES = {
     "evaluate": {
         *("input", "output", "reference", "against", "networks.inception.weights"),
         *("networks.dinov2.model", "networks.clip.model", "networks.timm.weights"),
+        "networks.lpips.weights",
     },
     "finetune": {
         *("input", "output", "base", "cache", "init_from.uri"),
         *("losses.perceptual.network", "losses.prior_preservation.input"),
     },
-    "generate": {"input", "output", "join.input", "draw.model", "draw.lora.model", "enhance.model"},
+    "generate": {
+        *("input", "output", "join.input", "draw.model", "draw.lora.model", "enhance.model"),
+        *("signing.key", "signing.certificate"),
+    },
     "prepare": {"output", "source.uri"},
     "report": {"input", "output", "data", "samples", "evaluation", "beside.*"},
-    "sample": {"input", "output", "text.lora.model"},
+    "sample": {"input", "output", "text.lora.model", "signing.key", "signing.certificate"},
     "train": {"input", "output", "init_from.uri"},
     "tune": {"input", "output"},
 }
@@ -44,7 +48,7 @@ TEXTS = {
     # Figures' names and requirements, which the config checks; digests; a name of timm.
     "evaluate": {
         *("metrics.*", "require.*", "networks.timm.name", "gate.reference"),
-        *("networks.inception.sha256", "networks.timm.sha256"),
+        *("networks.inception.sha256", "networks.timm.sha256", "networks.lpips.sha256"),
         *("networks.dinov2.expected_digest", "networks.clip.expected_digest"),
     },
     "classify": {"model.name", "class_map.*.*"},
@@ -116,6 +120,8 @@ def in_config(verb: Any, field: str, text: str, kind: str | None = None) -> str:
     """What the field holds after the config is built."""
     values = complete(verb.name)
     *parents, last = field.split(".")
+    if parents == ["signing"]:
+        values["signing"] = {"key": "/key", "certificate": "/certificate"}
     below = values
     for key in parents:
         below = below.setdefault(key, {"kind": kind} if kind else {})

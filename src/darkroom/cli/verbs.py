@@ -194,9 +194,12 @@ VERBS = (
         "evaluate",
         "Measure drawn pictures against real ones.",
         (
-            _uri("input", "Samples that `darkroom sample` published, or a folder of pictures."),
+            _uri(
+                "input",
+                "What `darkroom sample` published, a folder of pictures, or a model.",
+            ),
             _uri("reference", "Prepared data, a folder, or an evaluation that kept its reference."),
-            _uri("against", "A second set of pictures, to be measured beside the first."),
+            _uri("against", "A second set of pictures, or model, to be measured beside the first."),
             Flag(
                 "require",
                 "What a figure must be, as kid_inception<0.01; repeatable. Exit 3 if it is not.",

@@ -18,6 +18,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
@@ -54,6 +55,8 @@ _BASES = (
     (re.compile(r"[-+]?(0|[1-9][0-9]*)"), 10),
 )
 _INTEGERS = range(-(2**63), 2**64)
+_DIGITS = 100
+"""More than any of them has; Python reads none with thousands."""
 _WHOLE_FLOATS = 1e21
 """Below this, Go writes a whole float as a JSON integer."""
 
@@ -88,14 +91,28 @@ def load_all(text: str, source: str) -> list[Any]:
 
     Errors: InputError with the line.
     """
+    found = _load_all(text, source)
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        _fail(source, None, f"has {half}, half of a character", "write the character itself")
+    return found
+
+
+def _load_all(text: str, source: str) -> list[Any]:
     if text.lstrip().startswith("{"):
         try:
             return list(_json_values(text, source))
-        except json.JSONDecodeError:  # YAML in braces
+        except (json.JSONDecodeError, RecursionError):  # YAML in braces
             pass
     try:
         reader = _Reader(YAML(typ="safe", pure=True).parse(text), source)
         return [document for document in reader.documents() if document is not None]
+    except InputError:
+        raise
+    except (OverflowError, ValueError):  # of chr
+        _fail(source, None, "is not YAML: it has an escape that is no character")
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "unreadable"
@@ -112,9 +129,10 @@ def scalar(text: str) -> Any:
     if text[0] in "0123456789+-":
         plain = text.replace("_", "")
         for pattern, base in _BASES:
-            if pattern.fullmatch(plain):
+            if len(plain) <= _DIGITS and pattern.fullmatch(plain):
                 number = int(plain.lower().replace("o", "") if base == 8 else plain, base)
-                return number if number in _INTEGERS else float(number)
+                if number in _INTEGERS:
+                    return number
         return _float(plain) if _FLOAT.fullmatch(plain) else text
     return _float(text) if text[0] == "." and _FLOAT.fullmatch(text) else text
 
@@ -128,9 +146,11 @@ def _float(text: str) -> int | float | str:
 
 def _json_values(text: str, source: str) -> Iterator[Any]:
     """Objects one after the other. Errors: ValueError when it is no JSON."""
+    number = partial(_json_number, source=source)
     decoder = json.JSONDecoder(
         object_pairs_hook=lambda pairs: _object(pairs, source),
-        parse_float=_float,
+        parse_int=number,
+        parse_float=number,
         parse_constant=lambda word: _fail(source, None, f"holds {word}, which is no JSON"),
     )
     rest = text.lstrip()
@@ -138,6 +158,13 @@ def _json_values(text: str, source: str) -> Iterator[Any]:
         value, end = decoder.raw_decode(rest)
         yield value
         rest = rest[end:].lstrip()
+
+
+def _json_number(text: str, source: str) -> Any:
+    number = scalar(text)
+    if isinstance(number, str):
+        _fail(source, None, f"holds the number {text[:20]}, which is too large")
+    return number
 
 
 def _object(pairs: list[tuple[str, Any]], source: str) -> dict[str, Any]:

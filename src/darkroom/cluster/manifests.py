@@ -61,16 +61,32 @@ def parse(source: str, data: bytes) -> list[Object]:
     text = kubernetes_yaml.decode(data, source)
     objects: list[Object] = []
     for document in kubernetes_yaml.load_all(text, source):
-        items = document.get("items") if isinstance(document, dict) else None
-        objects += items if isinstance(items, list) else [document]
+        objects += _flat(document)
     for item in objects:
         _check_shape(source, item)
     return objects
 
 
+def _flat(document: Any) -> list[Any]:
+    """What a list holds, lists within lists too. The API server's own lists (RayJobList) leave out
+    the kind of their items."""
+    items = document.get("items") if isinstance(document, dict) else None
+    if not isinstance(items, list):
+        return [document]
+    kind, version = document.get("kind"), document.get("apiVersion")
+    if isinstance(kind, str) and kind.endswith("List") and kind != "List":
+        of_list = {"apiVersion": version, "kind": kind.removesuffix("List")}
+        items = [of_list | item if isinstance(item, dict) else item for item in items]
+    return [found for item in items for found in _flat(item)]
+
+
 def _check_shape(source: str, item: Any) -> None:
     if not isinstance(item, dict) or not item.get("apiVersion") or not item.get("kind"):
         raise InputError("manifest", source, "holds something without apiVersion and kind")
+    for key in ("apiVersion", "kind"):
+        if not isinstance(item[key], str):
+            problem = f"holds something whose {key} is no text: {item[key]!r}"
+            raise InputError("manifest", source, problem, "quote it")
     metadata = item.get("metadata")
     if not isinstance(metadata, dict) or not (metadata.get("name") or metadata.get("generateName")):
         remedy = "give it metadata.name, or metadata.generateName"

@@ -33,23 +33,24 @@ if TYPE_CHECKING:
     from darkroom.diffusion.guidance import drop_labels as drop_labels
     from darkroom.diffusion.guidance import guided as guided
     from darkroom.diffusion.noise import ImageNoise as ImageNoise
-    from darkroom.diffusion.noise import image_seed as image_seed
     from darkroom.diffusion.objective import Denoiser as Denoiser
     from darkroom.diffusion.objective import diffusion_loss as diffusion_loss
     from darkroom.diffusion.sampler import SAMPLERS as SAMPLERS
     from darkroom.diffusion.sampler import Sampler as Sampler
     from darkroom.diffusion.schedule import NoiseSchedule as NoiseSchedule
     from darkroom.diffusion.schedule import build_schedule as build_schedule
+    from darkroom.diffusion.seeds import image_seed as image_seed
 
 _HOMES = {
     "config": (
         "PredictionType", "SamplerName", "ScheduleConfig", "Spacing", "check_prediction_type",
     ),
     "guidance": ("conditional", "drop_labels", "guided"),
-    "noise": ("ImageNoise", "image_seed"),
+    "noise": ("ImageNoise",),
     "objective": ("Denoiser", "diffusion_loss"),
     "sampler": ("SAMPLERS", "Sampler"),
     "schedule": ("NoiseSchedule", "build_schedule"),
+    "seeds": ("image_seed",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

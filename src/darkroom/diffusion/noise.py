@@ -7,7 +7,6 @@ is not used because it keeps 32 bits of a seed, too few to tell 50,000 images ap
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,12 +14,6 @@ import torch
 from torch import Tensor
 
 INITIAL_DRAW = 0
-
-
-def image_seed(seed: int, index: int) -> int:
-    """The 64-bit seed of image `index` of a run with `seed`."""
-    digest = hashlib.sha256(f"image {seed} {index}".encode()).digest()
-    return int.from_bytes(digest[:8], "big")
 
 
 class ImageNoise:

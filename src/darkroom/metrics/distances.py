@@ -14,6 +14,10 @@ def squared_distances(a: Array, b: Array, *, equal: float) -> Array:
     |a|^2 + |b|^2 - 2ab rounds.
     """
     norms = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)
-    squares: Array = norms - 2.0 * (a @ b.T)
-    squares[squares < equal * norms] = 0.0
+    squares: Array = a @ b.T
+    # In place: these two arrays are the most that a figure over many pictures holds.
+    squares *= -2.0
+    squares += norms
+    norms *= equal
+    squares[squares < norms] = 0.0
     return squares

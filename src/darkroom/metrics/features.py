@@ -7,7 +7,7 @@ of different extractors, digests or image sizes must not be compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +22,8 @@ MAX_PIXEL_DIM = 4096
 """64x64 grey, 36x36 colour: beyond, covariances of raw pixels cost minutes and mean little."""
 MIN_CLASSIFIER_SIDE = 8
 """Least side of images that the reference classifier takes."""
+MIN_LPIPS_SIDE: Mapping[str, int] = {"alex": 31, "vgg": 16, "squeeze": 17}
+"""By network of LPIPS: of smaller images nothing is left at its last layer."""
 BLOCK_ROWS = 1024
 """Rows that are float64 at once; a block of kernels between two such is at most 8 MiB."""
 

@@ -81,11 +81,17 @@ def squared_radii(rows: FeatureRows, num_neighbours: int) -> Array:
             squares = squared_distances(block, references, equal=_ROUND_OFF)
             if other == at:
                 np.fill_diagonal(squares, np.inf)  # not its own neighbour
-            found = np.concatenate([nearest, squares], axis=1)
-            size = min(num_neighbours, found.shape[1])
-            nearest = np.partition(found, size - 1, axis=1)[:, :size]
+            nearest = np.concatenate([nearest, _smallest(squares, num_neighbours)], axis=1)
+            nearest = _smallest(nearest, num_neighbours)
         radii.append(nearest.max(axis=1))
     return np.concatenate(radii)
+
+
+def _smallest(values: Array, number: int) -> Array:
+    """That many of each row, or all where it has fewer; in no order. Rows are reordered."""
+    size = min(number, values.shape[1])
+    values.partition(size - 1, axis=1)
+    return values[:, :size]
 
 
 def _located(rows: FeatureRows) -> Iterator[tuple[slice, Array]]:

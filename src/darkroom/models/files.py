@@ -8,6 +8,7 @@ code: those are left out everywhere.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -161,9 +162,15 @@ def _fault(name: str, size: int, read: Read) -> Foreign | None:
 
 def _of_json(data: bytes) -> Foreign | None:
     try:
-        values = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        return Foreign(f"is no JSON ({error})", _AGAIN)
+        values = json.loads(data.decode())
+    except UnicodeDecodeError as error:
+        return Foreign(f"is no text of UTF-8 (byte {error.start})", _AGAIN)
+    except json.JSONDecodeError as error:
+        if data.startswith(codecs.BOM_UTF8):  # some of its readers pass over it, and others fail
+            return Foreign("begins with a byte-order mark", "save it as UTF-8 without one")
+        return Foreign(f"is no JSON (line {error.lineno}, column {error.colno})", _AGAIN)
+    except RecursionError:
+        return Foreign("is no JSON (it is nested too deeply)", _AGAIN)
     return None if isinstance(values, dict) else Foreign("holds no JSON object", _AGAIN)
 
 

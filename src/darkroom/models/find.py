@@ -194,16 +194,13 @@ def find_model(
     return FoundModel(name, uri, content, kind, found, artifact.digest, sha256s)
 
 
-def find_file(name: str, *, field: str) -> FoundModel:
+def find_file(name: str, *, field: str, remedy: str = "name a file of weights") -> FoundModel:
     """A file of weights. Errors: ConfigError naming `field` when it is not there."""
     uri = parse_uri(name, field=field)
     try:
         size, digest = digest_of(open_store(uri.parent), uri.name)
     except ObjectNotFoundError:
-        raise ConfigError(
-            field, name, "there is no such file",
-            "name a file, 'hub' for the published weights, or 'random'",
-        ) from None  # fmt: skip
+        raise ConfigError(field, name, "there is no such file", remedy) from None
     return FoundModel(name, uri, digest, _FILE, ((uri.name, size),))
 
 
@@ -260,6 +257,8 @@ def _listed(store: ObjectStore, name: str, field: str) -> list[Sized]:
             "fetch the model again",
         )  # fmt: skip
     if not found.files:
+        if root.scheme == "file" and root.path.is_file():
+            raise ConfigError(field, name, "is a file", "give the folder that it lies in")
         raise ConfigError(
             field, name, "no model lies there", "give a folder, an s3:// URI or a hub id"
         )

@@ -15,7 +15,8 @@ from darkroom.models.files import WEIGHTS, Sized
 def ask_hub(name: str, *, field: str) -> tuple[str, list[Sized]]:
     """The commit that `name` stands for now, and its files.
 
-    Errors: ConfigError naming `field` when neither the cache nor the hub knows.
+    Errors: ConfigError naming `field` when neither the cache nor the hub knows, or the hub does
+    not give it to this user.
     """
     import huggingface_hub as hub
 
@@ -24,6 +25,8 @@ def ask_hub(name: str, *, field: str) -> tuple[str, list[Sized]]:
         if cached is not None:
             return cached
         info = hub.HfApi().model_info(name, files_metadata=True, timeout=30)
+        if info.gated:  # such a model is described to everyone, and its files given to some
+            hub.HfApi().auth_check(name)
     except Exception as error:  # the hub's errors, and those of whatever carries its requests
         raise _refused(name, error, field) from error
     return str(info.sha), [(file.rfilename, file.size or 0) for file in info.siblings or ()]
@@ -56,6 +59,14 @@ def _cached(name: str) -> tuple[str, list[Sized]] | None:
 
 
 def _refused(name: str, error: Exception, field: str) -> ConfigError:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError
+
+    if isinstance(error, GatedRepoError):
+        return ConfigError(
+            field, name, "is given only to users who have accepted its licence",
+            f"accept it at {constants.ENDPOINT}/{name}, and set HF_TOKEN to a token of yours",
+        )  # fmt: skip
     reason = first_line(error)[:200]
     return ConfigError(
         field, name, f"is no folder here, and the hub cannot be asked ({reason})",

@@ -20,7 +20,6 @@ from torch import nn
 
 from darkroom.contents import HEAD_BYTES, foreign
 from darkroom.errors import DataError
-from darkroom.messages import first_line
 from darkroom.models.files import is_safetensors
 
 FIELD = "model.weights"
@@ -30,40 +29,42 @@ _WRAPPERS = ("state_dict", "model", "model_state_dict", "module", "net", "networ
 _COMPILED = "_orig_mod."
 
 
-def read_state(path: Path, *, where: str) -> tuple[Mapping[str, Any], str]:
+def read_state(path: Path, *, where: str, field: str = FIELD) -> tuple[Mapping[str, Any], str]:
     """The state dict in a file, and the key of a checkpoint that it stood under ("" for none).
 
-    Errors: DataError naming `where` for what holds no tensors.
+    Errors: DataError naming `field` and `where` for what holds no tensors.
     """
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     found = foreign(head)
     if found is not None:
-        raise DataError(FIELD, where, found.what, found.remedy)
+        raise DataError(field, where, found.what, found.remedy)
     if is_safetensors(head):
-        return _safetensors(path, where), ""
-    return _pickled(path, where)
+        return _safetensors(path, where, field), ""
+    return _pickled(path, where, field)
 
 
-def fit_state(model: nn.Module, state: Mapping[str, Any], *, where: str) -> str:
+def fit_state(model: nn.Module, state: Mapping[str, Any], *, where: str, field: str = FIELD) -> str:
     """Load a state dict strictly; returns the prefix that was taken off its names.
 
     Errors: DataError naming what differs.
     """
     own = model.state_dict()
     plain = {name.replace(_COMPILED, ""): value for name, value in state.items()}
-    prefix = _prefix(plain, own, where)
+    prefix = _prefix(plain, own, where, field)
     fitted = {
         name.removeprefix(prefix): value
         for name, value in plain.items()
         if name.startswith(prefix)
     }  # fmt: skip
-    _check(fitted, own, where)
+    _check(fitted, own, where, field)
     model.load_state_dict(fitted)
     return prefix
 
 
-def _prefix(state: Mapping[str, Any], own: Mapping[str, torch.Tensor], where: str) -> str:
+def _prefix(
+    state: Mapping[str, Any], own: Mapping[str, torch.Tensor], where: str, field: str
+) -> str:
     """What stands before the model's own names: nothing, or a wrapper's name."""
     if own.keys() <= state.keys():
         return ""
@@ -74,13 +75,15 @@ def _prefix(state: Mapping[str, Any], own: Mapping[str, torch.Tensor], where: st
     averaged = [prefix for prefix in best if "ema" in prefix.lower() or "avg" in prefix.lower()]
     if len(best) > 1 and len(averaged) != 1:
         raise DataError(
-            FIELD, where, f"holds the model several times ({', '.join(sorted(best))})",
+            field, where, f"holds the model several times ({', '.join(sorted(best))})",
             "save the one that is meant alone, as the model's state_dict()",
         )  # fmt: skip
     return (averaged or best)[0]
 
 
-def _check(state: Mapping[str, Any], own: Mapping[str, torch.Tensor], where: str) -> None:
+def _check(
+    state: Mapping[str, Any], own: Mapping[str, torch.Tensor], where: str, field: str
+) -> None:
     missing = sorted(own.keys() - state.keys())
     unknown = sorted(state.keys() - own.keys())
     other = [
@@ -92,31 +95,31 @@ def _check(state: Mapping[str, Any], own: Mapping[str, torch.Tensor], where: str
         found = (("missing", missing), ("unknown", unknown), ("of other shape", other))
         faults = [f"{len(names)} {what} (first: {names[0]})" for what, names in found if names]
         raise DataError(
-            FIELD, where, f"does not fit the model: {', '.join(faults)} tensors",
+            field, where, f"does not fit the model: {', '.join(faults)} tensors",
             "name the model that these weights were trained as, and its labels",
         )  # fmt: skip
 
 
-def _safetensors(path: Path, where: str) -> Mapping[str, Any]:
+def _safetensors(path: Path, where: str, field: str) -> Mapping[str, Any]:
     from safetensors.torch import load_file
 
     try:
         return load_file(path)
     except Exception as error:  # a header that lies raises anything
         raise DataError(
-            FIELD, where, f"is safetensors that is cut off or damaged ({first_line(error)})",
+            field, where, "is safetensors that is cut off or damaged",
             "write or download it again",
         ) from error  # fmt: skip
 
 
-def _pickled(path: Path, where: str) -> tuple[Mapping[str, Any], str]:
+def _pickled(path: Path, where: str, field: str) -> tuple[Mapping[str, Any], str]:
     """A PyTorch file, tensors only: nothing in it is executed."""
     try:
         with torch.serialization.safe_globals(_harmless()):
             values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises anything
         raise DataError(
-            FIELD, where, f"is neither safetensors nor tensors alone ({_reason(error)})",
+            field, where, f"is neither safetensors nor tensors alone ({_reason(error)})",
             "save the model's state_dict(), best as safetensors",
         ) from error  # fmt: skip
     keys = []
@@ -127,7 +130,7 @@ def _pickled(path: Path, where: str) -> tuple[Mapping[str, Any], str]:
         name: value for name, value in values.items() if isinstance(value, torch.Tensor)
     }
     if not isinstance(values, Mapping) or len(tensors or ()) < len(values) or not tensors:
-        raise DataError(FIELD, where, "is no state dict", "save the model's state_dict()")
+        raise DataError(field, where, "is no state dict", "save the model's state_dict()")
     return tensors, ".".join(keys)
 
 
@@ -152,6 +155,4 @@ def _reason(error: Exception) -> str:
         return f"it holds a {found[1]}"
     if "PytorchStreamReader" in str(error):
         return "it is cut off or damaged"
-    return (
-        "it is no file that torch.save wrote" if "Weights only" in str(error) else first_line(error)
-    )
+    return "it is no file that torch.save wrote"

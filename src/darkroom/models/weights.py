@@ -50,7 +50,8 @@ def find_weights(classifier: Classifier, source: str, *, seed: int) -> Weights:
     if source in (RANDOM, HUB) or source.startswith(f"{HUB}:"):
         model = _build(classifier, source, seed)
         return Weights(source, state_digest(model.state_dict()), seed)
-    file = find_file(source, field=FIELD)
+    remedy = "name a file, 'hub' for the published weights, or 'random'"
+    file = find_file(source, field=FIELD, remedy=remedy)
     # What does not fit is said before any work.
     if place := _fit(_build(classifier, RANDOM, seed), file):
         _log.info("%s: the weights are those under %r", source, place)

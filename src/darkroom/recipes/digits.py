@@ -78,7 +78,7 @@ def _tune(max_steps: int, every: int, channels: tuple[int, ...], **more: Any) ->
 
 
 def digits() -> Recipe:
-    """The main job: 1,500 steps, then 500 pictures in 50 DDIM steps."""
+    """The main job: 1,200 steps, then 500 pictures in 50 DDIM steps."""
     return Recipe(
         name="digits",
         description="handwritten digits, 8x8, class-conditional: minutes on two CPU cores",
@@ -86,7 +86,7 @@ def digits() -> Recipe:
             _PREPARE,
             partial(
                 _TRAIN,
-                max_steps=1500,
+                max_steps=1200,
                 schedule=ScheduleConfig(kind="cosine", num_timesteps=1000),
                 unet=_unet(32, 64),
                 lr_schedule=LrScheduleConfig(kind="cosine", warmup_steps=100),

@@ -96,7 +96,7 @@ def read_note(folder: Path) -> FetchedNote | None:
         note = FetchedNote(**json.loads(path.read_bytes()))
         for name in note.files:
             check_name(name, where=str(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError, AttributeError):  # an AttributeError: its files are no object
         raise IntegrityError(f"{path} is damaged; remove it and get the folder again") from None

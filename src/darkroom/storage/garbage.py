@@ -12,6 +12,7 @@ the manifests after the listing, but cannot stop a job that publishes while it d
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,20 +24,21 @@ from darkroom.storage.manifest import (
     CHECKPOINTS_PREFIX,
     MANIFEST_KEY,
     POINTER_KEY,
-    Manifest,
     parse_manifest,
 )
 from darkroom.storage.pointer_state import parse_pointer
-from darkroom.storage.store import ObjectInfo, ObjectStore, Unfinished
+from darkroom.storage.store import ObjectInfo, ObjectStore, Unfinished, for_each
 from darkroom.storage.stores import open_store
 from darkroom.storage.uri import Uri, parse_uri
 
 T = TypeVar("T")
 
 DEFAULT_AGE = timedelta(hours=24)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 # Only names that we give are ours to delete: another's folder may be called "attempts" too.
 _ATTEMPT = re.compile(r"^(?P<output>(?:.*/)?)attempts/(?P<attempt>(?:probe-)?[0-9a-f]{32})/")
+_FILE_OF_ATTEMPT = re.compile(rf"^{ATTEMPTS_PREFIX}[^/]+/")
 _CHECKPOINT = re.compile(r"^(?P<run>(?:.*/)?)checkpoints/(?P<name>[^/]+)/")
 
 
@@ -105,11 +107,43 @@ def gc(uri: Uri | str, older_than: timedelta = DEFAULT_AGE, *, delete: bool = Fa
     uploads = survey.uploads()
     report = GcReport(str(root), [*garbage, *map(_as_garbage, uploads)], delete, survey.notes)
     if delete:
-        for item in garbage:
-            store.delete(survey.keys_of(item))
+        for_each(lambda item: store.delete(survey.keys_of(item)), garbage)
         for upload in uploads:
             store.abort(upload)
     return report
+
+
+@dataclass(slots=True)
+class _Folder:
+    """What lies below an attempt or a checkpoint: sums, for its objects may be a million."""
+
+    num_objects: int = 0
+    num_bytes: int = 0
+    modified: datetime = _LONG_AGO
+    """The newest object's."""
+
+    def add(self, info: ObjectInfo) -> None:
+        self.num_objects += 1
+        self.num_bytes += info.size
+        self.modified = max(self.modified, info.modified)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What a manifest names: attempts by the files in them, and its parents."""
+
+    attempts: frozenset[str]
+    parents: frozenset[str]
+
+    @classmethod
+    def of(cls, data: bytes, *, uri: str) -> _Named:
+        """Errors: those of `parse_manifest`."""
+        manifest = parse_manifest(data, uri=uri)
+        attempts = (_FILE_OF_ATTEMPT.match(file.key) for file in manifest.files)
+        return cls(
+            frozenset(match[0] for match in attempts if match),
+            frozenset(parent.uri for parent in manifest.parents),
+        )
 
 
 class _Survey:
@@ -119,52 +153,44 @@ class _Survey:
         self._store = store
         self._before = before
         self.notes: list[str] = []
-        self._folders: dict[str, list[ObjectInfo]] = {}
-        """Objects by attempt ("<output>attempts/<id>/") or checkpoint ("<run>checkpoints/<x>/")."""
-        manifests, pointers = set(), set()
+        self._folders: defaultdict[str, _Folder] = defaultdict(_Folder)
+        """By attempt ("<output>attempts/<id>/") or checkpoint ("<run>checkpoints/<x>/")."""
+        manifests, pointers = [], []
         for info in store.list(markers=True):
             for pattern in (_ATTEMPT, _CHECKPOINT):
                 match = pattern.match(info.key)
                 if match:
-                    self._folders.setdefault(match[0], []).append(info)
+                    self._folders[match[0]].add(info)
             folder, _, name = info.key.rpartition("/")
             prefix = f"{folder}/" if folder else ""
             if name == MANIFEST_KEY:
-                manifests.add(prefix)
+                manifests.append(prefix)
             elif name == POINTER_KEY:
-                pointers.add(prefix)
+                pointers.append(prefix)
         # Read after the listing, so that a manifest is never older than what it is judged by.
-        self._manifests = {
-            prefix: self._parsed(prefix, MANIFEST_KEY, parse_manifest, prefix or "the output")
-            for prefix in sorted(manifests)
-        }
-        self._pointers = {
-            prefix: self._parsed(prefix, POINTER_KEY, parse_pointer, prefix + CHECKPOINTS_PREFIX)
-            for prefix in sorted(pointers)
-        }
+        self._manifests = self._parsed(
+            manifests, MANIFEST_KEY, _Named.of, lambda prefix: prefix or "the output"
+        )
+        self._pointers = self._parsed(
+            pointers, POINTER_KEY, parse_pointer, lambda prefix: prefix + CHECKPOINTS_PREFIX
+        )
 
     def attempts(self) -> Iterator[Garbage]:
         """Attempts that no manifest names."""
         for folder in self._old_folders(_ATTEMPT):
             match = _ATTEMPT.match(folder)
             output = match["output"] if match else ""
-            manifest = self._manifests.get(output)
-            if output in self._manifests and manifest is None:
+            named = self._manifests.get(output)
+            if output in self._manifests and named is None:
                 continue  # an unreadable manifest may name anything
-            named = any(
-                file.key.startswith(folder.removeprefix(output)) for file in _files(manifest)
-            )
-            if not named:
+            if named is None or folder.removeprefix(output) not in named.attempts:
                 yield self._garbage("attempt", folder)
 
     def checkpoints(self) -> Iterator[Garbage]:
         """Checkpoints with a manifest that neither their run's pointer nor a child names."""
-        parents = {
-            parent.uri
-            for manifest in self._manifests.values()
-            if manifest is not None
-            for parent in manifest.parents
-        }
+        if None in self._manifests.values():
+            return
+        parents = {uri for named in self._manifests.values() if named for uri in named.parents}
         for folder in self._old_folders(_CHECKPOINT):
             match = _CHECKPOINT.match(folder)
             run = match["run"] if match else ""
@@ -172,11 +198,8 @@ class _Survey:
             checkpoint = folder.rstrip("/")
             if pointer is None or folder not in self._manifests:
                 continue
-            if any(manifest is None for manifest in self._manifests.values()):
-                continue
-            named = pointer.named()
             uri = str(self._store.root / checkpoint)
-            if checkpoint.removeprefix(run) not in named and uri not in parents:
+            if checkpoint.removeprefix(run) not in pointer.named() and uri not in parents:
                 yield self._garbage("checkpoint", folder)
 
     def uploads(self) -> list[Unfinished]:
@@ -192,8 +215,15 @@ class _Survey:
             return []
 
     def keys_of(self, garbage: Garbage) -> Iterable[str]:
-        """Its objects, a checkpoint's manifest first so that it is never published with holes."""
-        keys = [info.key for info in self._folders[garbage.key]]
+        """Its objects, a checkpoint's manifest first so that it is never published with holes.
+
+        They are listed anew; what was written to meanwhile is left alone, with a note.
+        """
+        infos = list(self._store.list(garbage.key, markers=True))
+        if any(info.modified >= self._before for info in infos):
+            self.notes.append(f"{garbage.key} was left alone: it was written to just now")
+            return []
+        keys = (info.key for info in infos)
         return sorted(keys, key=lambda key: (not key.endswith("/" + MANIFEST_KEY), key))
 
     def _is_ours(self, key: str) -> bool:
@@ -201,26 +231,32 @@ class _Survey:
         return bool(_ATTEMPT.match(key)) or self._store.root.scheme == "file"
 
     def _old_folders(self, pattern: re.Pattern[str]) -> Iterator[str]:
-        for folder, infos in sorted(self._folders.items()):
-            if pattern.fullmatch(folder) and max(info.modified for info in infos) < self._before:
-                yield folder
+        for name, folder in sorted(self._folders.items()):
+            if pattern.fullmatch(name) and folder.modified < self._before:
+                yield name
 
-    def _garbage(self, kind: Literal["attempt", "checkpoint"], folder: str) -> Garbage:
-        infos = self._folders[folder]
-        newest = max(info.modified for info in infos)
-        return Garbage(kind, folder, len(infos), sum(info.size for info in infos), newest)
+    def _garbage(self, kind: Literal["attempt", "checkpoint"], name: str) -> Garbage:
+        folder = self._folders[name]
+        return Garbage(kind, name, folder.num_objects, folder.num_bytes, folder.modified)
 
-    def _parsed(self, prefix: str, key: str, parse: Callable[..., T], what: str) -> T | None:
-        """The document at `prefix` + `key`, or None and a note on what was left alone for it."""
-        try:
-            return parse(self._store.get(prefix + key), uri=f"{self._store.root}/{prefix}{key}")
-        except (IntegrityError, DataError) as error:
-            self.notes.append(f"{what} was left alone: {error}")
-            return None
+    def _parsed(
+        self, prefixes: list[str], key: str, parse: Callable[..., T], what: Callable[[str], str]
+    ) -> dict[str, T | None]:
+        """The document `key` at each prefix, or None and a note on what was left alone for it."""
 
+        def read(prefix: str) -> T | str:
+            where = f"{self._store.root}/{prefix}{key}"
+            try:
+                return parse(self._store.get(prefix + key), uri=where)
+            except (IntegrityError, DataError) as error:
+                return f"{what(prefix)} was left alone: {error}"
 
-def _files(manifest: Manifest | None) -> Iterable[Any]:
-    return manifest.files if manifest is not None else ()
+        found: dict[str, T | None] = {}
+        for prefix, document in zip(prefixes, for_each(read, prefixes), strict=True):
+            if isinstance(document, str):
+                self.notes.append(document)
+            found[prefix] = None if isinstance(document, str) else document
+        return found
 
 
 def _as_garbage(upload: Unfinished) -> Garbage:

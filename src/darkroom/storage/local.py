@@ -42,6 +42,7 @@ CHUNK_BYTES = 1 << 20
 LOCK_NAME = ".darkroom.lock"
 _TEMPORARY_SUFFIX = ".darkroom-tmp"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_FILE = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG)
 
 
 class LocalStore(ObjectStore):
@@ -69,13 +70,14 @@ class LocalStore(ObjectStore):
 
     def head(self, key: str) -> ObjectInfo | None:
         path = self.path(key)
-        with _translated(self.root, key):
+        with suppress(ObjectNotFoundError), _translated(self.root, key):
             if not path.is_file():
                 return None
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 status = os.fstat(file.fileno())
-        return ObjectInfo(key, status.st_size, digest, _modified(status), digest)
+            return ObjectInfo(key, status.st_size, digest, _modified(status), digest)
+        return None
 
     def put(
         self, key: str, data: bytes, *, if_none_match: bool = False, if_match: str | None = None
@@ -271,20 +273,20 @@ def _locked(folder: Path) -> Iterator[None]:
 def _translated(root: Uri, key: str, *, writing: bool = False) -> Iterator[None]:
     try:
         yield
-    except (FileExistsError, NotADirectoryError, IsADirectoryError, FileNotFoundError) as error:
-        if writing:
-            raise StorageAccessError(
-                "path",
-                f"{root}/{key}",
-                f"cannot be a file here ({error.strerror})",
-                "choose another path, or move away what is there",
-            ) from None
-        raise ObjectNotFoundError(f"{root / key if key else root} does not exist") from None
     except PermissionError as error:
         raise StorageAccessError(
             "path", error.filename or str(root), "permission denied", "check its owner and mode"
         ) from None
     except OSError as error:
+        if error.errno in _NO_FILE:
+            if writing:
+                raise StorageAccessError(
+                    "path",
+                    f"{root}/{key}",
+                    f"cannot be a file here ({error.strerror})",
+                    "choose another path, or move away what is there",
+                ) from None
+            raise ObjectNotFoundError(f"{root / key if key else root} does not exist") from None
         if error.errno in _FULL:
             raise StorageAccessError(
                 "path", str(root), f"its disk is full ({error.strerror})", "free some of it"

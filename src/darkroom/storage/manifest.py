@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from darkroom.errors import DataError, IntegrityError
 from darkroom.messages import quoted
@@ -32,6 +32,7 @@ JOURNAL_PREFIX = "journal/"  # what a study has suggested and seen, entry by ent
 TRIALS_PREFIX = "trials/"  # the runs of a study, each an output of its own
 CONFIRMED_PREFIX = "confirmed/"  # likewise, with further seeds
 MEASURED_PREFIX = "measured/"  # pictures and figures of a study's runs, likewise
+DRAWN_PREFIX = "drawn/"  # pictures that an evaluation of a model drew, likewise
 POINTER_KEY = "latest.json"
 
 
@@ -69,9 +70,9 @@ class Parent:
     """Whether it is an artifact, which has a manifest and can be verified. None: not recorded."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Manifest:
-    """The published description of an output."""
+    """The published description of an output. Its digests are computed once: files may be many."""
 
     kind: str
     attempt: str
@@ -87,23 +88,26 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
-        values["content_digest"] = self.content_digest
-        for parent in values["parents"]:
+        values = _values(self)
+        values["files"] = [_values(file) for file in self.files]
+        values["parents"] = [_values(parent) for parent in self.parents]
+        plain: dict[str, Any] = json.loads(json.dumps(values, allow_nan=False))
+        plain["content_digest"] = self.content_digest
+        for parent in plain["parents"]:
             if parent["published"] is None:
                 del parent["published"]  # or the digest would not be what the children recorded
-        return values
+        return plain
 
     def to_json(self) -> bytes:
-        """The bytes that are published: sorted and indented, for people too."""
+        """The bytes that are published: sorted, a line for each file, for people too."""
         return sealed_json(self.to_dict())
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 (hex) of the canonical JSON form."""
         return digest_of_json(self.to_dict())
 
-    @property
+    @cached_property
     def content_digest(self) -> str:
         """sha256 (hex) of the content files' names, sizes and sha256: equal bytes, equal name."""
         content = (file for file in self.files if file.content)
@@ -125,9 +129,26 @@ def parse_manifest(data: bytes, *, uri: str) -> Manifest:
         known = {item.name: values[item.name] for item in fields(Manifest)}
         known["files"] = parse_files(values["files"], where=uri)
         known["parents"] = parse_parents(values["parents"])
-        return typed(Manifest, known)
+        manifest = typed(Manifest, known)
     except (KeyError, TypeError) as error:
         raise IntegrityError(f"{uri} is no manifest of ours ({error}); publish it again") from None
+    if _holds_all(values, manifest):
+        manifest.__dict__["digest"] = values["seal"]
+    return manifest
+
+
+def _holds_all(values: Mapping[str, Any], manifest: Manifest) -> bool:
+    """Whether the document has each field of this version and no other, as `to_dict` gives them.
+
+    Then the digest that it is sealed with, and that was just found right, is the manifest's.
+    """
+    wanted = {*_names(Manifest), "content_digest", "seal"}
+    return (
+        values.keys() == wanted
+        and values["content_digest"] == manifest.content_digest
+        and all(len(entry) == len(_names(FileEntry)) for entry in values["files"])
+        and not any(None in parent.values() for parent in values["parents"])
+    )
 
 
 def parse_files(entries: Iterable[Mapping[str, Any]], *, where: str) -> tuple[FileEntry, ...]:
@@ -166,6 +187,18 @@ def typed(kind: Callable[..., T], values: Mapping[str, Any]) -> T:
         if not is_fit:
             raise TypeError(f"{name} cannot be {quoted(value)}")
     return made
+
+
+@cache
+def _names(kind: Callable[..., Any]) -> tuple[str, ...]:
+    """The fields of a dataclass."""
+    return tuple(item.name for item in fields(cast("Any", kind)))
+
+
+def _values(value: Any) -> dict[str, Any]:
+    """A dataclass as a dict; `asdict` would also copy all that is in it, piece by piece."""
+    kind: Callable[..., Any] = type(value)
+    return {name: getattr(value, name) for name in _names(kind)}
 
 
 @cache
@@ -216,8 +249,23 @@ def read_twice(read: Callable[[], T]) -> T:
 
 
 def encode_json(values: Mapping[str, Any]) -> bytes:
-    """JSON for people and machines: sorted, indented, one trailing newline, no NaN."""
-    return (json.dumps(values, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+    """JSON for people and machines: sorted, indented, one trailing newline, no NaN.
+
+    What is in a list of objects, such as a file of many, has one line: indenting is Python's own
+    work, where the rest is compiled.
+    """
+    if not values:
+        return b"{}\n"
+    members = (f" {json.dumps(name)}: {_indented(values[name])}" for name in sorted(values))
+    return ("{\n" + ",\n".join(members) + "\n}\n").encode()
+
+
+def _indented(value: Any) -> str:
+    if isinstance(value, list | tuple) and value and all(isinstance(one, dict) for one in value):
+        lines = (json.dumps(one, sort_keys=True, allow_nan=False) for one in value)
+        return "[\n  " + ",\n  ".join(lines) + "\n ]"
+    text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False)
+    return text.replace("\n", "\n ")  # within JSON's strings there are no line ends
 
 
 def decode_json(data: bytes, *, uri: str, what: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from darkroom.storage.manifest import (
     ATTEMPTS_PREFIX,
     CHECKPOINTS_PREFIX,
     CONFIRMED_PREFIX,
+    DRAWN_PREFIX,
     GOODPUT_PREFIX,
     JOURNAL_PREFIX,
     LIVE_PREFIX,
@@ -62,6 +63,7 @@ _OURS = (
     TRIALS_PREFIX,
     CONFIRMED_PREFIX,
     MEASURED_PREFIX,
+    DRAWN_PREFIX,
 )
 
 

@@ -35,8 +35,11 @@ def refuse_other_run(
     """Raise OutputExistsError, naming what differs, unless `stored` is this very run."""
     remedy = "use the same values, another output, or --overwrite"
     if stored.config_digest != config.digest:
-        wanted = json.loads(json.dumps(config.digest_values()))
-        difference = first_difference(stored.config, wanted)
+        # Of fields that a stored run need not have, only when nothing else differs.
+        values = (config.digest_values(with_added=added) for added in (False, True))
+        wanted = (json.loads(json.dumps(each)) for each in values)
+        differences = (first_difference(stored.config, each) for each in wanted)
+        difference = next((found for found in differences if found is not None), None)
         if difference is None:
             raise OutputExistsError(
                 "output", str(uri), "was written under another version of this config", remedy

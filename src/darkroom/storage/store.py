@@ -15,7 +15,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from threading import Event, Lock
+from typing import Any, BinaryIO, TypeVar
 
 from darkroom.errors import DarkroomError, ObjectNotFoundError, StorageError
 from darkroom.storage.uri import Uri
@@ -181,13 +182,36 @@ def file_sha256(path: Path) -> str:
 
 
 def for_each(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
-    """`work` on every item from several threads; the first error cancels what has not begun."""
+    """`work` on every item from several threads, taken in order; an error ends what is not begun.
+
+    Of several errors the one of the earliest item is raised. Holds nothing for an item but its
+    result: a future for each would be gigabytes for a million.
+    """
     if len(items) < 2:
         return [work(item) for item in items]
+    results: list[Any] = [None] * len(items)
+    numbers, taking, stopped = iter(range(len(items))), Lock(), Event()
+    errors: dict[int, BaseException] = {}
+
+    def take() -> None:
+        while not stopped.is_set():
+            with taking:
+                number = next(numbers, None)
+            if number is None:
+                return
+            try:
+                results[number] = work(items[number])
+            except BaseException as error:  # noqa: BLE001 - raised again by who waits
+                errors[number] = error
+                stopped.set()
+
     with ThreadPoolExecutor(min(NUM_THREADS, len(items))) as pool:
-        futures = [pool.submit(work, item) for item in items]
+        threads = [pool.submit(take) for _ in range(min(NUM_THREADS, len(items)))]
         try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            for thread in threads:
+                thread.result()
+        finally:
+            stopped.set()
+    if errors:
+        raise errors[min(errors)]
+    return results

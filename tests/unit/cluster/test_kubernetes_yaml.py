@@ -62,6 +62,13 @@ def test_encodings(encoding: str) -> None:
         (b"a: !!binary '%'", "base64"),
         (b"a:\n\t- b", "x:2.*not YAML"),
         (b"[" * 5000, "not YAML"),
+        (b'{"a":' * 50_000, "not YAML"),
+        (b'a: "\\UFFFFFFFF"', "no character"),
+        (b'a: "\\U00110000"', "no character"),
+        (b'a: "\\ud83d"', "half of a character"),
+        (b'{"a": "\\ud83d"}', "half of a character"),
+        (b'{"a": 1' + b"0" * 5000 + b"}", "too large"),
+        (b'{"a": 1e400}', "too large"),
         (
             b"a: &a [1,1,1,1,1,1,1,1,1,1]\n"
             + b"".join(

@@ -54,11 +54,27 @@ def test_a_list_is_taken_apart() -> None:
     assert [item["kind"] for item in parse("x", text.encode())] == ["A"]
 
 
+def test_lists_of_lists_and_of_one_kind_are_taken_apart() -> None:
+    text = """
+apiVersion: v1
+kind: List
+items:
+- apiVersion: ray.io/v1
+  kind: RayJobList
+  items: [{metadata: {name: a}}, {apiVersion: v1, kind: Pod, metadata: {name: b}}]
+"""
+    found = [(item["apiVersion"], item["kind"]) for item in parse("x", text.encode())]
+    assert found == [("ray.io/v1", "RayJob"), ("v1", "Pod")]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("a: [", "is not YAML"),
         ("just text", "apiVersion and kind"),
+        ("apiVersion: v1\nkind: [a]\nmetadata: {name: a}\n", "kind is no text"),
+        ("apiVersion: v1\nkind: yes\nmetadata: {name: a}\n", "kind is no text"),
+        ("apiVersion: 1\nkind: RayJob\nmetadata: {name: a}\n", "apiVersion is no text"),
         ("apiVersion: v1\nkind: Pod\n", "without a name"),
         (CONFIG_MAP, "has no RayJob and no RayService"),
     ],

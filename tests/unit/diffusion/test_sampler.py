@@ -24,7 +24,7 @@ from darkroom.diffusion.schedule import (
     rescale_zero_terminal_snr,
     sigmoid_schedule,
 )
-from darkroom.diffusion.steps import timesteps
+from darkroom.diffusion.spacing import timesteps
 from darkroom.errors import ConfigError
 
 SHAPE = (3, 1, 4, 4)

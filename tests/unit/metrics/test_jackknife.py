@@ -12,7 +12,15 @@ from darkroom.metrics.jackknife import SelectedRows, block_jackknife, student_qu
 
 @pytest.mark.parametrize(
     ("probability", "degrees", "quantile"),
-    [(0.975, 9, 2.2622), (0.95, 9, 1.8331), (0.975, 19, 2.0930), (0.995, 9, 3.2498)],
+    [
+        (0.975, 1, 12.7062),
+        (0.975, 2, 4.3027),
+        (0.95, 2, 2.9200),
+        (0.975, 9, 2.2622),
+        (0.95, 9, 1.8331),
+        (0.975, 19, 2.0930),
+        (0.995, 9, 3.2498),
+    ],
 )
 def test_student_quantiles_are_those_of_the_tables(
     probability: float, degrees: int, quantile: float

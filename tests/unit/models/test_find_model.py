@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,6 +22,7 @@ WEIGHTS = (
     bytes([50, *[0] * 7]) + b'{"w":{"dtype":"U8","data_offsets":[0,42]}}'.ljust(50) + b"w" * 42
 )
 """A safetensors file of 100 bytes."""
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def fill(folder: str | Path, weights: bytes = WEIGHTS) -> None:
@@ -164,6 +171,12 @@ def test_what_is_nowhere_is_named(
         find_model(name, field="draw.model")
 
 
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "lora.safetensors").write_bytes(WEIGHTS)
+    with pytest.raises(ConfigError, match=r"lora\.model: got .* is a file; give the folder that"):
+        find_model(str(tmp_path / "lora.safetensors"), field="lora.model")
+
+
 def test_linked_parts_are_read_and_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "blobs/unet").mkdir(parents=True)
     (tmp_path / "blobs/unet/model.safetensors").write_bytes(WEIGHTS)
@@ -179,7 +192,7 @@ def test_linked_parts_are_read_and_a_link_to_nothing_is_refused(tmp_path: Path) 
 def test_a_model_of_the_hubs_cache_needs_no_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit = "0123456789abcdef0123456789abcdef01234567"
+    commit = COMMIT
     root = tmp_path / "models--owner--name"
     fill(root / "snapshots" / commit)
     (root / "snapshots" / commit / "pytorch_model.bin").write_bytes(b"x")
@@ -196,3 +209,45 @@ def test_a_model_of_the_hubs_cache_needs_no_network(
         assert folder == root / "snapshots" / commit
     with pytest.raises(ConfigError, match="the hub cannot be asked"):
         find_model("owner/other", field="model")
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """Answers as the hub does of a model whose licence has to be accepted first."""
+
+    def do_GET(self) -> None:
+        described = {"id": "owner/gated", "sha": COMMIT, "gated": "manual", "siblings": []}
+        allowed = not self.path.endswith("/auth-check")
+        body = json.dumps(described).encode() if allowed else b""
+        self.send_response(200 if allowed else 403)
+        if not allowed:
+            self.send_header("X-Error-Code", "GatedRepo")
+            self.send_header("X-Error-Message", "Access to model owner/gated is restricted.")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def test_a_model_whose_licence_is_not_accepted_is_refused_with_the_way_to_it(
+    tmp_path: Path,
+) -> None:
+    """By the whole command: the hub's library reads its address once."""
+    with HTTPServer(("127.0.0.1", 0), _Hub) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{hub.server_port}"
+        done = subprocess.run(
+            [sys.executable, "-m", "darkroom", "finetune", "--base", "owner/gated", "--input",
+             str(tmp_path), "--output", str(tmp_path / "output")],
+            env={**os.environ, "HF_ENDPOINT": address, "HF_HUB_CACHE": str(tmp_path / "cache"),
+                 "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"},
+            capture_output=True, text=True, check=False, cwd=tmp_path,
+        )  # fmt: skip
+        hub.shutdown()
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert "base: got 'owner/gated', is given only to users who have accepted its licence" in line
+    assert f"accept it at {address}/owner/gated, and set HF_TOKEN" in line
+    assert not (tmp_path / "output").exists()

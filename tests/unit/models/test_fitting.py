@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,4 +55,53 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     name = "diffusion_pytorch_model.safetensors"
     (folder / "unet" / name).write_bytes((other / "transformer" / name).read_bytes())
     with pytest.raises(ConfigError, match=r"of its unet, there is no conv_in\.weight"):
+        check(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "made_by", "says"),
+    [
+        ("vae", "x", "names no class of its vae"),
+        ("vae", [None, None], "names no class of its vae"),
+        ("unet", ["diffusers", 5], "names no class of its unet"),
+        ("vae", ["os", "system"], "has its vae from 'os'"),
+        ("text_encoder", ["transformers", "T5EncoderModel"],
+         r"has T5EncoderModel as its text_encoder, and text_encoder/config\.json CLIPTextModel"),
+        ("unet", ["diffusers", "AutoencoderKL"],
+         r"has AutoencoderKL as its unet, and unet/config\.json UNet2DConditionModel"),
+    ],
+)  # fmt: skip
+def test_an_index_that_names_something_else_is_refused(
+    part: str, made_by: object, says: str, tmp_path: Path
+) -> None:
+    folder = save_tiny("sd", tmp_path / "sd")
+    file = folder / "model_index.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), part: made_by}))
+    with pytest.raises(ConfigError, match=rf"cannot be loaded .its model_index\.json {says}"):
+        check(folder)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"prediction_type": "foo"}, "prediction_type of its scheduler is 'foo'"),
+        ({"num_train_timesteps": 0}, "num_train_timesteps of its scheduler is 0"),
+        ({"num_train_timesteps": "1000"}, "num_train_timesteps of its scheduler is '1000'"),
+        ({"num_train_timesteps": 10**12}, "num_train_timesteps of its scheduler is 1000000000000"),
+    ],
+)
+def test_a_schedule_that_cannot_be_followed_is_refused(
+    values: dict[str, object], says: str, tmp_path: Path
+) -> None:
+    folder = save_tiny("sd", tmp_path / "sd")
+    file = folder / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+    with pytest.raises(ConfigError, match=says):
+        check(folder)
+
+
+def test_a_tokenizer_that_is_missing_is_named(tmp_path: Path) -> None:
+    folder = save_tiny("sd", tmp_path / "sd")
+    shutil.rmtree(folder / "tokenizer")
+    with pytest.raises(ConfigError, match=r"cannot be loaded \(there is no tokenizer\)"):
         check(folder)

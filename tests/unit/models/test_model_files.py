@@ -48,6 +48,8 @@ WHOLE = safetensors()
         ({"model_index.json": b""}, r"model_index\.json is empty"),
         ({"unet/config.json": b'{"a": '}, r"unet/config\.json is no JSON"),
         ({"unet/config.json": b"[" * 100_000}, r"unet/config\.json is no JSON"),
+        ({"model_index.json": b"\xef\xbb\xbf{}"}, "begins with a byte-order mark; save it as"),
+        ({"unet/config.json": b'{"a": "\xff"}'}, r"is no text of UTF-8 \(byte 7\)"),
         ({"tokenizer/vocab.json": b"[]"}, r"vocab\.json holds no JSON object"),
         ({"tokenizer.json": POINTER}, r"tokenizer\.json is a Git LFS pointer"),
         ({"unet/m.safetensors": POINTER}, r"m\.safetensors is a Git LFS pointer"),

@@ -124,3 +124,10 @@ def test_swaps_from_many_threads_lose_no_update(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert store.get("count") == b"40"
+
+
+def test_a_name_that_is_too_long_is_no_file(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    assert store.head("x" * 300) is None
+    with pytest.raises(StorageAccessError, match=r"cannot be a file here \(File name too long\)"):
+        store.put("x" * 300, b"1")

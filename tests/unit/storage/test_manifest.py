@@ -10,7 +10,7 @@ import pytest
 
 from darkroom.errors import DataError, IntegrityError
 from darkroom.storage import FileEntry, Manifest, Parent
-from darkroom.storage.manifest import parse_manifest
+from darkroom.storage.manifest import encode_json, parse_manifest, sealed_json
 
 MANIFEST = Manifest(
     kind="dataset",
@@ -35,6 +35,46 @@ def test_reads_what_it_writes() -> None:
 def test_the_digest_does_not_depend_on_layout() -> None:
     compact = json.dumps(json.loads(MANIFEST.to_json()), sort_keys=False, indent=None).encode()
     assert parse_manifest(compact, uri="x").digest == MANIFEST.digest
+
+
+@pytest.mark.parametrize("change", ["older", "unsaid", "forged", "more"])
+def test_the_digest_is_that_of_the_fields_whatever_else_a_document_holds(change: str) -> None:
+    """The seal stands for the digest only where the document is as it is written here."""
+    values = MANIFEST.to_dict()
+    if change == "older":  # the field was not there yet
+        del values["files"][0]["content"]
+    elif change == "unsaid":
+        del values["content_digest"]
+    elif change == "forged":
+        values["content_digest"] = "0" * 64
+    else:
+        values["added"] = 1
+    again = parse_manifest(sealed_json(values), uri="x")
+    assert again == MANIFEST
+    assert again.digest == MANIFEST.digest
+    assert again.content_digest == MANIFEST.content_digest
+
+
+def test_a_parent_of_which_nothing_is_said_is_not_given_a_word() -> None:
+    """Its children recorded the digest of a document without one."""
+    values = MANIFEST.to_dict()
+    del values["parents"][0]["published"]
+    spelt_out = json.loads(json.dumps(values))
+    spelt_out["parents"][0]["published"] = None
+    digests = {parse_manifest(sealed_json(each), uri="x").digest for each in (values, spelt_out)}
+    assert digests == {json.loads(sealed_json(values))["seal"]}
+
+
+def test_each_file_has_a_line() -> None:
+    second = FileEntry("data/y\u2028z", "attempts/a/data/y", 1, "f" * 64)
+    many = dataclasses.replace(MANIFEST, files=(*MANIFEST.files, second), parents=())
+    text = many.to_json().decode()
+    assert sum('"sha256"' in line for line in text.splitlines()) == 2
+    assert text == text.strip() + "\n"
+    assert parse_manifest(text.encode(), uri="x") == many
+    assert encode_json({}) == b"{}\n"
+    values = {"b": [], "a": {"c": [1, {"d": 2}]}, "e": [{"g": [1], "f": "\n"}]}
+    assert json.loads(encode_json(values)) == values
 
 
 # Another version is refused outright, below.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.config import Config, JobConfig, operational
+from darkroom.config import Config, JobConfig, added, operational
 from darkroom.errors import OutputExistsError
 from darkroom.storage import Manifest, Parent, parse_uri
 from darkroom.storage.same_run import first_difference, refuse_other_run, same_run
@@ -84,6 +84,31 @@ def test_a_config_of_another_version_is_refused() -> None:
 
     with pytest.raises(OutputExistsError, match="another version of this config"):
         refuse_other_run(URI, _stored(Older(output="a")), Outer(output="a"), [])
+
+
+class Grown(Outer):
+    """A later version of the config."""
+
+    order: str = added(default="drawn")
+
+
+def test_a_run_begun_before_a_field_was_added_goes_on() -> None:
+    stored = _stored(Outer(output="a"))
+    refuse_other_run(URI, stored, Grown(output="a"), [])
+    assert same_run(stored, Grown(output="a"), [])
+    with pytest.raises(OutputExistsError, match="begun with no such field") as caught:
+        refuse_other_run(URI, stored, Grown(output="a", order="computed"), [])
+    assert caught.value.field == "order"
+    with pytest.raises(OutputExistsError) as caught:
+        refuse_other_run(URI, stored, Grown(output="a", size=2), [])
+    assert caught.value.field == "size"
+
+
+def test_an_added_field_that_goes_back_to_its_default_is_named() -> None:
+    stored = _stored(Grown(output="a", order="computed"))
+    with pytest.raises(OutputExistsError, match="begun with 'computed'") as caught:
+        refuse_other_run(URI, stored, Grown(output="a"), [])
+    assert caught.value.field == "order"
 
 
 VALUES = st.recursive(

@@ -7,9 +7,13 @@ column `image` is read from wherever they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from darkroom.storage import Artifact
 from darkroom.storage.store import for_each
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 IMAGE, FILE_NAME = "image", "file_name"
 
+_Numbers = NDArray[np.int64]
+
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
@@ -28,6 +34,67 @@ class RowGroup:
     file: str
     index: int
     num_rows: int
+
+
+class RowGroups(Sequence[RowGroup]):
+    """The row groups of many files in order, as arrays: 8 bytes for each group.
+
+    `starts[g]` is the first row of group g, counted over all of them; the last is their sum.
+    """
+
+    def __init__(self, runs: Sequence[tuple[str, int]], firsts: _Numbers, starts: _Numbers) -> None:
+        """runs: groups that follow each other in a file: its name, and the first one's index.
+        firsts: the number of each run's first group."""
+        self._runs, self._firsts, self.starts = runs, firsts, starts
+
+    @classmethod
+    def of_files(
+        cls, files: Iterable[tuple[str, Sequence[int]]], limit: int | None = None
+    ) -> RowGroups:
+        """Of files with the rows of their groups; at most `limit` rows, and no empty group."""
+        runs: list[tuple[str, int]] = []
+        firsts, starts = array("q"), array("q", [0])
+        for file, sizes in files:
+            follows = False
+            for index, size in enumerate(sizes):
+                rows = size if limit is None else min(size, limit - starts[-1])
+                if rows and not follows:
+                    runs.append((file, index))
+                    firsts.append(len(starts) - 1)
+                if rows:
+                    starts.append(starts[-1] + rows)
+                follows = bool(rows)
+        return cls(runs, np.array(firsts, np.int64), np.array(starts, np.int64))
+
+    @property
+    def num_rows(self) -> int:
+        """Of all groups."""
+        return int(self.starts[-1])
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @overload
+    def __getitem__(self, at: int) -> RowGroup: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[RowGroup]: ...
+
+    def __getitem__(self, at: int | slice) -> RowGroup | list[RowGroup]:
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        number = range(len(self))[at]
+        run = int(np.searchsorted(self._firsts, number, side="right")) - 1
+        file, index = self._runs[run]
+        size = int(self.starts[number + 1] - self.starts[number])
+        return RowGroup(file, index + number - int(self._firsts[run]), size)
+
+
+def starts_of(groups: Sequence[RowGroup]) -> _Numbers:
+    """The first row of each group, counted over all of them, and their sum, (N + 1,)."""
+    if isinstance(groups, RowGroups):
+        return groups.starts
+    return np.cumsum([0, *(group.num_rows for group in groups)], dtype=np.int64)
 
 
 class RowGroupReader:

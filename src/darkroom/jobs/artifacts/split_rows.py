@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.jobs.artifacts.info import plain_values, read_values
-from darkroom.jobs.artifacts.row_groups import RowGroup, RowGroupReader
+from darkroom.jobs.artifacts.row_groups import RowGroupReader, RowGroups
 from darkroom.jobs.pictures.config import Split
 from darkroom.storage import Artifact, FileEntry
 
@@ -50,17 +50,10 @@ class SplitRows:
         """The data files of a split, or all, in order. This is how a row's split is known."""
         return [entry for entry, _ in self._parts(split)]
 
-    def row_groups(self, split: Split | None = None, limit: int | None = None) -> list[RowGroup]:
+    def row_groups(self, split: Split | None = None, limit: int | None = None) -> RowGroups:
         """Row groups as the manifest lists them, at most `limit` rows of them; no file is read."""
-        groups: list[RowGroup] = []
-        left = limit
-        for entry, part in self._parts(split):
-            for index, num_rows in enumerate(part.row_groups):
-                size = num_rows if left is None else min(num_rows, left)
-                if size:
-                    groups.append(RowGroup(entry.name, index, size))
-                left = None if left is None else left - size
-        return groups
+        files = ((entry.name, part.row_groups) for entry, part in self._parts(split))
+        return RowGroups.of_files(files, limit)
 
     def sizes(self, split: Split | None = None, limit: int | None = None) -> NDArray[np.int64]:
         """Height and width of the rows of `row_groups`, shape (N, 2); no picture is read."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -31,6 +32,9 @@ from darkroom.jobs.batch.stage import Stage, StageFunction, Workers, run_stage
 from darkroom.jobs.capacity import gpus_of_nodes, most_cpus
 from darkroom.jobs.ray_data import TASK_RETRIES, darkroom_errors, map_bounded, quiet_data_context
 from darkroom.jobs.rejects import Rejects
+
+_TASKS_WAITING = 2000
+"""Without stages: tasks that Ray knows of at once; more than a cluster has CPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +157,22 @@ def commit_all(
     check_fits([step], num_cpus=most_cpus(), gpus_of_nodes=gpus_of_nodes())
     remote: Any = ray.remote
     task = remote(_commit_task).options(num_cpus=step.num_cpus, max_retries=TASK_RETRIES)
-    waiting = [task.remote(pack(piece), committer, step.name) for piece in pieces]
+    left = iter(pieces)
+    waiting: list[Any] = []
     try:
         with darkroom_errors():
-            while waiting:
+            while True:
+                # Each look at what has ended goes through all that wait, so these are bounded.
+                some = islice(left, _TASKS_WAITING - len(waiting))
+                waiting += [task.remote(pack(piece), committer, step.name) for piece in some]
+                if not waiting:
+                    return
                 (done,), waiting = ray.wait(waiting)
                 yield from _receipts(ray.get(done))
     finally:
         with suppress(RayError, RuntimeError):  # the cluster may be what failed
-            for left in waiting:
-                ray.cancel(left)
+            for task_left in waiting:
+                ray.cancel(task_left)
 
 
 def num_workers(step: Workers) -> int:

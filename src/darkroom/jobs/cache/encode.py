@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from darkroom.diffusion.pixels import to_unit_range
-from darkroom.jobs.artifacts.latents import NO_TEXT_NAME, TEXT_COLUMNS
+from darkroom.jobs.artifacts.latents import NO_TEXT_NAME
 from darkroom.jobs.batch.once import made_once
 from darkroom.jobs.batch.stage import ID
-from darkroom.jobs.cache.read import READ_SCHEMA, reused, stacked
+from darkroom.jobs.cache.read import reused, stacked
+from darkroom.jobs.cache.schema import COUNTS, LATENTS_SCHEMA, TEXT_SCHEMA
 from darkroom.jobs.parquet import parquet_bytes
 from darkroom.jobs.rejects import Rejects
 from darkroom.models.families.family import TextEmbedding
@@ -30,21 +31,6 @@ from darkroom.models.families.latents import Posterior
 from darkroom.storage import PartWriter
 
 T = TypeVar("T")
-
-TEXT_SCHEMA = pa.schema([READ_SCHEMA.field(name) for name in TEXT_COLUMNS])
-LATENTS_SCHEMA = pa.schema(
-    [
-        *(READ_SCHEMA.field(name) for name in (ID, "caption", "height", "width")),
-        ("latents", pa.binary()),
-        READ_SCHEMA.field("latents_shape"),
-        *TEXT_SCHEMA,
-        *(READ_SCHEMA.field(name) for name in ("is_truncated", "picture_keys", "text_key")),
-    ]
-)
-"""What is published of a row. `latents` has, of each variant, the mean and the log-variance:
-shape (K, 2, C, H, W)."""
-COUNTS = ("num_encoded", "num_reused", "num_texts")
-"""Columns beside those: encodings that were made, taken from the earlier cache, texts made."""
 
 
 class LatentEncoder(Protocol):

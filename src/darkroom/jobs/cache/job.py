@@ -26,12 +26,11 @@ from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.batch.merge import Folder, Layout
 from darkroom.jobs.batch.once import entry_of, made_once
 from darkroom.jobs.batch.picture_rows import PictureOrigin
-from darkroom.jobs.batch.stage import Stage
+from darkroom.jobs.batch.stage import Stage, StageFunction
 from darkroom.jobs.cache.config import CacheConfig
-from darkroom.jobs.cache.encode import COUNTS, LATENTS_SCHEMA, EncodeRows
-from darkroom.jobs.cache.encoder import load_encoder
 from darkroom.jobs.cache.keys import Encoding
 from darkroom.jobs.cache.read import CacheReading, reading
+from darkroom.jobs.cache.schema import COUNTS, LATENTS_SCHEMA
 from darkroom.jobs.cache.source import open_dataset, open_earlier, plan_rows
 from darkroom.jobs.drawing.stage import model_stage
 from darkroom.jobs.pictures.config import SPLITS, Split
@@ -103,8 +102,11 @@ def _encoding_stage(config: CacheConfig, base: FoundModel, writer: PartWriter) -
     return model_stage("encode", config.encoders, make)
 
 
-def make_encoding(values: Mapping[str, Any], base: FoundModel, writer: PartWriter) -> EncodeRows:
+def make_encoding(values: Mapping[str, Any], base: FoundModel, writer: PartWriter) -> StageFunction:
     """The encoding stage's function, on a worker."""
+    from darkroom.jobs.cache.encode import EncodeRows  # these two import torch
+    from darkroom.jobs.cache.encoder import load_encoder
+
     config = build_config(CacheConfig, values)
     folders = (*VAE_FOLDERS, *TEXT_FOLDERS) if config.text else VAE_FOLDERS
     return EncodeRows(

@@ -11,10 +11,9 @@ from darkroom.diffusion.guidance import conditional, guided
 from darkroom.diffusion.noise import ImageNoise
 from darkroom.diffusion.objective import Denoiser
 from darkroom.diffusion.sampler import SAMPLERS
-from darkroom.diffusion.schedule import NoiseSchedule, build_schedule
-from darkroom.errors import ConfigError
-from darkroom.jobs.artifacts.model import ModelInfo
+from darkroom.diffusion.schedule import build_schedule
 from darkroom.jobs.drawing.class_network import ClassNetwork, to_picture
+from darkroom.jobs.drawing.class_settings import check_settings
 from darkroom.jobs.drawing.config import ClassDrawingConfig
 from darkroom.jobs.drawing.drawer import Drawn, Pixels, Request, not_finite, refused
 from darkroom.jobs.pictures.layout import nfc
@@ -29,7 +28,8 @@ class ClassConditionalDrawer:
         self._config = config
         self._network = ClassNetwork(config, model, prefix=prefix)
         self._info, self._labels = self._network.info, self._network.labels
-        self._schedule = check_settings(config, self._info, prefix=prefix)
+        check_settings(config, self._info, prefix=prefix)
+        self._schedule = build_schedule(self._info.schedule)
 
     def count_tokens(self, text: str) -> tuple[int, int] | None:
         return None
@@ -79,22 +79,3 @@ class ClassConditionalDrawer:
         return guided(
             self._network.predict, classes, self._info.null_class, self._config.guidance_scale
         )
-
-
-def check_settings(
-    config: ClassDrawingConfig, info: ModelInfo, *, prefix: str = ""
-) -> NoiseSchedule:
-    """The model's schedule. Errors: ConfigError for what the model cannot do."""
-    if config.guidance_scale != 1 and info.null_class is None:
-        raise ConfigError(
-            f"{prefix}guidance_scale", config.guidance_scale,
-            "the model has no null class to guide from",
-            "use 1, or train with label dropout above 0",
-        )  # fmt: skip
-    schedule = build_schedule(info.schedule)
-    if config.num_steps > schedule.num_timesteps:
-        raise ConfigError(
-            f"{prefix}num_steps", config.num_steps,
-            f"the model was trained on {schedule.num_timesteps} timesteps", "use at most as many",
-        )  # fmt: skip
-    return schedule

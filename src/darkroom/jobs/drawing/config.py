@@ -14,6 +14,7 @@ from darkroom.config import (
     Fraction,
     ModelPlace,
     NonNegativeFloat,
+    Place,
     PositiveInt,
     operational,
 )
@@ -69,6 +70,17 @@ class ClassDrawingConfig(DrawingConfig):
         if self.eta > 0 and self.sampler != "ddim":
             raise ValueError(f"eta belongs to ddim, not {self.sampler}; leave it at 0")
         return self
+
+
+class SigningConfig(Config):
+    """A signed C2PA manifest in every picture; needs the extra `c2pa`. Whether there is one belongs
+    to the digest, with whose key does not."""
+
+    key: Annotated[Place, operational()]
+    """File with the private key, PEM without a passphrase: EC, Ed25519 or RSA. Read again when it
+    changes."""
+    certificate: Annotated[Place, operational()]
+    """File with the key's certificate and, after it, those that lead to the root (PEM)."""
 
 
 class LoraUse(Config):

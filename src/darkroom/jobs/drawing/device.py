@@ -10,14 +10,13 @@ import torch
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.drawing.config import DrawingConfig, Precision, WorkerConfig
+from darkroom.jobs.drawing.memory import check_share, gpu_share, loaded_bytes
 
 DTYPES: dict[Precision, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-
-MIB = 1024**2
 
 
 def prepare_device(
@@ -43,29 +42,6 @@ def prepare_device(
     check_share(loaded_bytes(config, weights_bytes), total, share, prefix=prefix)
     torch.cuda.set_per_process_memory_fraction(share)
     return torch.device("cuda")
-
-
-def loaded_bytes(config: WorkerConfig, weights_bytes: int | None) -> int | None:
-    """The least that weights of so many bytes take in memory; None where it cannot be told."""
-    if weights_bytes is None or config.precision == "float32":
-        return weights_bytes
-    return weights_bytes // 2  # the files may hold float32
-
-
-def gpu_share(num_gpus: float) -> float:
-    """The part of one GPU's memory that a worker may take."""
-    return min(1.0, num_gpus) if num_gpus else 1.0
-
-
-def check_share(num_bytes: int | None, total_bytes: int, share: float, *, prefix: str = "") -> None:
-    """Weights alone must fit into the share. Errors: ConfigError naming num_gpus."""
-    if num_bytes is not None and num_bytes > share * total_bytes:
-        raise ConfigError(
-            f"{prefix}num_gpus", share,
-            f"is {share * total_bytes / MIB:.0f} MiB of the GPU's {total_bytes / MIB:.0f}, and the"
-            f" weights alone are {num_bytes / MIB:.0f} MiB",
-            "raise the fraction, or take a smaller model or variant",
-        )  # fmt: skip
 
 
 def tune(network: torch.nn.Module, config: DrawingConfig) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +16,9 @@ import pyarrow as pa
 
 from darkroom.jobs.batch.commits import PieceFile
 from darkroom.jobs.batch.stage import Stage
-from darkroom.jobs.drawing.picture_bytes import Origin, picture_bytes
+from darkroom.jobs.drawing.config import SigningConfig
+from darkroom.jobs.drawing.picture_bytes import Origin, Sign, picture_bytes
+from darkroom.jobs.drawing.signing import signing_of
 from darkroom.jobs.rejects import Rejects
 
 NUM_ENCODERS = 2
@@ -24,11 +26,17 @@ _DRAWN = ["width", "height", "seed", "prompt_digest", "pixels", "frames"]
 
 
 def encode_stage(
-    constants: Mapping[str, object], *, model_digest: str | None, lora_digest: str | None = None
+    constants: Mapping[str, object],
+    *,
+    model_digest: str | None,
+    lora_digest: str | None = None,
+    signing: SigningConfig | None = None,
 ) -> Stage:
     """The stage; `constants` are columns that are equal in all rows, the digests those of what
     drew (None where nothing did)."""
-    make = partial(Encoder, constants, model_digest=model_digest, lora_digest=lora_digest)
+    make = partial(
+        Encoder, constants, model_digest=model_digest, lora_digest=lora_digest, signing=signing
+    )
     return Stage(name="encode", make=make, num_workers=NUM_ENCODERS)
 
 
@@ -41,9 +49,15 @@ class Encoder:
         *,
         model_digest: str | None,
         lora_digest: str | None = None,
+        signing: SigningConfig | None = None,
     ) -> None:
         self._constants = constants
         self._model_digest, self._lora_digest = model_digest, lora_digest
+        self._signing = signing
+
+    @cached_property
+    def _sign(self) -> Sign | None:
+        return signing_of(self._signing)
 
     def __call__(self, table: pa.Table, rejects: Rejects) -> pa.Table:
         columns: dict[str, Any] = {name: table[name] for name in table.column_names}
@@ -70,7 +84,7 @@ class Encoder:
             lora_digest=self._lora_digest,
         )
         picture = flat.reshape(size if len(flat) == size[0] * size[1] else (*size, -1))
-        return picture_bytes(picture, origin)
+        return picture_bytes(picture, origin, sign=self._sign)
 
 
 def image_files(table: pa.Table) -> Iterator[PieceFile]:

@@ -27,6 +27,9 @@ _ENDS = (
     (".lora.up.weight", 0),
 )
 """End of a name, and the axis that the base's own layer shares with it."""
+_PAIRS = ((".lora_A.weight", ".lora_B.weight"), (".lora.down.weight", ".lora.up.weight"))
+_OTHER_ENDS = {end: other for pair in _PAIRS for end, other in (pair, pair[::-1])}
+"""What the other half of a change ends with: peft draws one that is missing at random."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -115,11 +118,23 @@ def _faults(pipeline: Any, shapes: Shapes) -> Iterator[str]:
         layer = _layer(module, inner.removesuffix(end))
         if layer is None:
             yield f"changes a layer that the base does not have ({name.removesuffix(end)})"
+        elif (other := shapes.get(name.removesuffix(end) + _OTHER_ENDS[end])) is None:
+            yield f"has one half of a change only ({name})"
+        elif not _rank(shape, axis) or _rank(shape, axis) != _rank(other, 1 - axis):
+            yield (
+                f"has halves of no common rank: {name} has shape {list(shape)}, and the other "
+                f"{list(other)}"
+            )
         elif shape[axis] != layer.weight.shape[axis]:
             yield (
                 f"does not fit the base: {name} has shape {list(shape)}, and the layer "
                 f"{list(layer.weight.shape)}"
             )
+
+
+def _rank(shape: tuple[int, ...], axis: int) -> int:
+    """Of a half whose axis `axis` is the layer's; 0 for what is none."""
+    return shape[1 - axis] if len(shape) >= 2 else 0
 
 
 def _layer(module: Any, name: str) -> Any:

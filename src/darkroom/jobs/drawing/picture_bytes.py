@@ -2,8 +2,8 @@
 
 PNG, JPEG and WebP carry an XMP packet with IPTC's `DigitalSourceType` trainedAlgorithmicMedia, the
 model's digest, the seed and the digest of the prompt. Never the prompt itself: it may be private,
-and whoever has it can compare. Pixels and origin alone decide the bytes: no clock, no host, no
-version.
+and whoever has it can compare. Pixels and origin alone decide the bytes, no clock, no host, no
+version; but signed ones (`signing.py`) differ each time.
 
 https://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 from xml.sax.saxutils import quoteattr
@@ -21,6 +22,8 @@ from PIL import Image, PngImagePlugin
 from darkroom.jobs.drawing.drawer import Pixels
 
 FileFormat = Literal["png", "webp", "jpeg"]
+Sign = Callable[[bytes, str], bytes]
+"""A file and its media type -> the same picture, signed."""
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 NAMESPACE = "urn:darkroom:xmp:1/"
 _XMP_KEYWORD = "XML:com.adobe.xmp"
@@ -82,10 +85,12 @@ def picture_bytes(
     *,
     format: FileFormat = "png",  # noqa: A002 - as PIL has it
     quality: int | None = None,
+    sign: Sign | None = None,
 ) -> bytes:
     """H x W or H x W x 3 pixels as a file.
 
     quality: 0 to 100, of JPEG and WebP, where 100 is WebP without loss. PNG never loses anything.
+    Errors: what `sign` raises.
     """
     image = Image.fromarray(pixels)
     out = io.BytesIO()
@@ -102,4 +107,5 @@ def picture_bytes(
             image.convert("RGB").save(
                 out, "WEBP", quality=chosen, lossless=chosen == 100, exact=True, xmp=origin.xmp()
             )
-    return out.getvalue()
+    data = out.getvalue()
+    return data if sign is None else sign(data, f"image/{format}")

@@ -15,9 +15,11 @@ from darkroom.jobs.artifacts.evaluation import METRICS_FILE, EvaluationInfo, Met
 from darkroom.jobs.artifacts.info import names_of
 from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.evaluate.config import EvaluateConfig
+from darkroom.jobs.evaluate.drawn import drawn_inputs
 from darkroom.jobs.measuring.gate import check_met
 from darkroom.jobs.measuring.keeping import keep_reference
-from darkroom.jobs.measuring.measurement import Inputs, Measurement, plan
+from darkroom.jobs.measuring.measurement import Measurement
+from darkroom.jobs.measuring.planning import plan
 from darkroom.jobs.measuring.words import markdown_table
 from darkroom.pages.plots import confusion_plot
 from darkroom.storage import Artifact
@@ -29,8 +31,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     Errors: those of storage, DataError for pictures that do not fit; GateError, when all is
     published, for figures that are not as required.
     """
-    inputs = Inputs(config.input, config.reference, config.against)
-    measurement = plan(config, inputs, limit=config.limit, seed=config.seed)
+    measurement = plan(config, drawn_inputs(config), limit=config.limit, seed=config.seed)
     with open_batch(
         config,
         kind=Kind.EVALUATION,

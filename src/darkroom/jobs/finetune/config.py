@@ -18,7 +18,6 @@ from darkroom.config import (
     NonNegativeFloat,
     Place,
     PositiveFloat,
-    PositiveInt,
     operational,
 )
 from darkroom.jobs.finetune.loss_config import LossesConfig
@@ -29,8 +28,8 @@ from darkroom.jobs.training.config import TrainingConfig
 class LoraConfig(Config):
     """Low-rank adapters (Hu et al. 2021) beside frozen weights."""
 
-    rank: PositiveInt = 16
-    """Columns of A and rows of B: the adapter's size."""
+    rank: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Columns of A and rows of B: the adapter's size. No layer of the families has a higher one."""
     alpha: PositiveFloat | None = None
     """The adapter counts alpha / rank times; null for as large as the rank."""
     targets: Literal["attention", "all"] = "attention"

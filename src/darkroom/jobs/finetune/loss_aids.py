@@ -94,7 +94,7 @@ def _find_prior(uri: str) -> TrainingData:
     artifact = open_artifact(uri, kind=Kind.DATASET)
     dataset = Dataset.of(artifact, field=PRIOR_FIELD)
     check_columns(artifact, None, field=PRIOR_FIELD, columns=("id", "image", "caption"))
-    num_rows = sum(group.num_rows for group in dataset.row_groups("train", None))
+    num_rows = dataset.row_groups("train").num_rows
     if not num_rows:
         raise DataError(PRIOR_FIELD, uri, "has no picture in its training split", "prepare some")
     return TrainingData(dataset, dataset.shape(), num_rows, has_validation=False)

@@ -25,10 +25,11 @@ class PriorRows:
 
     def __init__(self, prior: TrainingData, config: FinetuneConfig) -> None:
         self._plan = DataPlan(
-            prior.dataset.row_groups("train", None),
+            prior.dataset.row_groups("train"),
             seed=config.seed,
             shuffle_window=config.data.shuffle_window,
             batching=Batching(config.batch_size),
+            order=config.data.order,
         )
         self._rows = DataRows(prior, self._plan, _COLUMNS, cache_bytes=config.data.cache_bytes)
 

@@ -16,7 +16,12 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from darkroom.config import Config, ModelPlace, NonNegativeFloat, Place, PositiveInt, operational
 from darkroom.jobs.batch.config import BatchConfig
-from darkroom.jobs.drawing.config import ClassDrawingConfig, TextDrawingConfig, WorkerConfig
+from darkroom.jobs.drawing.config import (
+    ClassDrawingConfig,
+    SigningConfig,
+    TextDrawingConfig,
+    WorkerConfig,
+)
 
 ColumnName = Annotated[str, Field(pattern=r"^[^{}\s]([^{}\r\n\t]*[^{}\s])?$")]
 """Any name that a template can hold: `animal name` as well."""
@@ -172,8 +177,13 @@ class GenerateConfig(BatchConfig):
     gallery: Annotated[int, Field(ge=0, le=1000)] = 200
     """Pictures on the gallery page, the first of the table; 0 makes no page."""
 
+    signing: SigningConfig | None = None
+    """A C2PA manifest in every picture; null for none."""
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.signing is not None and self.draw is None:
+            raise ValueError("signing is of pictures, and draw null makes none; leave out one")
         for name, template in (("id", self.id), ("prompt", self.prompt)):
             if not placeholders(template):
                 raise ValueError(f"{name} {template!r} names no column; write one as {{column}}")

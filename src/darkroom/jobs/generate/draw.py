@@ -11,7 +11,6 @@ import pyarrow as pa
 from darkroom.config import build_config
 from darkroom.errors import DarkroomError
 from darkroom.jobs.drawing.drawer import Request
-from darkroom.jobs.drawing.load import load_drawer
 from darkroom.jobs.drawing.stage import DrawStage
 from darkroom.jobs.generate.config import ClassConditionalConfig, GenerateConfig, fill
 from darkroom.jobs.generate.seeding import row_seed
@@ -24,6 +23,8 @@ def draw_stage(
     values: Mapping[str, Any], model: FoundModel, lora: FoundModel | None = None
 ) -> DrawStage:
     """The stage's function, on a worker."""
+    from darkroom.jobs.drawing.load import load_drawer  # imports torch
+
     config = build_config(GenerateConfig, values)
     if config.draw is None:
         raise DarkroomError("the draw stage was built without its settings")

@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from darkroom.config import build_config
 from darkroom.jobs.generate.config import EnhanceConfig
-from darkroom.jobs.generate.language_model import load_language_model
 from darkroom.jobs.generate.seeding import row_seed
 from darkroom.jobs.rejects import Rejects
 from darkroom.models.find import FoundModel
@@ -28,6 +27,8 @@ class Enhancer:
     def __init__(
         self, config: Mapping[str, Any], *, folder: FoundModel, backend: str, seed: int
     ) -> None:
+        from darkroom.jobs.generate.language_model import load_language_model  # imports torch
+
         self._config = build_config(EnhanceConfig, config)
         self._model = load_language_model(self._config, folder, backend)
         self._seed = seed

@@ -22,6 +22,7 @@ from darkroom.jobs.drawing.config import TextDrawingConfig, WorkerConfig
 from darkroom.jobs.drawing.drawer import STAGE
 from darkroom.jobs.drawing.encode import encode_stage, image_files
 from darkroom.jobs.drawing.lora import find_lora
+from darkroom.jobs.drawing.signing import signing_of
 from darkroom.jobs.drawing.stage import model_stage
 from darkroom.jobs.generate.config import GenerateConfig
 from darkroom.jobs.generate.draw import draw_stage
@@ -39,6 +40,7 @@ from darkroom.storage.ranged import RangedReader
 def run(config: GenerateConfig) -> dict[str, Any]:
     """Generate and publish. Errors: DataError (tables), ConfigError (models), and the core's."""
     config = _resolved(config)
+    signing_of(config.signing)
     prompts = build_prompts(config)
     llm, model = _models(config)
     lora = None
@@ -125,6 +127,7 @@ def _stages(
         constants_of(config, llm, model),
         model_digest=None if model is None else model.digest,
         lora_digest=None if lora is None else lora.digest,
+        signing=config.signing,
     )
     return [*stages, encode]
 

@@ -16,7 +16,8 @@ import torch
 
 from darkroom.errors import DarkroomError
 from darkroom.jobs.batch.stage import is_out_of_memory
-from darkroom.jobs.drawing.device import DTYPES, gpu_share, prepare_device
+from darkroom.jobs.drawing.device import DTYPES, prepare_device
+from darkroom.jobs.drawing.memory import gpu_share
 from darkroom.jobs.generate.config import EnhanceConfig
 from darkroom.jobs.generate.sampling import RowGumbel, TopP
 from darkroom.models.find import FoundModel, unloadable

@@ -14,9 +14,9 @@ import psutil
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts.model import ModelInfo
-from darkroom.jobs.drawing.class_conditional import check_settings
+from darkroom.jobs.drawing.class_settings import check_settings
 from darkroom.jobs.drawing.config import WorkerConfig
-from darkroom.jobs.drawing.device import MIB, loaded_bytes
+from darkroom.jobs.drawing.memory import MIB, loaded_bytes
 from darkroom.jobs.drawing.text_model import check_text_model
 from darkroom.jobs.generate.config import ClassConditionalConfig, EnhanceConfig, GenerateConfig
 from darkroom.models.find import FoundModel

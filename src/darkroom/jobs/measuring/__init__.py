@@ -10,10 +10,12 @@
     requirement.py, gate.py  what figures must be, and whether they are
     extractors.py  what pictures are compared by
     networks.py, loaded_networks.py  the networks among it, with weights of the user
+    pairs.py, lpips.py  pictures of one prompt or class, and how far apart they are
     comparison.py  the committed features, set by set
     measures.py, set_measures.py  one figure from features
     differences.py how far two sets' figures lie apart
     entries.py     the table: (features x measure), with what each row needs
+    planning.py    what is to be measured, from the inputs
     measurement.py all of it, on a batch that the caller opens
     words.py       figures for people
 

@@ -33,8 +33,11 @@ SET, LABEL = "set", "label"
 """Columns of the committed parts, beside the rows' ids and one column per kind of features."""
 CLIP, TEXT, CUT = "clip", "clip_text", "clip_cut"
 """Columns of CLIP: of the picture, of its prompt, and 1 where the prompt was too long."""
-PROMPT = "prompt"
-"""Column of the rows: what a picture was to show, or a real one's caption."""
+PROMPT, CLASS = "prompt", "class_name"
+"""Columns of the rows: what a picture was to show, or a real one's caption; and the class that a
+drawn one was to show, whether or not the reference has it."""
+LPIPS = "lpips"
+"""Column of pairs of pictures: how far each is from its partner, NaN where it has none."""
 PIXELS = "pixels"
 """Grey levels, as decoded: uint8, where all that networks make is float32."""
 

@@ -5,7 +5,7 @@ Imports neither ray nor torch.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -42,6 +42,15 @@ class TimmConfig(WeightsConfig):
     """As timm calls it: resnet50.a1_in1k, convnext_tiny."""
 
 
+class LpipsConfig(WeightsConfig):
+    """A network of torchvision that LPIPS compares pairs of pictures by, with its ImageNet weights
+    from a file."""
+
+    net: Literal["alex", "vgg", "squeeze"] = "alex"
+    """alex is AlexNet, the usual one for comparing pictures; vgg is VGG-16, squeeze SqueezeNet
+    1.1. Distances of two of them cannot be compared."""
+
+
 class NetworksConfig(Config):
     """The networks whose features are compared, each by its weights; null leaves it out."""
 
@@ -53,6 +62,8 @@ class NetworksConfig(Config):
     """A CLIP of transformers; CMMD takes openai/clip-vit-large-patch14-336."""
     timm: TimmConfig | None = None
     """Any network of timm."""
+    lpips: LpipsConfig | None = None
+    """LPIPS, between pictures of one prompt or class."""
     batch_size: Annotated[int, operational(ge=1, le=4096)] = 32
     """Pictures that a network sees at once."""
 

@@ -6,7 +6,7 @@ its like: two models that draw the same from one seed differ by less than either
 
     distances of moments, neighbourhoods, CMMD   block jackknife, blocks left out of all sets
     kernel distance                              jackknife, row by row
-    shares and scores                            bootstrap of the pictures, or of the pairs
+    shares, scores and pairs                     bootstrap of the pictures, or of the pairs
     memorisation                                 bootstrap, the test pictures resampled with them
 """
 
@@ -14,16 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darkroom.jobs.artifacts.evaluation import Difference, Metric
-from darkroom.jobs.measuring.comparison import Comparison
+from darkroom.jobs.measuring.comparison import Comparison, PictureSet
 from darkroom.jobs.measuring.config import MeasuringConfig
 from darkroom.jobs.measuring.measures import limits_for, nearest_distances, recognised
-from darkroom.jobs.measuring.names import NEARNESS, NEIGHBOURHOODS, larger_is_better
-from darkroom.jobs.measuring.set_measures import clip_scores
+from darkroom.jobs.measuring.names import LPIPS, NEARNESS, NEIGHBOURHOODS, larger_is_better
+from darkroom.jobs.measuring.set_measures import clip_scores, pair_distances
 from darkroom.metrics.bootstrap import (
     Interval,
     mean_difference_interval,
@@ -94,7 +95,7 @@ def difference_of(
 
 
 def _better(name: str, found: Interval) -> Literal["this", "other"] | None:
-    if name.startswith(NEARNESS) or found.low <= 0 <= found.high:
+    if name.startswith((NEARNESS, LPIPS)) or found.low <= 0 <= found.high:
         return None
     return "this" if (found.low > 0) == larger_is_better(name) else "other"
 
@@ -150,24 +151,22 @@ def _kernel(pair: Pair) -> Interval:
     return difference.interval(pair.settings.confidence)
 
 
-def _accuracy(pair: Pair) -> Interval:
-    return proportion_difference_interval(
-        *(recognised(side.generated, pair.column) for side in pair.sides),
-        is_paired=pair.is_paired,
-        num_resamples=pair.settings.num_bootstrap,
-        level=pair.settings.confidence,
-        seed=pair.seed,
-    )
+def _by_pictures(
+    difference_interval: Callable[..., Interval],
+    values_of: Callable[[PictureSet, str], NDArray[Any]],
+) -> Around:
+    """Of a mean or share over pictures, or pairs: `values_of` has each one's, of a set's column."""
 
+    def around(pair: Pair) -> Interval:
+        return difference_interval(
+            *(values_of(side.generated, pair.column) for side in pair.sides),
+            is_paired=pair.is_paired,
+            num_resamples=pair.settings.num_bootstrap,
+            level=pair.settings.confidence,
+            seed=pair.seed,
+        )
 
-def _clip_score(pair: Pair) -> Interval:
-    return mean_difference_interval(
-        *(clip_scores(side.generated.features) for side in pair.sides),
-        is_paired=pair.is_paired,
-        num_resamples=pair.settings.num_bootstrap,
-        level=pair.settings.confidence,
-        seed=pair.seed,
-    )
+    return around
 
 
 def _nearness(pair: Pair) -> Interval:
@@ -195,8 +194,12 @@ _AROUND: Mapping[str, tuple[str, Around]] = {
         for at, name in enumerate(NEIGHBOURHOODS)
     },
     "cmmd": ("block jackknife", _by_blocks("cmmd", _cmmd)),
-    "class": ("bootstrap", _accuracy),
-    "clip": ("bootstrap", _clip_score),
+    "class": ("bootstrap", _by_pictures(proportion_difference_interval, recognised)),
+    "clip": (
+        "bootstrap",
+        _by_pictures(mean_difference_interval, lambda drawn, _: clip_scores(drawn.features)),
+    ),
+    LPIPS: ("bootstrap", _by_pictures(mean_difference_interval, pair_distances)),
     NEARNESS: ("bootstrap", _nearness),
 }
 """By the first word of a figure's name."""

@@ -22,15 +22,17 @@ from darkroom.jobs.measuring.names import (
     CLIP_SCORE,
     CMMD,
     FEATURES,
+    LPIPS,
+    LPIPS_DIVERSITY,
     NEARNESS,
     NEIGHBOURHOODS,
     NETWORKS,
     nearness_of,
 )
-from darkroom.jobs.measuring.set_measures import clip_score, cmmd, neighbourhood
+from darkroom.jobs.measuring.set_measures import clip_score, cmmd, lpips_diversity, neighbourhood
 from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.progress import progress
-from darkroom.metrics.features import MAX_PIXEL_DIM, MIN_CLASSIFIER_SIDE
+from darkroom.metrics.features import MAX_PIXEL_DIM, MIN_CLASSIFIER_SIDE, MIN_LPIPS_SIDE
 
 NO_TRAINING_SPLIT = (
     "is a folder, which has no training split: `darkroom prepare` makes a training and a test split"
@@ -61,6 +63,10 @@ class Facts:
     """Names of those that are given."""
     has_training_split: bool = True
     """Of the reference."""
+    lpips_net: str | None = None
+    """Which network pairs of pictures are compared by."""
+    has_pairs: bool = False
+    """Some of the generated pictures were asked for the same."""
     kept_columns: frozenset[str] | None = None
     """Features that the reference is known by; None where its pictures are there."""
 
@@ -78,10 +84,14 @@ class Entry:
     """The column that is compared."""
     measure: Measure
     needs: tuple[Need, ...] = ()
+    compares_with_real: bool = True
+    """Nothing can be said without the reference's features."""
 
     def missing(self, facts: Facts) -> str:
         """Why it cannot be measured; empty when it can."""
-        needs: tuple[Need, ...] = (*self.needs, partial(kept_features, self.features))
+        needs = list(self.needs)
+        if self.compares_with_real:
+            needs.append(partial(kept_features, self.features))
         reasons = (need(facts) for need in needs)
         return next((reason for reason in reasons if reason), "")
 
@@ -136,6 +146,14 @@ def asked_prompts(facts: Facts) -> str:
     return "" if facts.prompts_are_known else "the pictures do not say which prompt they show"
 
 
+def pairs_of_pictures(facts: Facts) -> str:
+    """Two pictures that were asked for the same, large enough for the network."""
+    least = MIN_LPIPS_SIDE[facts.lpips_net or "alex"]
+    if min(facts.shape.height, facts.shape.width) < least:
+        return f"LPIPS by {facts.lpips_net} needs pictures of {least}x{least}"
+    return "" if facts.has_pairs else "no two pictures are known to show the same prompt or class"
+
+
 _WHERE_FROM = {
     "inception": "set networks.inception.weights to weights-inception-2015-12-05-6726825d.pth of "
     "github.com/toshas/torch-fidelity's release v0.2.0",
@@ -143,6 +161,8 @@ _WHERE_FROM = {
     "facebook/dinov2-large",
     "clip": "set networks.clip.model to a transformers folder or hub id such as "
     "openai/clip-vit-large-patch14-336",
+    "lpips": "set networks.lpips.weights to torchvision's alexnet-owt-7be5be79.pth of "
+    "download.pytorch.org/models",
     "timm": "set networks.timm.name and networks.timm.weights; the hub's timm/<name> has weights",
 }
 """Where weights come from, for the reason that a row is left out with."""
@@ -182,7 +202,11 @@ ENTRIES: Mapping[str, Entry] = {
     ),
     CMMD: Entry("CMMD, CLIP", "clip", cmmd, _NEEDS["clip"]),
     CLIP_SCORE: Entry("CLIP score", "clip", clip_score, (*_NEEDS["clip"], asked_prompts)),
-}
+    LPIPS_DIVERSITY: Entry(
+        "LPIPS within a prompt or class", LPIPS, lpips_diversity,
+        (*_NEEDS[LPIPS], pairs_of_pictures), compares_with_real=False,
+    ),
+}  # fmt: skip
 
 
 def title_of(name: str) -> str:

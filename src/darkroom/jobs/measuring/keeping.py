@@ -24,7 +24,8 @@ def keep_reference(measurement: Measurement, batch: BatchRun) -> list[FileEntry]
         for split in counts:
             counts[split] += table[SET].to_pylist().count(split)
     reference, shape = measurement.reference, measurement.reference.making.shape
-    digests = {column: one.model.digest for one in measurement.networks for column in one.columns}
+    networks = [one for one in measurement.networks if one is not measurement.lpips]
+    digests = {column: one.model.digest for one in networks for column in one.columns}
     if measurement.is_classified:
         weights = entry_of(batch.writer, WEIGHTS_NAME).sha256
         digests |= dict.fromkeys(ClassifierExtractor.columns, weights)

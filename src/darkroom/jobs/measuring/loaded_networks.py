@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.measuring.comparison import CLIP, CUT, TEXT
+from darkroom.models.families.find import json_object
 from darkroom.models.find import FoundModel, unloadable
 from darkroom.models.state import fit_state, read_state
 
@@ -38,7 +39,7 @@ def load(extractor: NetworkExtractor, device: torch.device, dtype: torch.dtype) 
     if extractor.name == "inception":
         return _inception(extractor.model, device)
     if extractor.name == "timm":
-        return _timm(extractor.timm_name, extractor.model, device, dtype)
+        return _timm(extractor.variant, extractor.model, device, dtype)
     if extractor.name == "dinov2":
         return _dinov2(extractor.model, device, dtype)
     return _clip(extractor.model, device, dtype)
@@ -49,7 +50,7 @@ def _inception(found: FoundModel, device: torch.device) -> Network:
 
     where = "networks.inception.weights"
     with found.local() as folder, tempfile.TemporaryDirectory() as temporary:
-        state, _ = read_state(folder / found.files[0][0], where=where)
+        state, _ = read_state(folder / found.files[0][0], where=found.name, field=where)
         path = Path(temporary) / "weights.pth"
         torch.save(dict(state), path)  # it loads pickles only: one of tensors, written here
         try:
@@ -76,7 +77,7 @@ def _timm(name: str, found: FoundModel, device: torch.device, dtype: torch.dtype
 
     where = "networks.timm.weights"
     with found.local() as folder:
-        state, _ = read_state(folder / found.files[0][0], where=where)
+        state, _ = read_state(folder / found.files[0][0], where=found.name, field=where)
     try:
         network: Any = timm.create_model(name, pretrained=False, num_classes=_num_classes(state))
     except RuntimeError as error:
@@ -84,7 +85,7 @@ def _timm(name: str, found: FoundModel, device: torch.device, dtype: torch.dtype
             "networks.timm.name", name, "is no network of timm",
             "see timm.list_models()",
         ) from error  # fmt: skip
-    fit_state(network, state, where=found.name)
+    fit_state(network, state, where=found.name, field=where)
     data = resolve_data_config({}, model=network)
     network.to(device, dtype).eval()
     filter_ = {"bilinear": Image.Resampling.BILINEAR}.get(
@@ -156,8 +157,13 @@ def _of_transformers(found: FoundModel, field: str, class_name: str) -> Any:
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     wanted: Any = getattr(transformers, class_name)
+    remedy = "give a transformers folder with safetensors"
     with found.local() as folder:
-        kind = transformers.AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+        file = folder / "config.json"
+        config = json_object(file.read_bytes() if file.is_file() else None) or {}
+        kind = config.get("model_type")
+        if not isinstance(kind, str):
+            raise ConfigError(field, found.name, "names no model_type in a config.json", remedy)
         if kind != wanted.config_class.model_type:
             raise ConfigError(
                 field, found.name, f"holds a {kind}, not a {wanted.config_class.model_type}",
@@ -170,7 +176,6 @@ def _of_transformers(found: FoundModel, field: str, class_name: str) -> Any:
         except Exception as error:  # a file that lies raises anything
             if isinstance(error, MemoryError | torch.OutOfMemoryError):
                 raise
-            remedy = "give a transformers folder with safetensors"
             raise unloadable(folder, error, field=field, model=found.name, remedy=remedy) from error
     return network.eval().requires_grad_(False)  # noqa: FBT003
 

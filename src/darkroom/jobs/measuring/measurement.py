@@ -4,10 +4,9 @@
     with open_batch(config, rows=measurement.rows, parents=measurement.parents, ...) as batch:
         evaluation = measurement.run(batch)
 
-Planning finds everything that is the user's to mend: it reads listings and labels, and decodes
-the first picture. The run streams pictures through the stages and commits their features piece by
-piece; the figures come from the committed features, in order, so a run that was killed and begun
-again gives the same bytes.
+Planning (`planning.py`) finds everything that is the user's to mend. The run streams pictures
+through the stages and commits their features piece by piece; the figures come from the committed
+features, in order, so a run that was killed and begun again gives the same bytes.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,30 +34,27 @@ from darkroom.jobs.batch.once import entry_of
 from darkroom.jobs.measuring.comparison import (
     LABEL,
     PIXELS,
-    PROMPT,
     SET,
     TEST,
     TRAIN,
     Comparison,
     collected,
+    feature_column,
 )
 from darkroom.jobs.measuring.config import MeasuringConfig
 from darkroom.jobs.measuring.entries import (
     LOGITS,
-    Facts,
-    choose,
     columns_of,
     measure,
     measure_differences,
 )
 from darkroom.jobs.measuring.extractors import WEIGHTS_NAME, ClassifierExtractor, Extractor
-from darkroom.jobs.measuring.first_look import check_first
-from darkroom.jobs.measuring.gate import check_gate, check_measured, judge
+from darkroom.jobs.measuring.gate import check_measured, judge
 from darkroom.jobs.measuring.measures import recognised
-from darkroom.jobs.measuring.names import NETWORKS
-from darkroom.jobs.measuring.networks import NetworkExtractor, find_networks
-from darkroom.jobs.measuring.reference import Reference, check_kept, find_reference
-from darkroom.jobs.measuring.source import ComparedPictures, are_paired, find_generated
+from darkroom.jobs.measuring.names import LPIPS
+from darkroom.jobs.measuring.networks import NetworkExtractor
+from darkroom.jobs.measuring.reference import Reference
+from darkroom.jobs.measuring.source import ComparedPictures, are_paired
 from darkroom.jobs.measuring.stages import Reading, schema_of, stages_of
 from darkroom.jobs.rejects import Reject
 from darkroom.storage import FileEntry, Parent
@@ -113,6 +110,16 @@ class Measurement:
         """The reference classifier takes part."""
         return bool(set(ClassifierExtractor.columns) & set(columns_of(self.metrics)))
 
+    @property
+    def lpips(self) -> NetworkExtractor | None:
+        """What compares pairs of pictures, if anything does."""
+        return next((one for one in self.networks if one.name == LPIPS), None)
+
+    @property
+    def real_columns(self) -> tuple[str, ...]:
+        """What can be kept of a real picture: a pair's distance is no property of one."""
+        return tuple(column for column in self.columns if column != LPIPS)
+
     def run(self, batch: BatchRun) -> tuple[Evaluation, list[FileEntry]]:
         """The figures, and the files that they stand on.
 
@@ -123,10 +130,11 @@ class Measurement:
             batch.writer, self.reading.reference, self.seed, is_kept=is_kept
         )
         extractors: list[Extractor] = [
-            *([classifier] if self.is_classified else ()), *self.networks
-        ]  # fmt: skip
+            *([classifier] if self.is_classified else ()),
+            *(one for one in self.networks if one.name != LPIPS),
+        ]
         batch.run(
-            stages_of(self.reading, extractors, self.settings),
+            stages_of(self.reading, extractors, self.settings, self.lpips),
             schema=schema_of(self.columns),
             description="evaluate",
             unit="pictures",
@@ -148,7 +156,7 @@ class Measurement:
 
     def reference_tables(self, batch: BatchRun) -> Iterator[pa.Table]:
         """The reference's rows: set, label and `columns`; committed by this run, or kept."""
-        columns = (SET, LABEL, *self.columns)
+        columns = (SET, LABEL, *self.real_columns)
         if self.reference.artifact is not None:
             yield from kept_tables(self.reference.artifact, columns)
         else:
@@ -164,7 +172,14 @@ class Measurement:
     def _tables(self, batch: BatchRun) -> Iterator[pa.Table]:
         yield from batch.tables()
         if self.reference.artifact is not None:
-            yield from self.reference_tables(batch)
+            for table in self.reference_tables(batch):
+                yield self._without_pairs(table)
+
+    def _without_pairs(self, kept: pa.Table) -> pa.Table:
+        if self.lpips is None:
+            return kept
+        none = np.full((len(kept), 1), np.nan, np.float32)
+        return kept.append_column(LPIPS, feature_column(none))
 
     def _are_paired(self, batch: BatchRun) -> bool:
         """Rows that a stage rejected have no like."""
@@ -219,67 +234,3 @@ class Measurement:
             drawn=self.against.drawn,
             prompts=self.against.prompts_digest,
         )
-
-
-def plan(settings: MeasuringConfig, inputs: Inputs, *, limit: int | None, seed: int) -> Measurement:
-    """Look at all inputs; nothing is written.
-
-    Errors: DataError for pictures or metrics that do not fit, those of storage.
-    """
-    reference = find_reference(inputs.reference)
-    pictures = find_generated(inputs.generated, reference.classes, limit=limit, seed=seed)
-    against = None
-    if inputs.against is not None:
-        against = find_generated(
-            inputs.against, reference.classes, limit=limit, seed=seed, field="against"
-        )
-    drawn = [pictures, *([] if against is None else [against])]
-    metrics, skipped = choose(settings.wanted, _facts(drawn, reference, settings))
-    check_gate(
-        settings.require, settings.gate, metrics=metrics, skipped=skipped,
-        num_images=len(pictures.rows), reference=reference.content,
-        num_against=None if against is None else len(against.rows),
-    )  # fmt: skip
-    networks = find_networks(settings, columns_of(metrics))
-    check_kept(reference, {one.name: one.facts(settings.extractors) for one in networks})
-    reading = Reading(
-        pictures.source, reference.origin, reference.making, against.source if against else None
-    )
-    for one in drawn:
-        check_first(one, reading)
-    return Measurement(
-        settings,
-        seed,
-        reading,
-        rows=pa.concat_tables([*(one.rows for one in drawn), reference.rows]).combine_chunks(),
-        num_real=len(reference.rows),
-        parents=(
-            *(one.parent for one in drawn),
-            reference.parent,
-            *(network.model.as_parent(network.name) for network in networks),
-        ),
-        rejected=[reject for one in drawn for reject in one.rejected],
-        metrics=metrics,
-        skipped=skipped,
-        generated=pictures,
-        against=against,
-        reference=reference,
-        networks=networks,
-    )
-
-
-def _facts(
-    drawn: Sequence[ComparedPictures], reference: Reference, settings: MeasuringConfig
-) -> Facts:
-    return Facts(
-        reference.making.shape,
-        num_classes=len(reference.classes),
-        reference_is_labelled=reference.is_labelled,
-        classes_are_asked=not any(one.rows[LABEL].null_count for one in drawn),
-        prompts_are_known=not any(one.rows[PROMPT].null_count for one in drawn),
-        networks=frozenset(
-            name for name in NETWORKS if getattr(settings.networks, name) is not None
-        ),
-        has_training_split=reference.has_training_split,
-        kept_columns=reference.kept_columns,
-    )

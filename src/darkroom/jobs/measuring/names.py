@@ -13,11 +13,13 @@ from pydantic import AfterValidator
 from darkroom.config import closest
 
 FEATURES = ("pixels", "classifier", "inception", "dinov2", "clip", "timm")
-NETWORKS = FEATURES[2:]
+LPIPS = "lpips"
+NETWORKS = (*FEATURES[2:], LPIPS)
 """Those whose weights the user gives."""
 MEASURES = ("frechet", "kernel", "precision", "recall", "density", "coverage")
 NEARNESS = "memorisation"
 CLASS_ACCURACY, CMMD, CLIP_SCORE = "class_accuracy", "cmmd_clip", "clip_score"
+LPIPS_DIVERSITY = "lpips_diversity"
 NEIGHBOURHOODS = MEASURES[2:]
 
 USUAL = (
@@ -52,12 +54,14 @@ def nearness_of(features: str) -> str:
 
 def names_of_features(features: str) -> tuple[str, ...]:
     """What can be measured of one kind of features."""
+    if features == LPIPS:
+        return (LPIPS_DIVERSITY,)
     own = {"clip": (CMMD, CLIP_SCORE), "classifier": (CLASS_ACCURACY,)}
     compared = tuple(f"{measure}_{features}" for measure in MEASURES)
     return (*compared, nearness_of(features), *own.get(features, ()))
 
 
-NAMES = tuple(name for features in FEATURES for name in names_of_features(features))
+NAMES = tuple(name for features in (*FEATURES, LPIPS) for name in names_of_features(features))
 
 
 def metric_name(text: str) -> str:

@@ -9,6 +9,7 @@ files. How pictures are resized is part of what a figure is (the same pictures a
     dinov2      PIL bicubic to 224x224, the token of the class (dgm-eval)
     clip        PIL bicubic to the network's own square, without a crop (CMMD)
     timm        PIL, to the network's own square, by the filter it was trained with
+    lpips       none: pairs of pictures at their own size (`lpips.py`)
 
 Grey pictures are given three equal channels. Weights stay float32 for Inception, whose published
 figures are; the others take `extractors.precision`.
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from darkroom.errors import ConfigError
 from darkroom.jobs.artifacts.evaluation import ExtractorFacts
 from darkroom.jobs.drawing.config import WorkerConfig
-from darkroom.jobs.measuring.comparison import CLIP, CUT, TEXT
+from darkroom.jobs.measuring.comparison import CLIP, CUT, LPIPS, TEXT
 from darkroom.jobs.measuring.config import MeasuringConfig, NetworksConfig
 from darkroom.jobs.measuring.names import NETWORKS
 from darkroom.models.find import FoundModel, find_file, find_model
@@ -45,6 +46,7 @@ RESIZES = {
     "dinov2": "PIL bicubic to 224x224",
     "clip": "PIL bicubic to the network's square",
     "timm": "PIL to the network's square, by its own filter",
+    "lpips": "no filter, at their own size",
 }
 
 
@@ -56,15 +58,17 @@ class NetworkExtractor:
     columns: tuple[str, ...]
     model: FoundModel
     batch_size: int
-    timm_name: str = ""
+    variant: str = ""
+    """Which of timm's networks, or of LPIPS'."""
 
     def facts(self, workers: WorkerConfig) -> ExtractorFacts:
         """What makes its features what they are."""
         # Published figures of Inception are float32.
         precision = "float32" if self.name == "inception" else workers.precision
-        return ExtractorFacts(
-            digest=self.model.digest, resize=RESIZES[self.name], precision=precision
-        )
+        resize = RESIZES[self.name]
+        if self.name == LPIPS:
+            resize += f" ({self.variant})"
+        return ExtractorFacts(digest=self.model.digest, resize=resize, precision=precision)
 
     def load(self, workers: WorkerConfig) -> Loaded:
         """The network on the worker's device; called in the actor.
@@ -107,6 +111,11 @@ def find_networks(settings: MeasuringConfig, columns: Sequence[str]) -> list[Net
 
 def _found(name: str, networks: NetworksConfig) -> NetworkExtractor:
     config: Any = getattr(networks, name)
+    if name == "timm" and ":" in config.name:
+        raise ConfigError(
+            "networks.timm.name", config.name, "names a place, which is not asked for a network",
+            "give a name of timm.list_models()",
+        )  # fmt: skip
     is_folder = name in ("dinov2", "clip")
     last, wanted = ("model", "expected_digest") if is_folder else ("weights", "sha256")
     field, place = f"networks.{name}.{last}", getattr(config, last)
@@ -118,8 +127,9 @@ def _found(name: str, networks: NetworksConfig) -> NetworkExtractor:
             f"give those weights, or another networks.{name}.{wanted}",
         )  # fmt: skip
     return NetworkExtractor(
-        name, _columns(name), model, networks.batch_size, getattr(config, "name", "")
-    )
+        name, _columns(name), model, networks.batch_size,
+        getattr(config, {"timm": "name", LPIPS: "net"}.get(name, ""), ""),
+    )  # fmt: skip
 
 
 def _columns(name: str) -> tuple[str, ...]:

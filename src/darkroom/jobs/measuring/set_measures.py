@@ -1,4 +1,4 @@
-"""Figures of neighbourhoods, CMMD and CLIP score.
+"""Figures of neighbourhoods, CMMD, CLIP score and LPIPS.
 
 As `measures.py`: each function takes the comparison, the features' column and the settings.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.jobs.artifacts.evaluation import Metric, RealMeasured
-from darkroom.jobs.measuring.comparison import CLIP, CUT, TEXT, Comparison
+from darkroom.jobs.measuring.comparison import CLIP, CUT, TEXT, Comparison, PictureSet
 from darkroom.jobs.measuring.config import MeasuringConfig
 from darkroom.jobs.measuring.measures import Measure, ends, limits_for
 from darkroom.jobs.measuring.names import NEIGHBOURHOODS
@@ -82,6 +82,27 @@ def clip_score(comparison: Comparison, column: str, settings: MeasuringConfig, s
         note=f"{int(was_cut.sum())} prompts were cut off" if was_cut.any() else "",
         details={"num_prompts_cut": int(was_cut.sum())},
     )
+
+
+def lpips_diversity(
+    comparison: Comparison, column: str, settings: MeasuringConfig, seed: int
+) -> Metric:
+    """The mean LPIPS of pairs of pictures of one prompt or class; n is the number of pairs."""
+    distances = pair_distances(comparison.generated, column)
+    of_real = pair_distances(comparison.test, column)
+    return Metric(
+        **_mean(distances, settings, seed),
+        floor=RealMeasured(**_mean(of_real, settings, seed)) if len(of_real) else None,
+        interval=f"bootstrap, {settings.num_bootstrap} resamples of pairs",
+        features=comparison.digests[column],
+        note="N is the number of pairs",
+    )
+
+
+def pair_distances(pictures: PictureSet, column: str) -> NDArray[np.float64]:
+    """Of every pair of the set: (number of pairs,)."""
+    distances = np.asarray(pictures.features[column].stored, np.float64).reshape(-1)
+    return distances[np.isfinite(distances)]
 
 
 def clip_scores(features: Mapping[str, ScaledRows], *, shift: int = 0) -> NDArray[np.float64]:

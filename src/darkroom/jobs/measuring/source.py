@@ -25,13 +25,21 @@ from darkroom.jobs.batch.picture_rows import (
     rows_of_group,
 )
 from darkroom.jobs.batch.stage import ID
-from darkroom.jobs.measuring.comparison import AGAINST, GENERATED, LABEL, PROMPT, SET
+from darkroom.jobs.measuring.comparison import AGAINST, CLASS, GENERATED, LABEL, PROMPT, SET
 from darkroom.jobs.pictures.folder import list_folder
 from darkroom.jobs.rejects import Reject
 from darkroom.jobs.seeding import sample
 from darkroom.storage import Artifact, Parent, Uri, open_artifact, parse_uri
 
-ROW_SCHEMA = pa.schema([(SET, pa.string()), (LABEL, pa.int64()), (PROMPT, pa.string()), *LOCATION])
+ROW_SCHEMA = pa.schema(
+    [
+        (SET, pa.string()),
+        (LABEL, pa.int64()),
+        (CLASS, pa.string()),
+        (PROMPT, pa.string()),
+        *LOCATION,
+    ]
+)
 
 _REMEDY = (
     "it is neither published samples nor a folder of pictures: give what `darkroom sample` "
@@ -75,8 +83,9 @@ def find_generated(
     else:
         found, names = _of_samples(artifact, field)
     chosen = sample(found.rows[ID].to_pylist(), names, limit=limit, seed=seed)
-    labels = _labels([names[at] for at in chosen], classes, field)
-    rows = _replaced(found.rows.take(pa.array(chosen, pa.int64())), LABEL, labels, pa.int64())
+    asked = [names[at] for at in chosen]
+    rows = _replaced(found.rows.take(pa.array(chosen, pa.int64())), CLASS, asked, pa.string())
+    rows = _replaced(rows, LABEL, _labels(asked, classes, field), pa.int64())
     found = replace(
         found,
         rows=rows,
@@ -190,7 +199,8 @@ def picture_rows(
     none = [None] * len(located[ID])
     sets = [set_name] * len(none)
     return pa.table(
-        {SET: sets, LABEL: labels or none, PROMPT: prompts or none, **located}, schema=ROW_SCHEMA
+        {SET: sets, LABEL: labels or none, CLASS: none, PROMPT: prompts or none, **located},
+        schema=ROW_SCHEMA,
     )
 
 

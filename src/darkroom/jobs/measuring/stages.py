@@ -2,6 +2,9 @@
 
     rows -> read: encoded bytes -> decode: pixels -> classifier: features and logits -> ...
 
+Where LPIPS is asked for, a row brings the picture that it is paired with along, as far as the
+distance of the two.
+
 Published pictures are decoded as every verb does it, files of a folder as `prepare` would have
 stored them: so a folder scores the same as what `prepare` makes of it. Every picture must have
 the reference's size: resizing here would change the distances without a word.
@@ -17,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from darkroom.config import build_config
 from darkroom.errors import DataError
@@ -28,6 +32,7 @@ from darkroom.jobs.measuring.comparison import (
     AGAINST,
     GENERATED,
     LABEL,
+    LPIPS,
     PIXELS,
     PROMPT,
     SET,
@@ -37,6 +42,9 @@ from darkroom.jobs.measuring.comparison import (
 )
 from darkroom.jobs.measuring.config import MeasuringConfig
 from darkroom.jobs.measuring.extractors import Extract, Extractor
+from darkroom.jobs.measuring.lpips import PARTNER_PIXELS, PairStage
+from darkroom.jobs.measuring.networks import NetworkExtractor
+from darkroom.jobs.measuring.pairs import PARTNER
 from darkroom.jobs.pictures.config import EncodingConfig, LimitsConfig
 from darkroom.jobs.pictures.decode import Picture, decode, keep_memory, published_pixels
 from darkroom.jobs.pictures.encode import stored_bytes
@@ -110,9 +118,15 @@ class Reading:
 
 
 def stages_of(
-    reading: Reading, extractors: Sequence[Extractor], config: MeasuringConfig
+    reading: Reading,
+    extractors: Sequence[Extractor],
+    config: MeasuringConfig,
+    lpips: NetworkExtractor | None = None,
 ) -> list[Stage]:
-    """All stages, for `BatchRun.run`; what they end with has the columns of `schema_of`."""
+    """All stages, for `BatchRun.run`; what they end with has the columns of `schema_of`.
+
+    lpips: compares pairs of pictures, before the others.
+    """
     workers, shape = config.extractors, reading.making.shape
     return [
         Stage(
@@ -122,6 +136,11 @@ def stages_of(
             num_cpus=0.5,  # it mostly waits for the store
         ),
         Stage(name="decode", make=partial(PixelDecode, reading), num_workers=None),
+        *(
+            [model_stage(LPIPS, workers, partial(PairStage, lpips, shape, workers))]
+            if lpips is not None
+            else []
+        ),
         *(
             model_stage(extractor.name, workers, partial(FeatureStage, extractor, shape, workers))
             for extractor in extractors
@@ -157,7 +176,28 @@ class PictureRead:
             if field == "reference" and rejects.found[num_rejected:]:
                 raise _unusable(reading.where(name, rejects.found[-1].id), rejects.found[-1])
         kept = rows.select(KEPT).append_column("encoded", pa.array(encoded, pa.large_binary()))
+        if PARTNER in rows.column_names:
+            partners = pa.array(self._partners(rows), pa.large_binary())
+            kept = kept.append_column(PARTNER, partners)
         return kept.filter(pc.is_valid(kept["encoded"]))
+
+    def _partners(self, rows: pa.Table) -> list[bytes | None]:
+        """Encoded bytes of each row's partner. One that cannot be read is its own row's to say."""
+        found: list[bytes | None] = [None] * len(rows)
+        for name in SETS:
+            at = np.flatnonzero(pc.and_(pc.equal(rows[SET], name), pc.is_valid(rows[PARTNER])))
+            if len(at):
+                field, origin = self._reading.origin(name)
+                read = origin.read(
+                    pa.Table.from_struct_array(rows[PARTNER].take(pa.array(at))),
+                    Rejects("read"),
+                    max_bytes=self._reading.making.limits.max_bytes,
+                    concurrency=self._concurrency,
+                    field=field,
+                )
+                for row, data in zip(at, read, strict=True):
+                    found[row] = data
+        return found
 
 
 class PixelDecode:
@@ -170,24 +210,42 @@ class PixelDecode:
     def __call__(self, rows: pa.Table, rejects: Rejects) -> pa.Table:
         pixels = np.empty((len(rows), self._making.shape.num_bytes), np.uint8)
         there: list[int] = []
+        partners: list[bytes | None] = []
         for at, row in enumerate(rows.to_pylist()):
-            field, where = self._reading.where(row[SET], row[ID])
-            is_file = self._reading.origin(row[SET])[1].digest is None
-            data = row["encoded"]
-            if is_file:
+            image = self._pixels(row["encoded"], row)
+            if isinstance(image, Reject):
+                field, where = self._reading.where(row[SET], row[ID])
                 if field == "reference":
-                    self._check_colours(data, where)
-                data = self._as_stored(data, row[ID])
-            if isinstance(data, Reject):
-                if field == "reference":
-                    raise _unusable((field, where), data)
-                rejects.found.append(data)
+                    raise _unusable((field, where), image)
+                rejects.found.append(image)
                 continue
-            image = published_pixels(data, where=where, shape=self._making.shape, field=field)
             pixels[len(there)] = image.reshape(-1)
             there.append(at)
+            partners.append(self._partner(row))
         kept = rows.select(KEPT).take(pa.array(there, pa.int64()))
-        return kept.append_column(PIXELS, feature_column(pixels[: len(there)]))
+        kept = kept.append_column(PIXELS, feature_column(pixels[: len(there)]))
+        if PARTNER in rows.column_names:
+            kept = kept.append_column(PARTNER_PIXELS, pa.array(partners, pa.large_binary()))
+        return kept
+
+    def _pixels(self, data: bytes, row: Mapping[str, Any]) -> NDArray[np.uint8] | Reject:
+        """Of the row's picture, or of its partner, which lies in the same place."""
+        field, where = self._reading.where(row[SET], row[ID])
+        if self._reading.origin(row[SET])[1].digest is None:
+            if field == "reference":
+                self._check_colours(data, where)
+            stored = self._as_stored(data, row[ID])
+            if isinstance(stored, Reject):
+                return stored
+            data = stored
+        return published_pixels(data, where=where, shape=self._making.shape, field=field)
+
+    def _partner(self, row: Mapping[str, Any]) -> bytes | None:
+        """The partner's pixels; None without one that can be used."""
+        if row.get(PARTNER) is None:
+            return None
+        image = self._pixels(row[PARTNER], row)
+        return None if isinstance(image, Reject) else image.tobytes()
 
     def _check_colours(self, data: bytes, where: str) -> None:
         """A folder is grey where its first picture is: another would lose its colours unseen."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from darkroom.errors import DataError
 from darkroom.jobs.artifacts.evaluation import Evaluation
 from darkroom.jobs.measuring.comparison import CLIP
-from darkroom.jobs.measuring.names import CLIP_SCORE, moves_with_number
+from darkroom.jobs.measuring.names import CLIP_SCORE, LPIPS, LPIPS_DIVERSITY, moves_with_number
 from darkroom.storage import Artifact, open_artifact
 
 AXES: Mapping[str, str] = {
@@ -101,7 +101,8 @@ def _problem(one: SideEvaluation, other: SideEvaluation) -> tuple[str, str] | No
 
 def _metric_problem(name: str, this: Evaluation, that: Evaluation) -> tuple[str, str] | None:
     mine, theirs = this.metrics[name], that.metrics[name]
-    features = CLIP if name == CLIP_SCORE else name.rpartition("_")[2]
+    named = {CLIP_SCORE: CLIP, LPIPS_DIVERSITY: LPIPS}
+    features = named.get(name, name.rpartition("_")[2])
     extractors = [one.extractors.get(features) for one in (this, that)]
     if mine.features != theirs.features or extractors[0] != extractors[1]:
         return (
@@ -119,6 +120,6 @@ def _metric_problem(name: str, this: Evaluation, that: Evaluation) -> tuple[str,
             ),
             "draw as many, or measure figures that do not move with it, as kid_*",
         )
-    if name == CLIP_SCORE and this.prompts != that.prompts:
+    if name in (CLIP_SCORE, LPIPS_DIVERSITY) and this.prompts != that.prompts:
         return f"has a {name} of other prompts than", "draw both by one list of prompts"
     return None

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from darkroom.diffusion.noise import ImageNoise, image_seed
+from darkroom.diffusion.noise import ImageNoise
 from darkroom.diffusion.schedule import NoiseSchedule
+from darkroom.diffusion.seeds import image_seed
 from darkroom.jobs.artifacts.dataset import Dataset
 from darkroom.jobs.artifacts.samples import Samples, level_label
 from darkroom.jobs.pictures.decode import published_pixels

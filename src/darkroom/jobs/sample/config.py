@@ -12,7 +12,12 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from darkroom.config import Place, PositiveInt, operational
 from darkroom.jobs.batch.config import BatchConfig
-from darkroom.jobs.drawing.config import ClassDrawingConfig, TextDrawingConfig, TextOptions
+from darkroom.jobs.drawing.config import (
+    ClassDrawingConfig,
+    SigningConfig,
+    TextDrawingConfig,
+    TextOptions,
+)
 
 DEFAULT_STRIP_FRAMES = 8
 
@@ -53,6 +58,9 @@ class SampleConfig(ClassDrawingConfig, BatchConfig):
     """Pictures drawn at once by one worker, at most a piece; never changes what is drawn."""
     num_workers: Annotated[int, operational(ge=1, le=4096)] = 2
     """Workers at once, each with the model in memory; never changes what is drawn."""
+
+    signing: SigningConfig | None = None
+    """A C2PA manifest in every picture; null for none."""
 
     @property
     def total(self) -> int:

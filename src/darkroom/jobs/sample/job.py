@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from darkroom.config import build_config
-from darkroom.diffusion.noise import image_seed
+from darkroom.diffusion.seeds import image_seed
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.info import names_of, plain_values
 from darkroom.jobs.artifacts.samples import GRID_FILE, SamplesInfo
@@ -24,7 +24,7 @@ from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.batch.stage import Stage
 from darkroom.jobs.drawing.drawer import STAGE, Request
 from darkroom.jobs.drawing.encode import encode_stage, file_name
-from darkroom.jobs.drawing.load import load_drawer
+from darkroom.jobs.drawing.signing import signing_of
 from darkroom.jobs.drawing.stage import DrawStage, model_stage
 from darkroom.jobs.sample.album import Album
 from darkroom.jobs.sample.config import SampleConfig
@@ -53,6 +53,7 @@ SCHEMA = pa.schema(
 
 def run(config: SampleConfig) -> dict[str, Any]:
     """Draw and publish. Errors: those of storage, ConfigError for what the model cannot do."""
+    signing_of(config.signing)
     model = model_of(config)
     album = Album(model.levels(config))
     plan = model.plan(config)
@@ -82,6 +83,7 @@ def _stages(config: SampleConfig, model: DrawingModel) -> list[Stage]:
             {"sampler": model.sampler(config), **constants},
             model_digest=model.found.digest,
             lora_digest=None if model.lora is None else model.lora.digest,
+            signing=config.signing,
         ),
     ]
 
@@ -90,6 +92,8 @@ def draw_stage(
     values: Mapping[str, Any], model: FoundModel, lora: FoundModel | None = None
 ) -> DrawStage:
     """The stage's function, on a worker."""
+    from darkroom.jobs.drawing.load import load_drawer  # imports torch
+
     config = build_config(SampleConfig, values)
     return DrawStage(
         partial(load_drawer, config.drawing, model, lora=lora),

@@ -5,23 +5,23 @@ Each says what is drawn, what the output descends from, and what the manifest te
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
-from darkroom.diffusion.steps import timesteps
+from darkroom.diffusion.spacing import timesteps
 from darkroom.errors import ConfigError, ObjectNotFoundError
 from darkroom.jobs.artifacts.model import FinetunedInfo, ModelInfo, TrainedModel
 from darkroom.jobs.artifacts.samples import ModelName
-from darkroom.jobs.drawing.class_conditional import check_settings
+from darkroom.jobs.drawing.class_settings import check_num_steps, check_settings
 from darkroom.jobs.drawing.lora import find_lora
 from darkroom.jobs.drawing.text_model import check_text_model
 from darkroom.jobs.pictures.decode import published_pixels
 from darkroom.jobs.sample.config import SampleConfig, TextConfig
 from darkroom.jobs.sample.plan import plan_images, plan_prompts, resolve_classes
+from darkroom.models.families.find import json_object
 from darkroom.models.find import FoundModel, find_model
 from darkroom.storage import open_artifact, open_store
 
@@ -86,8 +86,9 @@ class ClassModel:
 
     def levels(self, config: SampleConfig) -> list[int | None]:
         """Errors: ConfigError for what the model cannot do."""
-        schedule = check_settings(config, self.trained.info)
-        visited: list[int | None] = [*timesteps(schedule, config.num_steps), None]
+        info = self.trained.info
+        check_settings(config, info)
+        visited: list[int | None] = [*timesteps(info.schedule, config.num_steps), None]
         return [visited[step] for step in config.frames_after]
 
     def sampler(self, config: SampleConfig) -> str:
@@ -109,6 +110,8 @@ class TextModel:
     prompts: Sequence[str]
     scheduler: str
     """The class of its own, which goes back through the noise levels."""
+    num_timesteps: int | None
+    """As its config says."""
     finetuned: FinetunedInfo | None
 
     @classmethod
@@ -117,7 +120,8 @@ class TextModel:
         found = find_model(uri, field="input", variant=text.variant)
         finetuned = check_text_model(found, field="input", lora_field="text.lora.model")
         lora = find_lora(text, found, prefix="text.")
-        return cls(found, lora, text.prompts, _scheduler_of(found), finetuned)
+        scheduler, num_timesteps = _scheduler_of(found)
+        return cls(found, lora, text.prompts, scheduler, num_timesteps, finetuned)
 
     @property
     def name(self) -> ModelName:
@@ -131,6 +135,9 @@ class TextModel:
         return plan_prompts(config.total, self.prompts)
 
     def levels(self, config: SampleConfig) -> list[int | None]:
+        """Errors: ConfigError for more steps than the schedule has."""
+        if self.num_timesteps is not None:
+            check_num_steps(config.num_steps, self.num_timesteps)
         return []
 
     def sampler(self, config: SampleConfig) -> str:
@@ -162,10 +169,10 @@ def plan_of(config: SampleConfig, info: ModelInfo) -> pa.Table:
     return plan_images(config.total, labels, info.classes, strip=config.strip > 0)
 
 
-def _scheduler_of(model: FoundModel) -> str:
-    settings = model.read("scheduler/scheduler_config.json")
-    name = json.loads(settings).get("_class_name") if settings else None
-    return str(name or "unknown")
+def _scheduler_of(model: FoundModel) -> tuple[str, int | None]:
+    settings = json_object(model.read("scheduler/scheduler_config.json")) or {}
+    steps = settings.get("num_train_timesteps")
+    return str(settings.get("_class_name") or "unknown"), steps if type(steps) is int else None
 
 
 def _needs_prompts(config: SampleConfig) -> ConfigError:

@@ -67,7 +67,8 @@ def invalid(param: str | None, problem: str, *, code: str = "invalid_value") -> 
 
 def unknown(what: str, name: str, known: list[str]) -> str:
     """`unknown sampler 'dim'; did you mean 'ddim'?`"""
+    name = name[:100]
     guess = closest(name, known)
     shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
     remedy = f"did you mean {guess!r}?" if guess else f"known: {shown or 'none'}"
-    return f"unknown {what} {name[:100]!r}; {remedy}"
+    return f"unknown {what} {name!r}; {remedy}"

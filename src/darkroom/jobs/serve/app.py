@@ -1,6 +1,6 @@
 """The Ray Serve application: replicas that answer HTTP, and replicas that draw.
 
-    client -> proxy -> HttpReplica -> handle -> DrawingReplica (engine.py)
+    client -> proxy -> HttpReplica -> handle -> DrawingReplica (engine/)
 
 `darkroom serve` runs it on one machine; a RayService names `darkroom.jobs.serve.app:build` as its
 import path, with the settings of `darkroom serve --show-config` as `args`, in which the pod's own

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from darkroom.config import Config, ModelPlace, NonNegativeFloat, Place, PositiveFloat, PositiveInt
-from darkroom.jobs.drawing.config import DrawingConfig, LoraUse
+from darkroom.jobs.drawing.config import DrawingConfig, LoraUse, SigningConfig
 from darkroom.loopback import is_loopback
 
 ServedName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.:/-]{0,99}$")]
@@ -94,6 +94,8 @@ class ServeConfig(Config):
     safety_check: str | None = None
     """package.module:function that looks at each picture, previews too, where it is drawn, and
     keeps it back by returning True; beside a model's own checker. null is none."""
+    signing: SigningConfig | None = None
+    """A C2PA manifest in every picture, previews too; null for none."""
     limits: RequestLimits = RequestLimits()
     """What requests may ask for."""
     jobs: JobsConfig = JobsConfig()

@@ -32,6 +32,8 @@ RAY_HEADERS = frozenset(
     }
 )
 BODY_SECONDS = 30.0
+FORGOTTEN_BYTES = 4 * 2**20
+"""Of a body beyond its limit, read so that its client can read the refusal."""
 _CORS_HEADERS = "authorization, content-type, idempotency-key"
 _SAFE = {
     "x-content-type-options": "nosniff",
@@ -109,13 +111,6 @@ class Edge:
                 403, "pages of other origins may not call this service; add theirs to origins",
                 code="origin_not_allowed",
             )  # fmt: skip
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if scope["method"] == "POST" and kind != "application/json":
-            raise ApiError(
-                415,
-                "the body's content type must be application/json",
-                code="unsupported_media_type",
-            )
 
 
 def _without_rays(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
@@ -130,14 +125,32 @@ def _name(host: str) -> str:
         return ""
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The body, refused as soon as it is, or says that it will be, too large or too slow.
+def _check_type(headers: Headers) -> None:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ApiError(
+            415, "the body's content type must be application/json", code="unsupported_media_type"
+        )
+    # Nothing is unpacked: a few bytes could become gigabytes.
+    if headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
+        raise ApiError(
+            415, "the body must not be compressed; leave content-encoding out",
+            code="unsupported_media_type",
+        )  # fmt: skip
 
-    Errors: ApiError 413 and 408.
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The body, refused when it is no JSON by its type, too large or too slow.
+
+    What is somewhat too large is read to its end and forgotten: who is answered while still sending
+    gets a reset in place of the answer. What is, or says that it will be, far too large is not.
+    Errors: ApiError 415, 413 and 408.
     """
+    _check_type(request.headers)
     too_large = ApiError(413, f"the body is larger than {max_bytes} bytes", code="body_too_large")
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and (len(declared) > 12 or int(declared) > max_bytes):
+    most = max_bytes + FORGOTTEN_BYTES
+    if declared.isdecimal() and (len(declared) > 12 or int(declared) > most):
         raise too_large
     parts: list[bytes] = []
     size = 0
@@ -145,9 +158,12 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         async with asyncio.timeout(BODY_SECONDS):
             async for part in request.stream():
                 size += len(part)
-                if size > max_bytes:
+                if size > most:
                     raise too_large
-                parts.append(part)
+                if size <= max_bytes:
+                    parts.append(part)
+                else:
+                    parts.clear()
     except TimeoutError:
         raise ApiError(
             408, f"the body did not arrive within {BODY_SECONDS:g} s", code="body_too_slow",
@@ -155,4 +171,6 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         ) from None  # fmt: skip
     except ClientDisconnect:
         raise ClientGoneError from None
+    if size > max_bytes:
+        raise too_large
     return b"".join(parts)

@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import files
 from typing import Any
 
@@ -25,14 +25,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from darkroom.jobs.drawing.signing import signing_of
 from darkroom.jobs.serve.admission import Admission
 from darkroom.jobs.serve.api_error import ApiError, unknown
 from darkroom.jobs.serve.client_gone import ClientGoneError, EventStream
 from darkroom.jobs.serve.config import ServeConfig
 from darkroom.jobs.serve.drawers import Drawers
+from darkroom.jobs.serve.drawings import drawings_of
 from darkroom.jobs.serve.edge import Edge, read_body
 from darkroom.jobs.serve.images_api import ImagesRun
-from darkroom.jobs.serve.images_request import drawings_of, parse_json, parse_request
+from darkroom.jobs.serve.images_request import parse_json, parse_request
 from darkroom.jobs.serve.jobs.api import JobsApi
 from darkroom.jobs.serve.keys import KeyRing
 from darkroom.jobs.serve.request import ServedModel
@@ -63,9 +65,10 @@ class HttpApi:
     """The routes, and what they share."""
 
     def __init__(self, config: ServeConfig, drawers: Drawers) -> None:
-        """Errors: InputError for keys, or a place for jobs, that cannot be used."""
+        """Errors: InputError for keys, a place for jobs, or signing, that cannot be used."""
         self._config, self._drawers = config, drawers
         self._keys = None if config.keys is None else KeyRing(config.keys)
+        self._sign = signing_of(config.signing)
         self._admission = Admission(config.limits)
         self._known: tuple[ServedModel, ...] = ()
         self._known_at = -math.inf
@@ -73,7 +76,7 @@ class HttpApi:
         self.draining = False
         """Whether new drawings are refused, because the service stops."""
         self.jobs = JobsApi(
-            config, drawers, self._admission,
+            config, drawers, self._admission, sign=self._sign,
             owner=self._owner, models=self._models, stopping=lambda: self.draining,
         )  # fmt: skip
 
@@ -86,8 +89,9 @@ class HttpApi:
         """The ASGI app."""
         # Without FastAPI's own pages, which load scripts of third parties.
         app = FastAPI(
-            title="Darkroom", docs_url=None, redoc_url=None, openapi_url=None, lifespan=self._alive
-        )
+            title="Darkroom", docs_url=None, redoc_url=None, openapi_url=None, lifespan=self._alive,
+            redirect_slashes=False,  # to wherever the request says that this service is
+        )  # fmt: skip
         routes: list[tuple[str, str, Handler]] = [
             ("POST", "/v1/images/generations", self._generate),
             *self.jobs.routes,
@@ -120,12 +124,12 @@ class HttpApi:
         values = parse_json(await read_body(request, limits.max_body_bytes))
         asked = parse_request(values, limits)
         drawings = drawings_of(asked, await self._models(), limits)
-        run = ImagesRun(self._drawers, asked, drawings)
+        run = ImagesRun(self._drawers, asked, drawings, sign=self._sign)
         return await run.respond(request.receive, self._admission, owner, limits.deadline_seconds)
 
     async def _list_models(self, request: Request) -> Response:
         self._owner(request)
-        data = [_model(model) for model in await self._models()]
+        data = [self._told(model) for model in await self._models()]
         return JSONResponse({"object": "list", "data": data})
 
     async def _one_model(self, request: Request) -> Response:
@@ -136,7 +140,7 @@ class HttpApi:
             raise ApiError(
                 404, unknown("model", name, list(models)), code="model_not_found", param="model"
             )
-        return JSONResponse(_model(models[name]))
+        return JSONResponse(self._told(models[name]))
 
     async def _health(self, request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -168,22 +172,23 @@ class HttpApi:
             self._known_at = time.monotonic()
         return self._known
 
+    def _told(self, model: ServedModel) -> dict[str, Any]:
+        """As OpenAI's client reads it, and what the page offers, within this service's limits."""
+        most = min(model.max_steps, self._config.limits.max_steps)
+        told = asdict(replace(model, max_steps=most))
+        return {
+            "id": model.name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "darkroom",
+            **{name: value for name, value in told.items() if name not in _NOT_TOLD},
+        }
+
     def _owner(self, request: Request) -> str:
         """Who asks. Errors: ApiError 401."""
         if self._keys is None:
             return ANYONE
         return self._keys.owner_of(request.headers.get("authorization"))
-
-
-def _model(model: ServedModel) -> dict[str, Any]:
-    """As OpenAI's client reads it, and all that the page offers."""
-    return {
-        "id": model.name,
-        "object": "model",
-        "created": 0,
-        "owned_by": "darkroom",
-        **{name: value for name, value in asdict(model).items() if name not in _NOT_TOLD},
-    }
 
 
 async def _page(request: Request) -> Response:

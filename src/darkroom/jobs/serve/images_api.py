@@ -25,12 +25,13 @@ from darkroom.errors import (
 )
 from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.drawing.drawer import Pixels
-from darkroom.jobs.drawing.picture_bytes import picture_bytes
+from darkroom.jobs.drawing.picture_bytes import Sign, picture_bytes
 from darkroom.jobs.serve.admission import Admission
 from darkroom.jobs.serve.api_error import ApiError
 from darkroom.jobs.serve.client_gone import ClientGoneError, EventStream, event, unless_gone
 from darkroom.jobs.serve.drawers import Begun, Drawers, Drawn, draw_all, refuse_blanked
-from darkroom.jobs.serve.images_request import Drawings, ImagesRequest
+from darkroom.jobs.serve.drawings import Drawings
+from darkroom.jobs.serve.images_request import ImagesRequest
 from darkroom.jobs.serve.request import Drawing, Preview
 
 CLOSE = {"connection": "close"}
@@ -49,8 +50,16 @@ Body = dict[str, Any]
 class ImagesRun:
     """One admitted request."""
 
-    def __init__(self, drawers: Drawers, request: ImagesRequest, drawings: Drawings) -> None:
+    def __init__(
+        self,
+        drawers: Drawers,
+        request: ImagesRequest,
+        drawings: Drawings,
+        *,
+        sign: Sign | None = None,
+    ) -> None:
         self._drawers, self._request, self._drawings = drawers, request, drawings
+        self._sign = sign
         self._created = int(time.time())
         self._begun: dict[int, Begun] = {}
         self._data: dict[int, Body] = {}
@@ -66,7 +75,9 @@ class ImagesRun:
 
         await draw_all(self._drawers, self._drawings.requests, take)
         data = [self._data[index] for index in range(len(self._drawings.requests))]
-        return {"created": self._created, "data": data, **self._about(0)}
+        about = self._about(0)
+        del about["quality"]  # the client's types have no "auto" here, but in events
+        return {"created": self._created, "data": data, **about}
 
     async def events(self) -> AsyncGenerator[bytes]:
         """Partial pictures as they come, and each picture when it is done."""
@@ -135,8 +146,13 @@ class ImagesRun:
         origin = self._begun[index].origin(request, self._drawings.prompt_digest)
 
         def encode() -> str:
-            quality = self._request.output_compression
-            data = picture_bytes(pixels, origin, format=self._request.format, quality=quality)
+            data = picture_bytes(
+                pixels,
+                origin,
+                format=self._request.format,
+                quality=self._request.output_compression,
+                sign=self._sign,
+            )
             return base64.b64encode(data).decode()
 
         return await asyncio.to_thread(encode)

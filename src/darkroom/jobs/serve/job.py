@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from darkroom.errors import ConfigError, DarkroomError
+from darkroom.jobs.drawing.signing import signing_of
+from darkroom.jobs.drawing.text_model import check_is_model, finetuned_info
+from darkroom.jobs.named_function import find_function
 from darkroom.jobs.serve.config import ServeConfig
 from darkroom.jobs.serve.jobs.place import JobsPlace
 from darkroom.jobs.serve.keys import KeyRing
@@ -65,7 +68,7 @@ def serving(config: ServeConfig) -> Iterator[Serving]:
                     proxy_location="HeadOnly", http_options={"host": config.host, "port": port}
                 )
                 handle = serve.run(build(config.to_dict()), name=APP, route_prefix="/")
-            except RuntimeError as error:
+            except (RuntimeError, TimeoutError) as error:  # the latter of a proxy on a busy machine
                 raise DarkroomError(f"the service did not come up ({first_line(error)})") from error
             try:
                 host = f"[{config.host}]" if ":" in config.host else config.host
@@ -88,12 +91,18 @@ def _check(config: ServeConfig) -> None:
     """What would fail on a replica, told in one line before anything starts."""
     if config.keys is not None:
         KeyRing(config.keys)
+    signing_of(config.signing)
     if config.jobs.place is not None:
         JobsPlace(config.jobs.place, days=config.jobs.days).check()
     for model in config.models:
-        find_model(model, field="models", variant=config.variant)
+        found = find_model(model, field="models", variant=config.variant)
+        check_is_model(found, field="models")
+        if found.manifest_digest is not None:
+            finetuned_info(found, field="models", lora_field="loras")
     for name, lora in config.loras.items():
         find_model(lora.model, field=f"loras.{name}")
+    if config.safety_check is not None and not _is_borrowed():
+        find_function("safety_check", config.safety_check)
     if config.port:
         _knock(config.host, config.port)
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.serve.api_error import ApiError
 from darkroom.messages import hide
+from darkroom.watched_files import WatchedFiles
 
 MIN_KEY_CHARS = 16
-_LOOK_SECONDS = 1.0
 _MAX_BYTES = 2**20
 
 Digests = dict[str, bytes]
@@ -31,8 +30,7 @@ class KeyRing:
     def __init__(self, place: str) -> None:
         """Errors: ConfigError for a place without usable keys."""
         self._path = Path(place)
-        self._looked_at = time.monotonic()
-        self._state = self._state_now()
+        self._watched = WatchedFiles(self._files)
         self._digests = self._read()
 
     def owner_of(self, authorization: str | None) -> str:
@@ -53,23 +51,12 @@ class KeyRing:
         return found
 
     def _current(self) -> Digests:
-        now = time.monotonic()
-        if now - self._looked_at >= _LOOK_SECONDS:
-            self._looked_at = now
-            if (state := self._state_now()) != self._state:
-                self._state = state
-                try:
-                    self._digests = self._read()
-                except ConfigError:
-                    self._digests = {}  # what was withdrawn must open nothing
+        if self._watched.have_changed():
+            try:
+                self._digests = self._read()
+            except ConfigError:
+                self._digests = {}  # what was withdrawn must open nothing
         return self._digests
-
-    def _state_now(self) -> object:
-        """Changes when the keys do; Kubernetes exchanges a link beside the files."""
-        try:
-            return [(path.name, *_stat(path)) for path in self._files()]
-        except OSError as error:
-            return error.errno
 
     def _files(self) -> list[Path]:
         if not self._path.is_dir():
@@ -119,8 +106,3 @@ _REMEDY = "write `name key` on each line, or a folder with one file per key"
 def _text(path: Path) -> str:
     with path.open("rb") as file:
         return file.read(_MAX_BYTES).decode()
-
-
-def _stat(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size, found.st_ino

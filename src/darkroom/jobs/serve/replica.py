@@ -14,9 +14,10 @@ from typing import Any
 from darkroom.config import build_config
 from darkroom.jobs.serve.config import ServeConfig
 from darkroom.jobs.serve.drawers import Begun, Drawn
-from darkroom.jobs.serve.engine import Engine
+from darkroom.jobs.serve.engine.engine import Engine
+from darkroom.jobs.serve.engine.source import ModelSource
 from darkroom.jobs.serve.request import DrawRequest, ServedModel
-from darkroom.jobs.serve.source import ModelSource
+from darkroom.jobs.serve.telemetry import EngineMetrics
 
 
 class DrawingReplica:
@@ -28,6 +29,15 @@ class DrawingReplica:
         self._drain_seconds = config.drain_seconds
         self._engine = Engine(sources_of(config), config.workers, safety_check=config.safety_check)
         self._engine.load()
+        self._metrics = EngineMetrics()
+
+    async def check_health(self) -> None:
+        """Serve asks every few seconds, and replaces a replica that raises three times running.
+
+        Errors: ServingError where nothing can be drawn here any more.
+        """
+        self._metrics.show(self._engine.stats())
+        self._engine.check_alive()
 
     async def models(self) -> tuple[ServedModel, ...]:
         """What is loaded."""

@@ -1,6 +1,6 @@
 """What all ranks must decide alike: when to look, whether to stop, whether time is up.
 
-Rank 0 decides from its clock, its heartbeat and Ray's preemption notice, and broadcasts; the
+Rank 0 decides from its clock, its heartbeat and Ray's notice (`preemption.py`), and broadcasts; the
 number of steps until the next look travels along, so that ranks look about once a second
 whatever a step costs and always at the same step.
 """
@@ -11,11 +11,11 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-import ray.train
 import torch
 import torch.distributed as dist
 
 from darkroom.jobs.training.heartbeat import Heartbeat
+from darkroom.jobs.training.preemption import WISHES, Preemption
 
 _LOOK_EVERY_SECONDS = 1.0
 _MAX_STEPS_BETWEEN_LOOKS = 1000
@@ -45,15 +45,21 @@ class StepBarrier:
         self._last_checkpoint = self._last_look = time.monotonic()
         self._last_step = self._next_step = 0
         self._num_looks = 0
-        self._preemption_deadline: int | None = None
+        self._preemption = Preemption()
+        self._holds = False
 
     def start(self, step: int) -> None:
         """Begin at `step`; the first look comes after one step."""
         self._last_step, self._next_step = step, step + 1
 
     def checkpoint_taken(self) -> None:
-        """Restart the checkpoint clock."""
+        """Restart the checkpoint clock; no step follows where a node is about to go."""
         self._last_checkpoint = time.monotonic()
+        self._preemption.saved()
+        if self._holds:
+            self._holds = False
+            with self._heartbeat.stopwatch.measuring("startup"):  # of which shutting down is a part
+                self._preemption.hold()
 
     def at(self, step: int, *, ended: Literal["fenced", "fault"] | None) -> Decision:
         """The ranks' decision at this step; every rank calls it at every step.
@@ -63,9 +69,12 @@ class StepBarrier:
         stops_alone = _is_alone() and self._heartbeat.stop_reason is not None
         if step < self._next_step and not stops_alone:
             return Decision()
-        preempted = self._notice_preemption()
+        self._num_looks += 1
+        if self._num_looks % _LOOKS_BETWEEN_NOTICES == 0:
+            self._preemption.ask()
         now = time.monotonic()
-        steps_per_second = (step - self._last_step) / max(now - self._last_look, 1e-6)
+        since_look = now - self._last_look
+        steps_per_second = (step - self._last_step) / max(since_look, 1e-6)
         look_after = min(
             max(int(steps_per_second * _LOOK_EVERY_SECONDS), 1), _MAX_STEPS_BETWEEN_LOOKS
         )
@@ -73,25 +82,17 @@ class StepBarrier:
             self._checkpoint_seconds is not None
             and now - self._last_checkpoint >= self._checkpoint_seconds
         )
-        stop, save, over, look_after = self._from_rank_zero(
+        wish = self._preemption.wish(seconds_between_looks=since_look)
+        stop, save, wished, over, look_after = self._from_rank_zero(
             int(self._heartbeat.stop_reason is not None),
-            int(due or preempted),
+            int(due),
+            WISHES.index(wish),
             _ENDED.index(ended),
             look_after,
         )
         self._last_look, self._last_step, self._next_step = now, step, step + look_after
-        return Decision(stop=bool(stop), checkpoint=bool(save), ended=_ENDED[over])
-
-    def _notice_preemption(self) -> bool:
-        """True once for each notice; a collective of Ray Train, so every rank asks."""
-        self._num_looks += 1
-        if self._num_looks % _LOOKS_BETWEEN_NOTICES:
-            return False
-        info = ray.train.get_preemption_info()
-        deadline = None if info is None else info.deadline_ms
-        news = deadline is not None and deadline != self._preemption_deadline
-        self._preemption_deadline = deadline
-        return news
+        self._holds = WISHES[wished] == "save_and_hold"
+        return Decision(stop=bool(stop), checkpoint=bool(save) or wished > 0, ended=_ENDED[over])
 
     def _from_rank_zero(self, *values: int) -> list[int]:
         if _is_alone():

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.jobs.artifacts.row_groups import RowGroup
-from darkroom.jobs.training.plan import Batching, DataPlan, Rows
+from darkroom.jobs.artifacts.row_groups import RowGroup, starts_of
+from darkroom.jobs.training.plan import Batching, DataPlan, Order, Rows
 
 _EPOCHS_KEPT = 2
 
@@ -46,15 +46,17 @@ class BucketPlan:
         batch_size: int,
         seed: int,
         shuffle_window: int,
+        order: Order = "drawn",
     ) -> None:
         """buckets: of each row, shape (num_rows,). batch_size: rows of a step, on all ranks."""
-        num_rows = sum(group.num_rows for group in groups)
-        self.groups: Sequence[RowGroup] = tuple(groups)
+        num_rows = int(starts_of(groups)[-1])
+        self.groups = groups
         self.shuffle_window = shuffle_window
         # A step as long as the data is an epoch.
         self._order = DataPlan(
-            groups, seed=seed, shuffle_window=shuffle_window, batching=Batching(num_rows)
-        )
+            groups, seed=seed, shuffle_window=shuffle_window, batching=Batching(num_rows),
+            order=order,
+        )  # fmt: skip
         self._buckets = np.asarray(buckets, dtype=np.int64)
         if self._buckets.shape != (num_rows,):
             raise ValueError(f"{num_rows} rows have the buckets {self._buckets.shape}")

@@ -72,9 +72,9 @@ class RunCallback(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Seek the stream; Lightning has restored the step by now."""
-        step = trainer.global_step
+        module, step = cast("TrainedModule", pl_module), trainer.global_step
         self._stream.first_step = step
-        device = pl_module.device
+        device = module.device
         self._barrier = StepBarrier(self._heartbeat, device, self._config.checkpoint.every_minutes)
         self._barrier.start(step)
         self._non_finite = NonFinite(device)
@@ -82,14 +82,16 @@ class RunCallback(pl.Callback):
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self._num_rows = 0
         self._saved_step = step
-        self._num_told = len(cast("TrainedModule", pl_module).micro_batches.events)
-        self._started = self._logged_at = time.monotonic()
+        self._num_told = len(module.micro_batches.events)
+        self._started = time.monotonic()
         self._waited_before = 0.0
         self._heartbeat.begin_at(step)
         self._highest_step = self._heartbeat.highest_step()
+        module.probe_memory(self._stream.largest_batch)
+        self._tell_of_memory(module)
         if step == 0:
-            self._show_beginning(trainer, cast("TrainedModule", pl_module))
-            self._logged_at = time.monotonic()
+            self._show_beginning(trainer, module)
+        self._logged_at = time.monotonic()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int

@@ -16,7 +16,7 @@ import lightning.pytorch as pl
 import torch.distributed as dist
 
 from darkroom.jobs.training.checkpoint import STATE_FILE, CheckpointPlace
-from darkroom.jobs.training.shard_files import SHARDS_FOLDER
+from darkroom.jobs.training.checkpoint_state import SHARDS_FOLDER
 from darkroom.jobs.training.sharding import Sharding
 
 

@@ -19,6 +19,7 @@ from darkroom.config import (
     Place,
     PositiveFloat,
     PositiveInt,
+    added,
     operational,
 )
 from darkroom.jobs.pictures.config import ColorJitterConfig, RandomCropConfig
@@ -126,6 +127,10 @@ class DataConfig(Config):
     epoch anew. See docs/verbs/train.md for when to take which."""
     shuffle_window: PositiveInt = 16
     """Row groups shuffled together. exact: the whole order is a function of seed and epoch."""
+    order: Annotated[Literal["drawn", "computed"], added()] = "drawn"
+    """How an epoch orders the row groups, for exact. drawn: a permutation, held in memory.
+    computed: a function of the place, nothing held, for hundreds of millions of rows. The rows come
+    in another order, shuffled as well; a run keeps the one that it was begun with."""
     cache_mb: Annotated[int, operational(ge=0)] = 512
     """Decoded images are kept in memory when the whole split fits in so many MB per worker."""
     horizontal_flip: bool = False

@@ -41,7 +41,7 @@ class TrainingData:
         data = cls(
             dataset,
             shape_of_all=None if in_buckets else dataset.shape(),
-            num_train_rows=sum(group.num_rows for group in groups),
+            num_train_rows=groups.num_rows,
             has_validation=bool(dataset.row_groups("validation", 1)),
         )
         data._check(config)

@@ -93,8 +93,7 @@ def export_files(
     """
     import torch
 
-    from darkroom.jobs.training.module import averaged_weights
-    from darkroom.jobs.training.shard_files import read_state
+    from darkroom.jobs.training.checkpoint_state import averaged_weights, read_state
 
     torch.set_num_threads(trainable.config.compute.num_threads)
     with temporary_folder("darkroom-export-") as directory:

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.checkpoint import CheckpointInfo
 from darkroom.jobs.training.callback import RunCallback
 from darkroom.jobs.training.checkpoint import STATE_FILE, CheckpointPublisher, resolve_checkpoint
+from darkroom.jobs.training.checkpoint_state import is_sharded, read_state
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.endings import Outcome
 from darkroom.jobs.training.heartbeat import Heartbeat
@@ -37,7 +39,6 @@ from darkroom.jobs.training.precision import precision_plugin
 from darkroom.jobs.training.ray_data_rows import TRAIN_SHARD
 from darkroom.jobs.training.ray_data_stream import RayDataStream
 from darkroom.jobs.training.seeding import INITIAL_WEIGHTS, derive_seed
-from darkroom.jobs.training.shard_files import is_sharded, read_state
 from darkroom.jobs.training.sharded_batches import ShardedMicroBatches
 from darkroom.jobs.training.starting_state import starting_state
 from darkroom.jobs.training.strategies import sharding_of, strategy_of
@@ -227,20 +228,27 @@ class _Rank:
                 stopwatch=self.heartbeat.stopwatch,
             )
         source = self.worker.trainable.source(data, "train", config.limit)
-        plan = source.plan(batching, seed=config.seed, shuffle_window=config.data.shuffle_window)
+        plan = source.plan(
+            batching, seed=config.seed, shuffle_window=config.data.shuffle_window,
+            order=config.data.order,
+        )  # fmt: skip
         return BatchStream(
             source.reader(plan, seed=config.seed, cache_bytes=self.config.data.cache_bytes),
             plan,
             num_steps=config.max_steps,
+            largest=partial(source.largest, batching),
             stopwatch=self.heartbeat.stopwatch,
         )
 
     def _validation(self) -> Validation | None:
         config, data = self.config, self.worker.data
         source = self.worker.trainable.source(data, "validation", config.validation.num_images)
-        plan, batches = source.in_order(config.micro_batch_size)
+        in_order = cache(source.in_order)  # a validation asks again, mostly for the same size
+        plan, batches = in_order(config.micro_batch_size)
+        if not batches:
+            return None
         rows = source.reader(plan, seed=None, cache_bytes=self.config.data.cache_bytes)
-        return Validation(rows, batches=batches) if batches else None
+        return Validation(rows, lambda size: in_order(size)[1])
 
     def _resume(self) -> Artifact | None:
         """The checkpoint to resume from, the same on every rank, downloaded to the folder.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from darkroom.jobs.artifacts.row_groups import RowGroup, RowGroupReader
+from darkroom.jobs.artifacts.row_groups import RowGroup, RowGroupReader, starts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +28,7 @@ class KeptGroups:
         """columns: by default all. num_kept: how many groups stay in memory."""
         self._reader, self._groups, self._columns = reader, groups, columns
         self._num_kept = num_kept
-        self._starts = np.cumsum([0, *(group.num_rows for group in groups)])
+        self._starts = starts_of(groups)
         self.tables: OrderedDict[int, pa.Table] = OrderedDict()
         """Those that are kept, by the group's number, the last used at the end."""
 

@@ -61,6 +61,17 @@ class MicroBatches:
         self._halve(step, own_rank())
         return MicroBatchTooLargeError(self.events[-1])
 
+    def probe(self, module: TrainedModule, batch: Batch, *, spare_bytes: int = 0) -> None:
+        """Find how many rows of a batch fit at once; no gradient is left.
+
+        The second of two passes is the fuller one: it has a gradient beside it.
+        Errors: as `gradients`.
+        """
+        self.gradients(module, batch, spare_bytes=spare_bytes)
+        for parameter in module.with_gradients():
+            parameter.grad = None
+        module.begin_terms()
+
     def gradients(self, module: TrainedModule, batch: Batch, *, spare_bytes: int = 0) -> Tensor:
         """Leave the gradient of the step's mean loss in `.grad`, alike on every rank.
 

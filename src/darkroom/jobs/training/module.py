@@ -8,7 +8,7 @@ steps happen, what is logged and where checkpoints go is `callback.py`'s.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +20,7 @@ from diffusers.training_utils import EMAModel
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from darkroom.jobs.training import optimizer_memory
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.draws import RowDraws
 from darkroom.jobs.training.gradients import num_ranks
@@ -28,6 +29,7 @@ from darkroom.jobs.training.lr import PlateauTracker, scale_at
 from darkroom.jobs.training.micro_batches import MicroBatches
 from darkroom.jobs.training.optimizers import build_optimizer, for_this_device, moments_bytes
 from darkroom.jobs.training.picture_log import DrawnPicture
+from darkroom.jobs.training.precision import autocast
 from darkroom.jobs.training.seeding import TRAINING_STEP, derive_seed
 from darkroom.jobs.training.sharding import Sharding, own_share, whole, wrapped
 from darkroom.jobs.training.training_stream import Batch, num_rows
@@ -173,7 +175,12 @@ class TrainedModule(pl.LightningModule):
 
     def seed_dropout(self, step: int, first: int) -> None:
         """Seed torch for a micro-batch by its step and where its first row stands in the batch."""
-        torch.manual_seed(derive_seed(self.training_config.seed, TRAINING_STEP, step, first))
+        seed = derive_seed(self.training_config.seed, TRAINING_STEP, step, first)
+        # torch.manual_seed would seed every kind of device, and note the whole stack for each that
+        # is not in use.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor | int]:
         """One optimizer step; the sum of this rank's losses, and of how many rows.
@@ -185,12 +192,30 @@ class TrainedModule(pl.LightningModule):
         except torch.OutOfMemoryError:
             raise self.micro_batches.too_large(batch["step"]) from None
 
+    def probe_memory(self, largest: Callable[[int], Batch | None]) -> None:
+        """Find the micro-batch that fits, before a step needs it; nothing else changes.
+
+        largest: rows for two passes of so many that take as much memory as any.
+        Errors: as `training_step`.
+        """
+        tried = 0
+        while tried != self.micro_batches.size:  # of fewer rows, others may take the most
+            tried = self.micro_batches.size
+            batch = largest(tried)
+            if batch is not None:
+                self._probe(batch)
+
+    def _probe(self, batch: Batch) -> None:
+        try:
+            with autocast(self.training_config.compute.precision, self.device):
+                self.micro_batches.probe(self, batch, spare_bytes=self._spare_bytes())
+        except torch.OutOfMemoryError:
+            raise self.micro_batches.too_large(batch["step"]) from None
+
     def _step(self, batch: Batch) -> dict[str, Tensor | int]:
         optimizer: Any = self.optimizers()
         schedule: Any = self.lr_schedulers()
-        loss_sum = self.micro_batches.gradients(
-            self, batch, spare_bytes=0 if optimizer.optimizer.state else self._first_step_bytes()
-        )
+        loss_sum = self.micro_batches.gradients(self, batch, spare_bytes=self._spare_bytes())
         fits = self.loss_scale.unscale(self.with_gradients())
         limit = self.training_config.optimizer.max_grad_norm
         norm = torch.nn.utils.clip_grad_norm_(
@@ -203,9 +228,10 @@ class TrainedModule(pl.LightningModule):
         schedule.step()
         return {"loss_sum": loss_sum, "num_rows": num_rows(batch)}
 
-    def _first_step_bytes(self) -> int:
-        """What the optimizer takes from a GPU's memory in its first step."""
-        if self.device.type != "cuda":
+    def _spare_bytes(self) -> int:
+        """What the optimizer will take from a GPU's memory, in its first step."""
+        optimizer: Any = self.optimizers()
+        if optimizer.optimizer.state or self.device.type != "cuda":
             return 0
         return moments_bytes(self.training_config.optimizer, self._shares())
 
@@ -254,6 +280,8 @@ class TrainedModule(pl.LightningModule):
             )
         ]
         checkpoint["ema"] = {"names": list(self.trained), **averages}
+        (optimizer,) = checkpoint["optimizer_states"]
+        checkpoint[optimizer_memory.KEY] = optimizer_memory.remembered(self._stepped(), optimizer)
         checkpoint["plateau"] = vars(self.plateau).copy()
         checkpoint["micro_batches"] = self.micro_batches.state()
         checkpoint["loss_scale"] = self.loss_scale.state()
@@ -262,6 +290,7 @@ class TrainedModule(pl.LightningModule):
         """Restore them; the weights and the optimizer are Lightning's, which wants all weights."""
         built = self.state_dict()
         checkpoint["state_dict"].update({name: built[name] for name in self.frozen_names()})
+        optimizer_memory.require_remembered(self._stepped(), checkpoint)
         for state in checkpoint.get("optimizer_states", ()):
             # Lightning moves the module after this: its device tells nothing yet.
             for_this_device(state, on_gpu=self.training_config.workers.use_gpu)
@@ -274,13 +303,12 @@ class TrainedModule(pl.LightningModule):
         if "loss_scale" in checkpoint:
             self.loss_scale = LossScale(**checkpoint["loss_scale"])
 
+    def _stepped(self) -> list[str]:
+        """Names of the optimizer's parameters, in its order."""
+        names = {id(each): name for name, each in self.trained.items()}
+        return [names[id(each)] for group in self.groups for each in group.parameters]
+
     def frozen_names(self) -> list[str]:
         """What is not trained, and in no checkpoint."""
         named = self.named_parameters(remove_duplicate=False)
         return [name for name, parameter in named if not parameter.requires_grad]
-
-
-def averaged_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The average in a checkpoint's state, by the module's names."""
-    ema = checkpoint["ema"]
-    return dict(zip(ema["names"], ema["shadow_params"], strict=True))

@@ -21,7 +21,7 @@ from darkroom.jobs.artifacts.row_groups import RowGroup
 from darkroom.jobs.pictures.config import Split
 from darkroom.jobs.training.bucket_plan import BucketPlan, BucketShare
 from darkroom.jobs.training.dataset import TrainingData
-from darkroom.jobs.training.plan import Batching, DataPlan, RankPlan, Rows
+from darkroom.jobs.training.plan import Batching, DataPlan, Order, RankPlan, Rows
 
 if TYPE_CHECKING:
     from darkroom.jobs.training.training_stream import BatchRows
@@ -49,18 +49,37 @@ class RowSource(ABC):
         cache_bytes: rows that take no more together are kept in memory.
         """
 
-    def plan(self, batching: Batching, *, seed: int, shuffle_window: int) -> RankPlan:
+    def plan(
+        self, batching: Batching, *, seed: int, shuffle_window: int, order: Order = "drawn"
+    ) -> RankPlan:
         """The order of the rows in training: where sizes differ, one bucket for each step."""
         sizes = self.sizes()
         if sizes is None:
             return DataPlan(
-                self.groups, seed=seed, shuffle_window=shuffle_window, batching=batching
-            )
+                self.groups, seed=seed, shuffle_window=shuffle_window, batching=batching,
+                order=order,
+            )  # fmt: skip
         plan = BucketPlan(
             self.groups, _numbered(sizes), batch_size=batching.batch_size, seed=seed,
-            shuffle_window=shuffle_window,
+            shuffle_window=shuffle_window, order=order,
         )  # fmt: skip
         return BucketShare(plan, batching)
+
+    def largest(self, batching: Batching, at_once: int) -> Rows | None:
+        """Where sizes differ: rows for two passes of `at_once` that take the most memory.
+
+        They are of the bucket whose pass has the most pixels on any rank. It is one row, repeated,
+        so that little is read.
+        """
+        sizes = self.sizes()
+        if sizes is None:
+            return None
+        buckets, firsts, counts = np.unique(sizes, axis=0, return_index=True, return_counts=True)
+        shares = -(-np.minimum(counts, batching.batch_size) // batching.num_workers)
+        pixels = np.minimum(shares, at_once) * buckets.prod(axis=1)
+        fullest = int(np.lexsort((shares, pixels))[-1])  # of equals, the one of most passes
+        num_rows = min(2 * at_once, int(shares[fullest]))
+        return np.full(num_rows, firsts[fullest], dtype=np.int64)
 
     def in_order(self, batch_size: int) -> tuple[RankPlan, list[Rows]]:
         """All rows once, as validation meets them: in batches of one size each."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+from numpy.typing import NDArray
 
 # The first coordinate keeps the streams of different purposes apart.
 DATA_ORDER = 1
 TRAINING_STEP = 2
 VALIDATION = 3
 INITIAL_WEIGHTS = 4
+COMPUTED_ORDER = 5
 
 
 def derive_seed(seed: int, purpose: int, *coordinates: int) -> int:
@@ -26,6 +28,12 @@ def derive_seed(seed: int, purpose: int, *coordinates: int) -> int:
 def generator(seed: int, purpose: int, *coordinates: int) -> np.random.Generator:
     """A numpy generator for (seed, purpose, coordinates)."""
     return np.random.Generator(np.random.PCG64(derive_seed(seed, purpose, *coordinates)))
+
+
+def words(count: int, seed: int, purpose: int, *coordinates: int) -> NDArray[np.uint64]:
+    """`count` 64-bit words for (seed, purpose, coordinates); equal on every platform."""
+    sequence = np.random.SeedSequence([seed, purpose, *coordinates])
+    return np.asarray(sequence.generate_state(count, np.uint64), np.uint64)
 
 
 def row_key(row_id: str) -> int:

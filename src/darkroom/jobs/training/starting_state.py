@@ -13,9 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from darkroom.errors import ConfigError, DataError
+from darkroom.jobs.training import optimizer_memory
+from darkroom.jobs.training.checkpoint_state import averaged_weights
 from darkroom.jobs.training.config import InitFromConfig
 from darkroom.jobs.training.init_from import FIELD
-from darkroom.jobs.training.module import TrainedModule, averaged_weights
+from darkroom.jobs.training.module import TrainedModule
 from darkroom.jobs.training.optimizers import adapted
 
 
@@ -33,10 +35,12 @@ def starting_state(
     _require_same_network(weights, module, init_from.uri)
     if init_from.weights == "averaged":
         weights = {**weights, **averaged}
+    keeps = init_from.optimizer == "keep"
     kept = {key: state[key] for key in state if key != "loops" or init_from.steps == "continue"}
     return {
         **kept,
         **_optimization(state, module, init_from, step=step),
+        optimizer_memory.KEY: state.get(optimizer_memory.KEY, []) if keeps else [],
         "state_dict": weights,
         "ema": _average(state["ema"], averaged, weights, module, init_from),
         "callbacks": {},
@@ -104,14 +108,19 @@ def _average(
 
 def _require_same_network(weights: Mapping[str, Tensor], module: TrainedModule, uri: str) -> None:
     """Errors: DataError naming the first tensor that is missing, too much, or of another shape."""
-    wanted = {name: list(each.shape) for name, each in module.state_dict().items()}
+    wanted = {name: _described(each) for name, each in module.state_dict().items()}
     frozen = set(module.frozen_names())
-    found = {name: list(each.shape) for name, each in weights.items()}
+    found = {name: _described(each) for name, each in weights.items()}
     for name in sorted((wanted.keys() - frozen) | found.keys()):
         if wanted.get(name) != found.get(name):
             raise DataError(
                 FIELD, uri,
-                f"{name} has the shape {found.get(name, 'none')} there, and "
-                f"{wanted.get(name, 'none')} in this run's network",
+                f"{name} is {found.get(name, 'not')} there, and "
+                f"{wanted.get(name, 'not')} in this run's network",
                 "start from a run of the same network",
             )  # fmt: skip
+
+
+def _described(tensor: Tensor) -> str:
+    """Its type and shape."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

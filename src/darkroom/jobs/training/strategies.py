@@ -13,7 +13,8 @@ import ray.train.torch
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 
-from darkroom.jobs.training.shard_files import read_state, write_shards
+from darkroom.jobs.training.checkpoint_state import read_state
+from darkroom.jobs.training.shard_files import write_shards
 from darkroom.jobs.training.sharding import Sharding
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.training.dataset import TrainingData
 from darkroom.jobs.training.goodput import Stopwatch
 from darkroom.jobs.training.kept_groups import KeptGroups
-from darkroom.jobs.training.plan import RankPlan
+from darkroom.jobs.training.plan import RankPlan, Rows
 from darkroom.jobs.training.seeding import row_key
 from darkroom.jobs.training.training_stream import (
     Batch,
@@ -33,9 +33,19 @@ from darkroom.jobs.training.training_stream import (
     TrainingStream,
     make_batch,
     no_rows,
+    part,
 )
 
 _BATCHES_AHEAD = 2
+
+
+class _Row(NamedTuple):
+    """A row as a batch needs it."""
+
+    pixels: NDArray[np.uint8]
+    key: int
+    others: tuple[Any, ...]
+    """Its values in the other columns."""
 
 
 class DataRows:
@@ -51,9 +61,7 @@ class DataRows:
         cache_bytes: int,
     ) -> None:
         """sizes: height and width of each row's picture, (N, 2), where the data have several."""
-        if sizes is None:
-            sizes = np.broadcast_to((data.shape.height, data.shape.width), (plan.num_rows, 2))
-        self._sizes, self._channels = sizes, data.channels
+        self._data, self._sizes = data, sizes
         self._groups = KeptGroups(
             RowGroupReader(data.dataset.artifact),
             plan.groups,
@@ -61,12 +69,13 @@ class DataRows:
             # A batch may straddle two windows, and each of them draws on all of its groups.
             num_kept=2 * plan.shuffle_window,
         )
-        self._others: dict[str, list[Any]] = {
-            name: [None] * plan.num_rows for name in columns if name != "image"
-        }
-        self._keys = np.zeros(plan.num_rows, dtype=np.int64)
-        self._keeps = int(np.sum(sizes[:, 0] * sizes[:, 1])) * data.channels <= cache_bytes
-        self._decoded: dict[int, NDArray[np.uint8]] = {}
+        self._columns = [name for name in columns if name != "image"]
+        if sizes is None:
+            num_pixels = plan.num_rows * data.shape.height * data.shape.width
+        else:
+            num_pixels = int(np.dot(sizes[:, 0], sizes[:, 1]))
+        self._keeps = num_pixels * data.channels <= cache_bytes
+        self._kept: dict[int, _Row] = {}
 
     def fetch(
         self,
@@ -77,37 +86,41 @@ class DataRows:
         first: int = 0,
     ) -> Batch:
         """The rows as one batch; each in its epoch, or all in the first."""
-        images = np.stack([self._picture(row) for row in rows.tolist()])
-        others = {name: [column[row] for row in rows] for name, column in self._others.items()}
+        found = [self._row(row) for row in rows.tolist()]
+        values = zip(*(row.others for row in found), strict=True)
         return make_batch(
-            images,
-            others,
-            row=self._keys[rows],
+            np.stack([row.pixels for row in found]),
+            dict(zip(self._columns, map(list, values), strict=True)),
+            row=np.array([row.key for row in found], dtype=np.int64),
             epoch=np.zeros_like(rows) if epoch is None else epoch,
             step=step,
             first=first,
         )
 
-    def _picture(self, row: int) -> NDArray[np.uint8]:
-        found = self._decoded.get(row)
+    def _row(self, row: int) -> _Row:
+        found = self._kept.get(row)
         if found is None:
             found = self._read(row)
             if self._keeps:
-                self._decoded[row] = found
+                self._kept[row] = found
         return found
 
     def _shape_of(self, row: int) -> ImageShape:
+        if self._sizes is None:
+            return self._data.shape
         height, width = self._sizes[row].tolist()
-        return ImageShape(height, width, self._channels)
+        return ImageShape(height, width, self._data.channels)
 
-    def _read(self, row: int) -> NDArray[np.uint8]:
+    def _read(self, row: int) -> _Row:
         table, index = self._groups.find(row)
-        for name, column in self._others.items():
-            column[row] = table[name][index].as_py()
         encoded, row_id = table["image"][index].as_py(), table["id"][index].as_py()
-        self._keys[row] = row_key(row_id)
         pixels = published_pixels(encoded, where=f"row {row_id}", shape=self._shape_of(row))
-        return np.ascontiguousarray(pixels)  # else a batch has the strides of HWC
+        # Contiguous, else a batch has the strides of HWC.
+        return _Row(
+            np.ascontiguousarray(pixels),
+            row_key(row_id),
+            tuple(table[name][index].as_py() for name in self._columns),
+        )
 
 
 class BatchStream(TrainingStream):
@@ -119,11 +132,25 @@ class BatchStream(TrainingStream):
         plan: RankPlan,
         *,
         num_steps: int,
+        largest: Callable[[int], Rows | None] = lambda _: None,
         stopwatch: Stopwatch | None = None,
     ) -> None:
+        """largest: rows that take the most memory, as `RowSource.largest` has them."""
         super().__init__(num_steps=num_steps, stopwatch=stopwatch)
         self._rows = rows
         self._plan = plan
+        self._largest = largest
+
+    def largest_batch(self, at_once: int) -> Batch:
+        """Of the first step, where all are alike."""
+        step, rows = self.first_step, self._largest(at_once)
+        if rows is None:
+            rows, epoch = self._plan.rows(step), self._plan.epochs(step)
+            first = self._plan.first(step)
+            batch = self._rows.fetch(rows, epoch=epoch, step=step, first=first)
+            return part(batch, 0, 2 * at_once)
+        epoch = np.full(len(rows), self.epoch_at(step), dtype=np.int64)
+        return self._rows.fetch(rows, epoch=epoch, step=step)
 
     def epoch_at(self, step: int) -> int:
         """The epoch that a step starts in."""

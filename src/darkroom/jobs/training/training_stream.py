@@ -138,6 +138,11 @@ class TrainingStream(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[Batch]: ...
 
+    def largest_batch(self, at_once: int) -> Batch | None:
+        """Rows for two passes of `at_once` that take as much memory as any; None where they are
+        not known before they come."""
+        return None
+
     @abstractmethod
     def epoch_at(self, step: int) -> int:
         """The epoch that a step starts in."""

@@ -7,7 +7,7 @@ number of ranks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -18,21 +18,22 @@ from darkroom.jobs.training.training_stream import BatchRows
 
 
 class Validation:
-    """The rows of a split, in batches, striped over ranks."""
+    """The rows of a split, in batches of what fits into memory, striped over ranks."""
 
-    def __init__(self, rows: BatchRows, *, batches: Sequence[Rows]) -> None:
-        """batches: the numbers of all rows, each once."""
+    def __init__(self, rows: BatchRows, batches_of: Callable[[int], Sequence[Rows]]) -> None:
+        """batches_of: the numbers of all rows, each once, in batches of at most so many."""
         self._rows = rows
-        self._batches = batches
+        self._batches_of = batches_of
 
     def loss(self, module: TrainedModule) -> float:
         """Mean loss under the averaged weights; every rank calls it and gets the same number."""
         rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        losses = torch.zeros(sum(map(len, self._batches)), dtype=torch.float64)
-        own = list(self._batches[rank::world])
+        batches = self._batches_of(module.micro_batches.size)
+        losses = torch.zeros(sum(map(len, batches)), dtype=torch.float64)
+        own = list(batches[rank::world])
         num_counted = len(own)
-        if module.sharding is not None and num_counted < -(-len(self._batches) // world):
-            own.append(self._batches[0])  # every pass is collective; this one counts for rank 0
+        if module.sharding is not None and num_counted < -(-len(batches) // world):
+            own.append(batches[0])  # every pass is collective; this one counts for rank 0
         with module.averaged(), torch.no_grad():
             for number, rows in enumerate(own):
                 batch = module.on_device(self._rows.fetch(rows))

@@ -59,6 +59,10 @@ class FloatAxis(Axis):
         # The ends as they were written, and no rounding of their logarithms.
         return [self.low, *(math.exp(x) if self.log else x for x in inner), self.high]
 
+    def num_grid(self) -> int:
+        """How many values its grid has."""
+        return self.points or 1
+
     def ends(self) -> list[Any]:
         """Values that must be allowed, for all others to be."""
         return [self.low, self.high]
@@ -87,9 +91,13 @@ class IntAxis(Axis):
         """Its values on a grid."""
         return list(range(self.low, self.high + 1, self.step))
 
+    def num_grid(self) -> int:
+        """How many values its grid has, were there ever so many."""
+        return (self.high - self.low) // self.step + 1
+
     def ends(self) -> list[Any]:
         """Values that must be allowed, for all others to be."""
-        return [self.low, self.grid()[-1]]
+        return [self.low, self.low + (self.num_grid() - 1) * self.step]
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -110,6 +118,10 @@ class ChoiceAxis(Axis):
     def grid(self) -> list[Any]:
         """Its values on a grid."""
         return list(self.values)
+
+    def num_grid(self) -> int:
+        """How many values its grid has."""
+        return len(self.values)
 
     def ends(self) -> list[Any]:
         """Values that must be allowed."""

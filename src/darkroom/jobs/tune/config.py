@@ -22,7 +22,7 @@ from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.tune.axes import KINDS, AnyAxis
 from darkroom.jobs.tune.objectives import check_objective
 from darkroom.jobs.tune.settings import agreed, at, kept, replaced
-from darkroom.jobs.tune.space import check_space
+from darkroom.jobs.tune.space import FIXED, check_space
 
 TunedVerb = Literal["train", "finetune"]
 
@@ -107,6 +107,9 @@ class TuneConfig(JobConfig):
     @model_validator(mode="after")
     def _fits_the_verb(self) -> Self:
         config_type = config_type_of(self.verb)
+        for name in ("input", "output", "on_existing"):
+            if name in self.run:
+                raise ConfigError(f"run.{name}", self.run[name], FIXED[name], "leave it out of run")
         base = self.base
         # Places were made absolute by the verb's config; what was not set stays unset.
         object.__setattr__(self, "run", agreed(self.run, base.to_dict()))
@@ -148,10 +151,10 @@ class TuneConfig(JobConfig):
         """Whether the trials train in the study's own process."""
         return self.trials_at_once == 1 and self.base.workers.num_workers == 0
 
-    def digest_values(self) -> dict[str, Any]:
+    def digest_values(self, *, with_added: bool = False) -> dict[str, Any]:
         """As every config's, without the operational fields of the run."""
-        values = super().digest_values()
-        return {**values, "run": kept(self.run, self.base.digest_values())}
+        values = super().digest_values(with_added=with_added)
+        return {**values, "run": kept(self.run, self.base.digest_values(with_added=with_added))}
 
     def tried_in(self, config: TrainingConfig) -> dict[str, Any]:
         """Field -> its value in such a run, for every axis."""

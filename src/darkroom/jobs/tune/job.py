@@ -24,8 +24,10 @@ from darkroom.jobs.progress import Progress, progress
 from darkroom.jobs.session import local_num_cpus, ray_session
 from darkroom.jobs.tune.config import TuneConfig
 from darkroom.jobs.tune.crew import Crew, CrewOfOne
+from darkroom.jobs.tune.halving import rungs_of
 from darkroom.jobs.tune.judging import check_measuring
 from darkroom.jobs.tune.publishing import publish
+from darkroom.jobs.tune.space import grid_points
 from darkroom.jobs.tune.study import Ending, Study
 from darkroom.jobs.tune.trial import Errand
 from darkroom.storage import Artifact, Parent, RunPointer, open_artifact, open_output, open_store
@@ -48,6 +50,7 @@ def run(config: TuneConfig) -> dict[str, Any]:
             "prepare the data with one: split.validation",
         )  # fmt: skip
     check_measuring(config)
+    _check_plan(config)
     parents = (dataset.as_parent("data"),)
     _refuse_other_study(config)
     with open_output(config.output, kind=Kind.STUDY, config=config, parents=parents) as output:
@@ -61,6 +64,14 @@ def run(config: TuneConfig) -> dict[str, Any]:
                 raise TrainingError(_all_failed(study))
             confirmed = _confirm(config, crew, best.tried)
         return _result(publish(output, config, study, confirmed))
+
+
+def _check_plan(config: TuneConfig) -> None:
+    """Refuse what no study can be made of, before one is begun. Errors: ConfigError."""
+    run = config.base
+    rungs_of(config.halving, run)
+    if config.search.kind == "grid":
+        grid_points(config.space, run.to_dict())
 
 
 def _claim(config: TuneConfig, parents: tuple[Parent, ...]) -> Any:

@@ -49,7 +49,10 @@ class StudyJournal(BaseJournalBackend):
         """Lines from this number on, what is being gathered included. Errors: IntegrityError."""
         if self._gathered is None:
             self._read()
-        yield from [*self._lines, *(self._gathered or ())][log_number_from:]
+        # From where the reader is: all of them, at every read, would be a square of the trials.
+        written = len(self._lines)
+        yield from self._lines[log_number_from:]
+        yield from (self._gathered or [])[max(0, log_number_from - written) :]
 
     def append_logs(self, logs: list[Line]) -> None:
         """Write an entry, or gather its lines."""

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 
 from darkroom.config import closest
 from darkroom.errors import ConfigError
-from darkroom.jobs.measuring.names import CLIP_SCORE, NAMES, NEARNESS, metric_name
+from darkroom.jobs.measuring.names import CLIP_SCORE, LPIPS_DIVERSITY, NAMES, NEARNESS, metric_name
 
 if TYPE_CHECKING:
     from darkroom.jobs.tune.config import TuneConfig
 
 VALIDATION_LOSS = "validation_loss"
-FIGURES = tuple(name for name in NAMES if not name.startswith(NEARNESS) and name != CLIP_SCORE)
-"""Figures of `darkroom evaluate`, by the names that it publishes them under."""
+_NO_GOALS = (CLIP_SCORE, LPIPS_DIVERSITY)
+FIGURES = tuple(name for name in NAMES if not name.startswith(NEARNESS) and name not in _NO_GOALS)
+"""Figures of `darkroom evaluate`, by the names that it publishes them under. What is most varied
+is noise."""
 
 _OTHER_LOSS = {
     "train": ("schedule.", "objective.prediction_type", "objective.min_snr_gamma"),

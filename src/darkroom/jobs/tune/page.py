@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from darkroom.jobs.artifacts.study import Confirmation, StudyInfo, TrialState
 from darkroom.jobs.tune.axes import AnyAxis, ChoiceAxis
 from darkroom.jobs.tune.config import TuneConfig
 from darkroom.jobs.tune.study import EndedTrial, Study
+from darkroom.metrics.jackknife import student_quantile
 from darkroom.pages.page import (
     Cell,
     Chip,
@@ -118,21 +120,35 @@ def _confirmed_section(info: StudyInfo) -> Section | None:
 
 
 def verdict(info: StudyInfo) -> str:
-    """Whether tuning has helped, by the further seeds: one sentence."""
+    """Whether tuning has helped: one sentence, by the 95 % interval (Student's) of the mean
+    difference between two runs of one seed, which share their validation noise."""
     best, before = info.confirmed, info.untuned
-    if best is None or before is None or best.mean is None or before.mean is None:
+    if best is None or before is None or not (_is_whole(best) and _is_whole(before)):
         return "Not every run came to its end, so nothing can be said."
-    gain = (best.mean - before.mean) * (1 if info.larger_is_better else -1)
-    if best.deviation is None or before.deviation is None:
+    sign = 1 if info.larger_is_better else -1
+    gains = [sign * (one - other) for one, other in zip(best.values, before.values, strict=True)]
+    gain = statistics.fmean(gains)
+    if len(gains) == 1:
         return (
             f"With one seed nothing is sure: the difference is {gain:+.3g} in favour of the best."
         )
-    error = (best.deviation**2 / len(best.values)) + (before.deviation**2 / len(before.values))
-    if gain > 2 * error**0.5:
-        return f"The tuned config is better by {gain:.3g}, more than twice the standard error."
-    if gain < -2 * error**0.5:
-        return f"The tuned config is worse by {-gain:.3g}: the search has fooled itself."
-    return f"No difference that these seeds could show ({gain:+.3g} in favour of the tuned config)."
+    error = statistics.stdev(gains) / len(gains) ** 0.5
+    reach = student_quantile(0.975, len(gains) - 1) * error
+    interval = (
+        f"(95 % interval of the seeds' differences {gain - reach:.3g} to {gain + reach:.3g})."
+    )
+    if gain > reach:
+        return f"The tuned config is better by {gain:.3g} {interval}"
+    if gain < -reach:
+        return f"The tuned config is worse by {-gain:.3g}: the search has fooled itself {interval}"
+    return (
+        f"No difference that these seeds could show: {gain:+.3g} in favour of the best {interval}"
+    )
+
+
+def _is_whole(found: Confirmation) -> bool:
+    """Whether every seed has its value."""
+    return 0 < len(found.values) == len(found.seeds)
 
 
 def _search_section(

@@ -7,6 +7,7 @@ combination of values makes wrong fails as that trial.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -24,6 +25,8 @@ FIXED = {
     "seed": "another seed is no better config; `confirm` tries further ones",
 }
 """Fields that no study tries, and why."""
+MAX_GRID = 100_000
+"""Combinations of a grid: as many runs, were they ever so short, are none that anyone waits for."""
 
 
 def check_space(
@@ -113,7 +116,7 @@ def grid_points(space: Mapping[str, AnyAxis], run: Mapping[str, Any]) -> list[di
     """Every combination once; an axis that is not active multiplies nothing.
 
     run: the complete run, for conditions on fields that are not tried.
-    Errors: ConfigError for a range without a number of points.
+    Errors: ConfigError for a range without a number of points, and for far too many combinations.
     """
     names = in_order(space)
     for name in names:
@@ -122,6 +125,12 @@ def grid_points(space: Mapping[str, AnyAxis], run: Mapping[str, Any]) -> list[di
             raise ConfigError(
                 f"space.{name}.points", None, "is required by a grid", "say how many values"
             )
+    number = math.prod(space[name].num_grid() for name in names)
+    if number > MAX_GRID:
+        raise ConfigError(
+            "search.kind", "grid", f"makes {number:,} combinations, and {MAX_GRID:,} are the most",
+            "give fewer values, or take bayes",
+        )  # fmt: skip
     points: dict[str, dict[str, Any]] = {}
     for values in product(*(space[name].grid() for name in names)):
         point: dict[str, Any] = {}

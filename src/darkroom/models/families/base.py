@@ -7,12 +7,13 @@ nothing that is not in the folder.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from darkroom.models.families.family import Family, TextEmbedding
 from darkroom.models.families.find import find_family
@@ -136,15 +137,31 @@ def _vae_config(folder: Path) -> Mapping[str, Any]:
 
 
 def check_weights(pipeline: Any, folder: Path) -> None:
-    """Errors: ValueError where diffusers found so few of a network's weights that they are those
-    of another, or under other names: it draws with random ones then."""
+    """Errors: ValueError where a network lacks a weight, or so many of them that the file's are
+    those of another, or under other names: libraries draw with random ones then."""
     from diffusers import ModelMixin
 
     for name, component in pipeline.components.items():
-        if isinstance(component, ModelMixin) and (names := weight_names(folder / name)):
+        if isinstance(component, nn.Module) and (names := weight_names(folder / name)):
             own = component.state_dict().keys()
-            missing = sorted(own - names)
-            if 2 * len(missing) > len(own):  # it knows a few names of old
+            exact = isinstance(component, ModelMixin)
+            missing = sorted(own - names) if exact else _missing(own, names)
+            if 2 * len(missing) > len(own):  # libraries know a few names of old
                 raise ValueError(
                     f"{len(missing)} weights of its {name} are not there, first {missing[0]}"
                 )
+            for weight, value in component.named_parameters():
+                if value.is_meta:
+                    raise ValueError(f"of its {name}, {weight} is not there")
+
+
+def _missing(own: Iterable[str], names: set[str]) -> list[str]:
+    """Those of a network's names that no file has, with a prefix of either's or without, as
+    transformers has written them."""
+    ends = {end for name in names for end in _ends(name)}
+    return sorted(name for name in own if name not in ends and not names & {*_ends(name)})
+
+
+def _ends(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    return (".".join(parts[at:]) for at in range(len(parts)))

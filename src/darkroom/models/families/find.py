@@ -46,6 +46,11 @@ def _family(data: bytes | None, *, field: str, name: str) -> Family:
     for family in FAMILIES:
         if class_name in family.pipelines:
             return family
+    if not isinstance(class_name, str) or not class_name.isidentifier():
+        raise ConfigError(
+            field, name, f"names no pipeline in its {INDEX_NAME}",
+            "give the folder that save_pretrained wrote for a whole pipeline",
+        )  # fmt: skip
     known = ", ".join(each for family in FAMILIES for each in family.pipelines)
     raise ConfigError(
         field, name, f"is a {class_name}, which is of no family that is trained here",

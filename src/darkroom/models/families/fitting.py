@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from darkroom.errors import ConfigError
+from darkroom.messages import quoted
 from darkroom.models.families.family import Family
 from darkroom.models.families.find import INDEX_NAME, json_object
 from darkroom.models.find import FoundModel
@@ -18,7 +19,12 @@ Shape = tuple[int | None, ...]
 """None stands for any size."""
 _Values = Mapping[str, Any]
 _CONFIG = "config.json"
+_SCHEDULER_PART = "scheduler"
 _SCHEDULER = "scheduler/scheduler_config.json"
+_TEXT_PARTS = ("text_encoder", "tokenizer")
+_LIBRARIES = ("diffusers", "transformers")
+_PREDICTIONS = ("epsilon", "v_prediction", "sample")
+_MAX_TIMESTEPS = 1_000_000
 
 
 def check_folder(model: FoundModel, family: Family, *, field: str) -> None:
@@ -33,12 +39,15 @@ def check_folder(model: FoundModel, family: Family, *, field: str) -> None:
             "give a diffusers folder with safetensors",
         )  # fmt: skip
 
-    if json_object(model.read(_SCHEDULER)) is None:
-        raise refuse(f"there is no {_SCHEDULER}")
-    for part in _networks(model, family):
+    if reason := _unknown_part(model, family) or _unknown_schedule(model, family):
+        raise refuse(reason)
+    index = json_object(model.read(INDEX_NAME)) or {}
+    for part in _networks(index, family):
         config = json_object(model.read(f"{part}/{_CONFIG}"))
         if config is None:
             raise refuse(f"there is no {part}/{_CONFIG}")
+        if reason := _of_another_kind(part, index[part][1], config):
+            raise refuse(reason)
         if not model.folders_bytes([part]):
             raise refuse(f"its {part} has no weights")
         shapes = model.tensor_shapes(part)
@@ -46,9 +55,53 @@ def check_folder(model: FoundModel, family: Family, *, field: str) -> None:
             raise refuse(f"of its {part}, {reason}")
 
 
-def _networks(model: FoundModel, family: Family) -> Iterator[str]:
-    yield from (family.network, "vae")
+def _unknown_part(model: FoundModel, family: Family) -> str | None:
+    """What in the index names no class, or nothing that lies there."""
     index = json_object(model.read(INDEX_NAME)) or {}
+    names = {*index, family.network, "vae", _SCHEDULER_PART}
+    folders = {name.partition("/")[0] for name, _ in model.files}
+    for part in sorted(name for name in names if _is_read(name, family)):
+        made_by = index.get(part)
+        if not isinstance(made_by, list) or len(made_by) != 2:
+            return f"its {INDEX_NAME} names no class of its {part}"
+        if made_by[1] is None and part.startswith(_TEXT_PARTS):
+            continue  # SD3 without its T5
+        if not all(isinstance(name, str) for name in made_by):
+            return f"its {INDEX_NAME} names no class of its {part}"
+        if made_by[0] not in _LIBRARIES:
+            return f"its {INDEX_NAME} has its {part} from {made_by[0]!r}"
+        if part.startswith("tokenizer") and part not in folders:
+            return f"there is no {part}"
+    return None
+
+
+def _is_read(part: str, family: Family) -> bool:
+    return part in (family.network, "vae", _SCHEDULER_PART) or part.startswith(_TEXT_PARTS)
+
+
+def _unknown_schedule(model: FoundModel, family: Family) -> str | None:
+    scheduler = json_object(model.read(_SCHEDULER))
+    if scheduler is None:
+        return f"there is no {_SCHEDULER}"
+    steps = scheduler.get("num_train_timesteps", 1000)
+    if type(steps) is not int or not 1 <= steps <= _MAX_TIMESTEPS:
+        return f"the num_train_timesteps of its {_SCHEDULER_PART} is {quoted(steps)}"
+    asked = scheduler.get("prediction_type", "epsilon")
+    if family.objective == "diffusion" and asked not in _PREDICTIONS:
+        return f"the prediction_type of its {_SCHEDULER_PART} is {quoted(asked)}"
+    return None
+
+
+def _of_another_kind(part: str, made_by: str, config: _Values) -> str | None:
+    """Libraries load one class from another's files, with random weights for what it lacks."""
+    found = _class_of(config)
+    if {made_by, found} <= _WITNESSES.keys() and _WITNESSES[made_by] != _WITNESSES[found]:
+        return f"its {INDEX_NAME} has {made_by} as its {part}, and {part}/{_CONFIG} {found}"
+    return None
+
+
+def _networks(index: _Values, family: Family) -> Iterator[str]:
+    yield from (family.network, "vae")
     for part, made_by in index.items():
         if part.startswith("text_encoder") and isinstance(made_by, list) and made_by[-1]:
             yield part
@@ -69,13 +122,16 @@ def _unlike(shapes: Mapping[str, tuple[int, ...]], config: _Values) -> str | Non
 
 def _wanted(config: _Values) -> Iterator[tuple[str, Shape]]:
     """Tensors and the shapes that the config gives them; none for a class that is not known."""
-    made_by = config.get("_class_name") or next(iter(config.get("architectures") or ()), None)
-    witnesses = _WITNESSES.get(str(made_by))
+    witnesses = _WITNESSES.get(_class_of(config))
     if witnesses is not None:
         try:
             yield from witnesses(config)
         except (KeyError, TypeError, IndexError):  # its library has a default, or says it better
             return
+
+
+def _class_of(config: _Values) -> str:
+    return str(config.get("_class_name") or next(iter(config.get("architectures") or ()), None))
 
 
 def _shape(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[int, ...] | None:

@@ -23,10 +23,21 @@ UNET_BLOCKS = ("BasicTransformerBlock", "ResnetBlock2D")
 
 
 def _encode_text(pipeline: Any, captions: Sequence[str]) -> TextEmbedding:
-    sequence, _ = pipeline.encode_prompt(
-        list(captions), pipeline.text_encoder.device, 1, do_classifier_free_guidance=False
-    )
-    return TextEmbedding(sequence)
+    """What the pipeline's `encode_prompt` gives: that reads each caption three times, once to warn
+    of what is cut (`prepare` and `cache` count that) and once for words of several vectors."""
+    tokenizer, encoder = pipeline.tokenizer, pipeline.text_encoder
+    texts = list(captions)
+    added = tokenizer.added_tokens_encoder
+    if any(f"{token}_1" in added for token in added):
+        texts = pipeline.maybe_convert_prompt(texts, tokenizer)
+    tokens = tokenizer(
+        texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True,
+        return_tensors="pt",
+    ).to(encoder.device)  # fmt: skip
+    is_masked = getattr(encoder.config, "use_attention_mask", False)
+    mask = tokens.attention_mask if is_masked else None
+    sequence: Tensor = encoder(tokens.input_ids, attention_mask=mask)[0]
+    return TextEmbedding(sequence.to(encoder.dtype))
 
 
 def _forward(network: Any, x_BCHW: Tensor, t_B: Tensor, given: Conditioning) -> Tensor:

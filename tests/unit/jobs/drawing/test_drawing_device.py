@@ -7,14 +7,8 @@ import torch
 
 from darkroom.errors import ConfigError
 from darkroom.jobs.drawing.config import DrawingConfig, WorkerConfig
-from darkroom.jobs.drawing.device import (
-    MIB,
-    check_share,
-    gpu_share,
-    loaded_bytes,
-    prepare_device,
-    tune,
-)
+from darkroom.jobs.drawing.device import prepare_device, tune
+from darkroom.jobs.drawing.memory import MIB, check_share, gpu_share, loaded_bytes
 
 
 def test_a_share_of_a_gpu_is_a_share_of_its_memory() -> None:

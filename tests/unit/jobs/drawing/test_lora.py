@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -10,12 +12,14 @@ from safetensors.torch import load_file, save_file
 from tests.helpers.finetuning import write_untrained_lora
 from tests.helpers.tiny_families import save_tiny
 
-from darkroom.config import build_config
+from darkroom.config import JobConfig, build_config
 from darkroom.errors import ConfigError
+from darkroom.jobs.artifacts.model import FinetunedInfo
 from darkroom.jobs.drawing.config import LoraUse
-from darkroom.jobs.drawing.lora import load_lora
+from darkroom.jobs.drawing.lora import find_adapter, load_lora
 from darkroom.models.families.base import load_base
 from darkroom.models.find import find_model
+from darkroom.storage import open_output
 
 FILE = "pytorch_lora_weights.safetensors"
 
@@ -92,6 +96,53 @@ def test_layers_that_the_base_does_not_have(base: Path, lora: Path, tmp_path: Pa
     assert "changes a layer that the base does not have" in refused(base, deeper, tmp_path / "deep")
 
 
+def test_halves_that_do_not_belong_together(base: Path, lora: Path, tmp_path: Path) -> None:
+    tensors = load_file(lora / FILE)
+    name = next(name for name in tensors if name.endswith("lora_B.weight"))
+    cases = {
+        "one half of a change only": {key: value for key, value in tensors.items() if key != name},
+        "halves of no common rank": {**tensors, name: tensors[name][:, :2].contiguous()},
+        r"halves of no common rank: .* has shape": {**tensors, name: tensors[name].flatten()},
+    }
+    for number, (says, changed) in enumerate(cases.items()):
+        assert re.search(says, refused(base, changed, tmp_path / str(number)))
+
+
 def test_nothing_in_it(base: Path, tmp_path: Path) -> None:
     line = refused(base, {}, tmp_path / "empty")
     assert "changes nothing of this base" in line or "cannot be loaded" in line
+
+
+def published(lora: Path, uri: Path, *, of: str, method: Literal["lora", "full"] = "lora") -> str:
+    """As `finetune` publishes it. of: the digest of its base."""
+    info = FinetunedInfo(
+        family="sd", method=method, base_digest=of, base_license="mit", trigger_words=(),
+        image_sizes=((32, 32),), step=1, seconds=1.0, final={},
+    )  # fmt: skip
+    with open_output(str(uri), kind="model", config=JobConfig(output=str(uri)), parents=[]) as out:
+        file = out.writer.write_bytes(f"model/{FILE}", (lora / FILE).read_bytes())
+        out.publish([file], metadata=info.to_metadata())
+    return str(uri)
+
+
+def test_another_base_is_refused_by_its_digest_or_taken_where_that_is_meant(
+    base: Path, lora: Path, tmp_path: Path
+) -> None:
+    found = find_model(str(base), field="model")
+    own = published(lora, tmp_path / "own", of=found.digest)
+    others = published(lora, tmp_path / "others", of="0" * 64)
+    assert find_adapter(build_config(LoraUse, {"model": own}), found).name == own
+    with pytest.raises(ConfigError) as caught:
+        find_adapter(build_config(LoraUse, {"model": others}), found, prefix="draw.")
+    line = str(caught.value)
+    assert f"was trained over another base (000000000000, not {found.digest[:12]})" in line
+    assert "set draw.lora.any_base for a relative" in line
+    assert "\n" not in line
+    find_adapter(build_config(LoraUse, {"model": others, "any_base": True}), found)
+
+
+def test_a_whole_model_is_no_lora(base: Path, lora: Path, tmp_path: Path) -> None:
+    found = find_model(str(base), field="model")
+    whole = published(lora, tmp_path / "whole", of=found.digest, method="full")
+    with pytest.raises(ConfigError, match="is a whole model and no LoRA; give it as model"):
+        find_adapter(build_config(LoraUse, {"model": whole}), found)

@@ -118,6 +118,7 @@ def test_pictures_of_a_size_that_does_not_fit(tmp_path: Path, base: Path) -> Non
         ),
         ({"data": {"ingest": "ray_data"}}, "finetune reads with data.ingest exact only"),
         ({"lora": {"rank": 0}}, "lora.rank"),
+        ({"lora": {"rank": 10**9}}, "lora.rank"),
         ({"lora": {"target": "all"}}, "did you mean 'targets'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

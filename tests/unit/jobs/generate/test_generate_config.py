@@ -46,6 +46,8 @@ def test_a_model_alone_means_a_text_to_image_pipeline() -> None:
         ({"choices": {"seed": ["1"]}}, "seed is a column of the output"),
         ({"choices": {"{a}": ["1"]}}, "match pattern"),
         ({"id": "{season}", "choices": {"season": ["x"]}}, "which is drawn by the id"),
+        ({"draw": None, "signing": {"key": "k", "certificate": "c"}}, "signing is of pictures"),
+        ({"signing": {"key": "k"}}, "signing.certificate: is required"),
         ({"draw": {"kind": "class_conditional", "model": "m", "eta": 0.5, "sampler": "ddpm"}},
          "eta belongs to ddim"),
     ],

@@ -3,6 +3,7 @@ that their definitions ask for."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.helpers.feature_networks import (
     save_tiny_clip,
     save_tiny_dinov2,
 )
+from tests.helpers.tiny_families import save_tiny
 from transformers import AutoTokenizer, CLIPModel, Dinov2Model
 
 from darkroom.config import build_config
@@ -110,6 +112,13 @@ def test_inception_gives_what_torch_fidelity_gives(tmp_path: Path) -> None:
     [
         (save_timm, {"timm": {"name": "resnet10x"}}, "networks.timm.name: got 'resnet10x'"),
         (save_timm, {"timm": {"name": "resnet18"}}, "does not fit the model"),
+        (save_timm, {"timm": {"name": "resnet18"}}, "networks.timm.weights: got '.*weights', does"),
+        (save_timm, {"timm": {"name": "hf_hub:a/b"}}, "name: got 'hf_hub:a/b', names a place"),
+        (
+            partial(save_tiny, "sd"),
+            {"clip": {}},
+            "clip.model: .* names no model_type in a config.json; give",
+        ),
         (save_timm, {"inception": {}}, "are no weights of torch-fidelity's Inception v3"),
         (save_tiny_dinov2, {"clip": {}}, "networks.clip.model: .* holds a dinov2, not a clip"),
     ],

@@ -12,6 +12,8 @@ import httpx2
 import pytest
 from tests.helpers.serving import FakeDrawers, client_of, http_api, listening
 
+from darkroom.jobs.serve.edge import FORGOTTEN_BYTES
+
 PATH = "/v1/images/generations"
 KEY = "k" * 32
 
@@ -143,7 +145,31 @@ def test_a_body_without_a_length_is_counted_as_it_arrives() -> None:
             assert response.status_code == 413
 
     asyncio.run(scenario())
-    assert sent < 2**20
+    assert sent < 2 * FORGOTTEN_BYTES
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_who_sends_a_little_too_much_reads_the_answer(measured: bool) -> None:
+    """And is not reset while still sending."""
+    part = b" " * 2**14
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield part
+
+    async def scenario() -> list[int]:
+        async with listening(http_api(FakeDrawers())) as address:
+
+            async def send(client: httpx2.AsyncClient) -> int:
+                content = part * 64 if measured else parts()
+                headers = {"content-type": "application/json"}
+                url = f"{address}{PATH}"
+                return (await client.post(url, content=content, headers=headers)).status_code
+
+            async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+                return list(await asyncio.gather(*(send(client) for _ in range(20))))
+
+    assert set(asyncio.run(scenario())) == {413}
 
 
 def test_a_body_that_says_it_is_large_is_not_waited_for() -> None:

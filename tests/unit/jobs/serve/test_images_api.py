@@ -7,12 +7,14 @@ import base64
 import io
 import json
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.certificates import manifest_of, signing_files
 from tests.helpers.serving import (
     DIGITS,
     PAINTER,
@@ -69,7 +71,7 @@ def test_a_picture_comes_with_all_that_draws_it_again() -> None:
     assert (second["seed"], second["index"]) == (40, 4)
     assert first["prompt_digest"] == prompt_digest("7")
     assert (body["model"], body["model_digest"]) == ("digits", DIGITS.digest)
-    assert (body["size"], body["output_format"], body["quality"]) == ("28x28", "png", "auto")
+    assert (body["size"], body["output_format"], body["background"]) == ("28x28", "png", "opaque")
     assert np.asarray(picture(first)).tolist() == [[43] * 28] * 28
     assert [request.label for request in drawers.asked] == ["7", "7"]
     assert drawers.asked[0].sampler == "ddim"
@@ -134,6 +136,7 @@ def test_what_a_prompt_model_is_asked() -> None:
         ({**SEVEN, "quality": "hd"}, 400, "quality", NOT_HERE, "set steps"),
         ({**SEVEN, "moderation": "low"}, 400, "moderation", NOT_HERE, "auto"),
         ({**SEVEN, "style": "vivid"}, 400, "style", "unsupported_parameter", "prompt"),
+        ({**SEVEN, "svg": {"model": "m"}}, 400, "svg", "unsupported_parameter", "pixels"),
         ({**SEVEN, "output_compression": 50}, 400, "output_compression", BAD, "webp"),
         ({**SEVEN, "partial_images": 2}, 400, "partial_images", BAD, "stream"),
         ({**SEVEN, "partial_images": 4, "stream": True}, 400, "partial_images", BAD, "3"),
@@ -171,6 +174,17 @@ def test_a_stream_has_partial_pictures_and_then_each_picture() -> None:
     assert last["event"] == last["type"] == "image_generation.completed"
     assert (last["seed"], last["steps"], last["model_digest"]) == (8, 3, DIGITS.digest)
     assert np.asarray(picture(last))[0, 0] == 8
+
+
+def test_with_a_key_pictures_and_previews_are_signed(tmp_path: Path) -> None:
+    body = {"prompt": "7", "seed": 8, "stream": True, "partial_images": 1, "output_format": "webp"}
+    response = ask(body, signing=signing_files(tmp_path))
+    events = events_of(response.text)
+    assert len(events) == 2
+    for each in events:
+        manifest = manifest_of(base64.b64decode(each["b64_json"]), "image/webp")
+        assert manifest["state"] == "Valid"
+    assert np.asarray(picture(ask({**SEVEN, "seed": 8}).json()["data"][0]))[0, 0] == 8
 
 
 def test_a_failure_in_a_stream_is_its_last_event() -> None:
@@ -262,6 +276,7 @@ def test_models_say_what_they_can_do() -> None:
             listed = (await client.get("/v1/models")).json()
             assert [each["id"] for each in listed["data"]] == ["digits", "painter"]
             assert listed["data"][0]["steps_joined"] is True
+            assert listed["data"][0]["max_steps"] == 250, "no more than the service takes"
             assert (await client.get("/v1/models/painter")).json()["loras"] == PAINTER.loras
             missing = await client.get("/v1/models/paintr")
             assert missing.status_code == 404

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.certificates import manifest_of, signing_files
 from tests.helpers.serving import DIGITS, FakeDrawers
 from tests.helpers.serving_jobs import (
     PATH,
@@ -42,6 +43,19 @@ def bearer(key: str) -> dict[str, str]:
 def keys(tmp_path: Path) -> str:
     (tmp_path / "keys").write_text(f"ann {ANN}\nbob {BOB}\n")
     return f"{tmp_path}/keys"
+
+
+def test_with_a_key_a_jobs_pictures_are_signed(store_uri: str, tmp_path: Path) -> None:
+    drawers = drawers_of(published_model(tmp_path / "model"))
+
+    async def scenario() -> None:
+        async with replica(store_uri, drawers, signing=signing_files(tmp_path / "key")) as one:
+            job = (await one.post(SEVEN)).json()
+            done = await one.until(job["id"], "completed")
+            answer = await one.client.get(done["data"][0]["url"])
+            assert manifest_of(answer.content, "image/png")["state"] == "Valid"
+
+    asyncio.run(scenario())
 
 
 def test_a_job_is_drawn_kept_and_leads_back_to_its_model(store_uri: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ ANN, BOB = "sk-ann-" + "a" * 32, "sk-bob-" + "b" * 32
 
 @pytest.fixture(autouse=True)
 def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("darkroom.jobs.serve.keys._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("darkroom.watched_files.LOOK_SECONDS", 0.0)
 
 
 def owner(ring: KeyRing, key: str) -> str | None:

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
 import pytest
 from PIL import Image
-from tests.helpers.serving import FakeDrawers, http_api, listening
-
-
-def with_client(
-    do: Callable[[openai.OpenAI], Any], drawers: FakeDrawers | None = None, **settings: Any
-) -> Any:
-    """What `do` returns, with a client of a service behind a real socket."""
-
-    async def scenario() -> Any:
-        async with listening(http_api(drawers or FakeDrawers(), **settings)) as url:
-
-            def run() -> Any:
-                with openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
-                    return do(client)
-
-            return await asyncio.to_thread(run)
-
-    return asyncio.run(scenario())
+from tests.helpers.official_client import with_client
+from tests.helpers.serving import FakeDrawers
 
 
 def test_it_generates() -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.helpers.clock import Clock
 
-from darkroom.jobs.serve.batcher import Batcher
-from darkroom.jobs.serve.joined import BatchKey
+from darkroom.jobs.serve.engine.batcher import Batcher
+from darkroom.jobs.serve.engine.joined import BatchKey
 
 _NUMBERS = count()
 

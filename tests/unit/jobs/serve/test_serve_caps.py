@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from darkroom.jobs.serve import caps as caps_module
-from darkroom.jobs.serve.caps import Caps, measure
-from darkroom.jobs.serve.joined import BatchKey
+from darkroom.jobs.serve.engine import caps as caps_module
+from darkroom.jobs.serve.engine.caps import Caps, measure
+from darkroom.jobs.serve.engine.joined import BatchKey
 
 KEY = BatchKey("digits", None, 8, 8, guided=False, exact=False)
 

@@ -89,12 +89,20 @@ def refuse(error: type[Exception], problem: str, **values: Any) -> None:
 
 @pytest.mark.usefixtures("no_ray")
 def test_models_keys_and_ports_are_looked_at_before_ray_starts(tmp_path: Path) -> None:
-    from tests.helpers.tiny_artifacts import publish_model
+    from tests.helpers.tiny_artifacts import publish_digits, publish_model
 
     refuse(ConfigError, "no model lies there", models=[f"{tmp_path}/none"])
+    (tmp_path / "network").mkdir()
+    (tmp_path / "network" / "config.json").write_text("{}")
+    refuse(ConfigError, "models: .* is no diffusers folder", models=[f"{tmp_path}/network"])
+    publish_digits(tmp_path / "data")
+    refuse(ConfigError, "models: .* holds a dataset; give the URI", models=[f"{tmp_path}/data"])
     place = str(tmp_path / "digits")
     publish_model(place)
+    refuse(ConfigError, "safety_check: .* is no function", models=[place], safety_check="math:pi")
     refuse(ConfigError, "cannot be read", models=[place], keys=f"{tmp_path}/keys")
+    pair = {"key": f"{tmp_path}/tls.key", "certificate": f"{tmp_path}/tls.crt"}
+    refuse(ConfigError, r"signing\.key: .*cannot be read", models=[place], signing=pair)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

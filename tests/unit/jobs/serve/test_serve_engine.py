@@ -35,10 +35,10 @@ from darkroom.errors import (
 from darkroom.jobs.drawing.class_conditional import ClassConditionalDrawer
 from darkroom.jobs.drawing.config import ClassDrawingConfig
 from darkroom.jobs.drawing.drawer import Drawn, Request
-from darkroom.jobs.serve.class_model import ServedClassModel
-from darkroom.jobs.serve.engine import Engine
+from darkroom.jobs.serve.engine.class_model import ServedClassModel
+from darkroom.jobs.serve.engine.engine import Engine
+from darkroom.jobs.serve.engine.source import ModelSource
 from darkroom.jobs.serve.request import Drawing, DrawRequest
-from darkroom.jobs.serve.source import ModelSource
 from darkroom.models.find import find_model
 
 
@@ -225,6 +225,23 @@ def test_a_model_that_fails_is_told_to_its_batch_in_one_line(place: str) -> None
         assert second.error is None
     finally:
         close(engine)
+
+
+def test_an_engine_whose_thread_has_ended_is_not_alive(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(place)
+    engine.check_alive()
+
+    def broken() -> None:
+        raise RuntimeError("the batcher is broken")
+
+    monkeypatch.setattr(engine._thread._batcher, "next_batch", broken)
+    told = asyncio.run(ask(engine, usual(engine)))
+    assert "the engine failed (RuntimeError" in str(told.error)
+    engine._thread._ended.result(timeout=60)
+    with pytest.raises(ServingError, match="draws nothing more"):
+        engine.check_alive()
 
 
 def test_closing_drains_and_takes_nothing_new(place: str) -> None:

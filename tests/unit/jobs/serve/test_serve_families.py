@@ -20,11 +20,11 @@ from darkroom.errors import ConfigError
 from darkroom.jobs.drawing.config import LoraUse, TextDrawingConfig
 from darkroom.jobs.drawing.drawer import Drawn, Request
 from darkroom.jobs.drawing.text_to_image import TextToImageDrawer
-from darkroom.jobs.serve.engine import Engine
-from darkroom.jobs.serve.load_pipeline import load_text_to_image
-from darkroom.jobs.serve.loras import Loras
+from darkroom.jobs.serve.engine.engine import Engine
+from darkroom.jobs.serve.engine.load_pipeline import load_text_to_image
+from darkroom.jobs.serve.engine.loras import Loras
+from darkroom.jobs.serve.engine.source import ModelSource
 from darkroom.jobs.serve.request import Defaults, DrawRequest, ServedSampler
-from darkroom.jobs.serve.source import ModelSource
 from darkroom.models.find import find_model
 
 FAMILIES = ("sd", "sdxl", "sd3", "flux")

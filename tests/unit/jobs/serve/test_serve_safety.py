@@ -13,8 +13,8 @@ from tests.helpers.tiny_artifacts import publish_model
 from darkroom.errors import ConfigError, ServingError
 from darkroom.jobs.serve.api_error import ApiError
 from darkroom.jobs.serve.drawers import refuse_blanked
-from darkroom.jobs.serve.engine import Engine
-from darkroom.jobs.serve.source import ModelSource
+from darkroom.jobs.serve.engine.engine import Engine
+from darkroom.jobs.serve.engine.source import ModelSource
 
 CHECK = "tests.helpers.safety"
 

@@ -47,6 +47,7 @@ def state_of(module: Module) -> dict[str, Any]:
         "state_dict": copy.deepcopy(module.state_dict()),
         "optimizer_states": [copy.deepcopy(module.adamw.state_dict())],
         "lr_schedulers": [module.rate.state_dict()],
+        "global_step": STEPS,
         "loops": {"fit_loop": {}},
         "callbacks": {"RunCallback": {"improvement": {}}},
     }
@@ -106,6 +107,12 @@ def test_another_network_is_refused_by_its_first_tensor(state: dict[str, Any]) -
     with pytest.raises(DataError, match=r"init_from.uri: .*\[\d.*there, and .*\[\d") as caught:
         start(state, wider)
     assert "\n" not in str(caught.value)
+
+
+def test_a_tensor_of_another_type_is_refused_by_both(state: dict[str, Any]) -> None:
+    halved = {name: each.half() for name, each in state["state_dict"].items()}
+    with pytest.raises(DataError, match=r"is float16 \[.*\] there, and float32 \[.*\] in this run"):
+        start({**state, "state_dict": halved}, module_of())
 
 
 # The driver's side, before anything is written.

@@ -91,11 +91,19 @@ def test_what_belongs_together_is_one_entry_or_none(tmp_path: Path) -> None:
         journal.append_logs([{"n": 1}])
         journal.append_logs([{"n": 2}])
         assert lines_of(journal) == [{"n": 1}, {"n": 2}], "its writer sees it at once"
+        assert lines_of(journal, 1) == [{"n": 2}]
         assert lines_of(StudyJournal(store)) == [], "nobody else does"
     assert journal.num_entries == 1
+    with journal.together():
+        journal.append_logs([{"n": 3}])
+        assert [lines_of(journal, start) for start in (1, 2, 3)] == [
+            [{"n": 2}, {"n": 3}], [{"n": 3}], [],
+        ]  # fmt: skip
+        journal.append_logs([{"n": 4}])
     with pytest.raises(ZeroDivisionError), journal.together():
         _append_and_fail(journal)
-    assert lines_of(journal) == lines_of(StudyJournal(store)) == [{"n": 1}, {"n": 2}]
+    four = [{"n": number} for number in (1, 2, 3, 4)]
+    assert lines_of(journal) == lines_of(StudyJournal(store)) == four
 
 
 def test_a_driver_that_was_overtaken_is_told(tmp_path: Path) -> None:

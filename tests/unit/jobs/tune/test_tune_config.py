@@ -73,6 +73,9 @@ def study(**changes: Any) -> TuneConfig:
         ({"space": {"validation.num_images": {"kind": "int", "low": 10, "high": 20}}},
          "changes what the trials are judged by"),
         ({"run": {"max_stps": 3}}, r"^run\.max_stps: unknown key; did you mean 'max_steps'\?"),
+        ({"run": {"output": "/x"}}, r"run\.output: got '/x', each trial has its own; leave it out"),
+        ({"space": {"batch_size": {"kind": "int", "low": 0, "high": 10**30}}},
+         r"space\.batch_size: got 0, a run does not take it"),
         ({"run": {"batch_size": 0}}, r"^run\.batch_size: got 0, "),
         ({"run": {"data": {"ingest": "ray_data"}}}, r"run\.data\.ingest: .*set it to exact"),
         ({"run": {"workers": {"num_workers": 0}}, "objective": {"name": "class_accuracy"}},
@@ -128,6 +131,13 @@ def test_a_grid_has_every_combination_once_and_no_inactive_ones() -> None:
     assert len(grid_points(alone.space, alone.base.to_dict())) == 2
     with pytest.raises(InputError, match=r"space\.optimizer\.learning_rate\.points: is required"):
         grid_points(study().space, study().base.to_dict())
+
+
+def test_a_grid_that_nobody_waits_for_is_refused() -> None:
+    space = {"batch_size": {"kind": "int", "low": 1, "high": 10**30}, "lr_schedule.kind": KIND}
+    config = study(space=space, search={"kind": "grid"})
+    with pytest.raises(InputError, match=r"search\.kind: got 'grid', makes 2,0+.* give fewer"):
+        grid_points(config.space, config.base.to_dict())
 
 
 def test_points_of_a_range_keep_its_ends() -> None:

@@ -10,6 +10,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.helpers.tiny_families import CAPTIONS, PIXELS, save_tiny
 
 from darkroom.errors import ConfigError
@@ -158,12 +159,39 @@ def test_folder_of_no_family_is_refused(tmp_path: Path) -> None:
         load_base(tmp_path, field="model", name=str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "index", ["{}", '{"_class_name": ["a"]}', '{"_class_name": "A\\u001b[31m"}']
+)
+def test_index_that_names_no_pipeline_is_refused(index: str, tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text(index)
+    with pytest.raises(ConfigError, match=r"names no pipeline in its model_index\.json; give"):
+        load_base(tmp_path, field="model", name=str(tmp_path))
+
+
 def test_folder_that_lacks_a_part_is_refused_in_one_line(tmp_path: Path) -> None:
     folder = save_tiny("sd", tmp_path / "sd")
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ConfigError, match="cannot be loaded") as caught:
         load_base(folder, field="model", name=str(folder))
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_missing_are_not_drawn_at_random(tmp_path: Path) -> None:
+    folder = save_tiny("sd", tmp_path / "sd")
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    del weights["conv_in.weight"]
+    save_file(weights, file)
+    with pytest.raises(ConfigError, match=r"of its unet, conv_in\.weight is not there"):
+        load_base(folder, field="model", name=str(folder))
+
+
+def test_another_text_encoders_weights_are_refused(tmp_path: Path) -> None:
+    folder = save_tiny("sd", tmp_path / "sd")
+    file = folder / "text_encoder" / "model.safetensors"
+    save_file({f"other.{name}.x": value for name, value in load_file(file).items()}, file)
+    with pytest.raises(ConfigError, match="weights of its text_encoder are not there"):
+        load_base(folder, field="model", name=str(folder))
 
 
 def test_packing_is_undone() -> None:
@@ -184,3 +212,19 @@ def test_what_encodes_can_be_left_out(folder: Path, base: BaseModel) -> None:
     assert dict(lean.vae_config) == config
     weights = lean.network.state_dict()
     assert all(torch.equal(each, weights[name]) for name, each in base.network.state_dict().items())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_stable_diffusions_text_is_what_its_pipeline_encodes(
+    tmp_path: Path, is_masked: bool
+) -> None:
+    """What is cut, what is empty, a word of two vectors, and padding that is masked."""
+    base = load_base(save_tiny("sd", tmp_path / "sd"), field="model", name="sd")
+    pipeline = base.pipeline
+    pipeline.tokenizer.add_tokens(["<zwk>", "<zwk>_1"])
+    pipeline.text_encoder.resize_token_embeddings(len(pipeline.tokenizer))
+    pipeline.text_encoder.config.use_attention_mask = is_masked
+    captions = ["", "a cat", "a photo of <zwk> at night", "a very long text " * 40]
+    expected, _ = pipeline.encode_prompt(captions, "cpu", 1, do_classifier_free_guidance=False)
+    assert torch.equal(base.encode_text(captions).sequence, expected)

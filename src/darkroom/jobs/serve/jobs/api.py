@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from darkroom.errors import DarkroomError, IntegrityError, ObjectNotFoundError
+from darkroom.jobs.drawing.picture_bytes import Sign
 from darkroom.jobs.serve.admission import Admission
 from darkroom.jobs.serve.api_error import ApiError, invalid
 from darkroom.jobs.serve.config import ServeConfig
@@ -57,6 +58,7 @@ class JobsApi:
         owner: Callable[[Request], str],
         models: Callable[[], Awaitable[tuple[ServedModel, ...]]],
         stopping: Callable[[], bool],
+        sign: Sign | None = None,
     ) -> None:
         """owner: who asks, or ApiError 401. Errors: InputError for a place that cannot be used."""
         self._config, self._admission = config, admission
@@ -65,7 +67,9 @@ class JobsApi:
         self._place = None if jobs.place is None else JobsPlace(jobs.place, days=jobs.days)
         self._worker = None
         if self._place is not None:
-            self._worker = JobsWorker(self._place, config, drawers, admission, stopping=stopping)
+            self._worker = JobsWorker(
+                self._place, config, drawers, admission, stopping=stopping, sign=sign
+            )
 
     @property
     def routes(self) -> list[tuple[str, str, Callable[[Request], Awaitable[Any]]]]:

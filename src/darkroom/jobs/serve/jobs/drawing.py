@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from darkroom.jobs.artifacts.drawings import PictureFacts
-from darkroom.jobs.drawing.picture_bytes import picture_bytes
+from darkroom.jobs.drawing.picture_bytes import Sign, picture_bytes
 from darkroom.jobs.serve.api_error import ApiError
 from darkroom.jobs.serve.drawers import Begun, Drawers, refuse_blanked
 from darkroom.jobs.serve.images_api import as_api_error
@@ -37,14 +37,19 @@ class DrawnForJob:
 
 
 async def draw(
-    drawers: Drawers, asked: AskedJob, number: int, *, deadline_seconds: float
+    drawers: Drawers,
+    asked: AskedJob,
+    number: int,
+    *,
+    deadline_seconds: float,
+    sign: Sign | None = None,
 ) -> DrawnForJob | ApiError:
     """Picture `number`, or why it cannot be drawn. Being cancelled stops it at the next step."""
     pause, tries = FIRST_PAUSE_SECONDS, 0
     while True:
         try:
             async with asyncio.timeout(deadline_seconds):
-                return await _once(drawers, asked, number, deadline_seconds)
+                return await _once(drawers, asked, number, deadline_seconds, sign)
         except Exception as error:  # noqa: BLE001 - whatever it is, the picture's record tells
             told = as_api_error(error)
         tries += told.code not in _WAITED_FOR
@@ -55,7 +60,7 @@ async def draw(
 
 
 async def _once(
-    drawers: Drawers, asked: AskedJob, number: int, deadline_seconds: float
+    drawers: Drawers, asked: AskedJob, number: int, deadline_seconds: float, sign: Sign | None
 ) -> DrawnForJob:
     request = asked.drawing(number)
     begun, drawing = await _drawn(drawers, request, deadline_seconds)
@@ -66,6 +71,7 @@ async def _once(
         begun.origin(request, asked.prompt_digest),
         format=asked.output_format,
         quality=asked.output_compression,
+        sign=sign,
     )
     facts = PictureFacts(
         model=request.model,

@@ -17,7 +17,8 @@ from darkroom.config import json_digest
 from darkroom.errors import ObjectNotFoundError, PreconditionFailedError, StorageError
 from darkroom.jobs.serve.api_error import ApiError, invalid
 from darkroom.jobs.serve.config import ServeConfig
-from darkroom.jobs.serve.images_request import ImagesRequest, drawings_of, parse_request
+from darkroom.jobs.serve.drawings import drawings_of
+from darkroom.jobs.serve.images_request import ImagesRequest, parse_request
 from darkroom.jobs.serve.jobs.place import JobsPlace
 from darkroom.jobs.serve.jobs.records import AskedJob, new_job_id, owner_segment
 from darkroom.jobs.serve.request import ServedModel

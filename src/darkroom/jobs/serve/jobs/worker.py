@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from darkroom.errors import DarkroomError
+from darkroom.jobs.drawing.picture_bytes import Sign
 from darkroom.jobs.serve.admission import Admission
 from darkroom.jobs.serve.api_error import ApiError
 from darkroom.jobs.serve.config import ServeConfig
@@ -63,8 +64,10 @@ class JobsWorker:
         admission: Admission,
         *,
         stopping: Callable[[], bool],
+        sign: Sign | None = None,
     ) -> None:
         self._place, self._drawers, self._stopping = place, drawers, stopping
+        self._sign = sign
         self._at_once = config.jobs.at_once
         self._deadline_seconds = config.limits.deadline_seconds
         self._room = SpareRoom(admission, at_once=self._at_once)
@@ -228,7 +231,11 @@ class JobsWorker:
             number = missing.popleft()
             async with self._room.picture():
                 drawn = await draw(
-                    self._drawers, asked, number, deadline_seconds=self._deadline_seconds
+                    self._drawers,
+                    asked,
+                    number,
+                    deadline_seconds=self._deadline_seconds,
+                    sign=self._sign,
                 )
             if isinstance(drawn, ApiError):
                 fault = PictureFault.of(drawn)

@@ -18,15 +18,15 @@ from contextlib import aclosing
 from typing import Any
 
 from darkroom.config import closest
-from darkroom.errors import ClosingError, ConfigError
+from darkroom.errors import ClosingError, ConfigError, ServingError
 from darkroom.jobs.drawing.config import DrawingConfig
-from darkroom.jobs.serve.drawing_thread import DrawingThread
-from darkroom.jobs.serve.joined import AnyModel, BatchKey, check_request
-from darkroom.jobs.serve.load import load_served
+from darkroom.jobs.serve.engine.drawing_thread import DrawingThread
+from darkroom.jobs.serve.engine.joined import AnyModel, BatchKey, check_request
+from darkroom.jobs.serve.engine.load import load_served
+from darkroom.jobs.serve.engine.safety import SafetyCheck
+from darkroom.jobs.serve.engine.source import ModelSource
+from darkroom.jobs.serve.engine.ticket import Ticket
 from darkroom.jobs.serve.request import Drawing, DrawRequest, Preview, ServedModel
-from darkroom.jobs.serve.safety import SafetyCheck
-from darkroom.jobs.serve.source import ModelSource
-from darkroom.jobs.serve.ticket import Ticket
 
 MAX_BATCH = 32
 TURN_SECONDS = 1.0
@@ -91,6 +91,11 @@ class Engine:
         async with aclosing(ticket.news()) as news:
             async for item in news:
                 yield item
+
+    def check_alive(self) -> None:
+        """Errors: ServingError when the drawing thread has ended, and nobody closed the engine."""
+        if self._thread.ended and not self._closing:
+            raise ServingError("the engine has failed, and draws nothing more")
 
     def stats(self) -> dict[str, Any]:
         """Counts since the start, the queue now, and the caps."""

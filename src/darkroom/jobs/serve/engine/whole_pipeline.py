@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from darkroom.diffusion.noise import image_seed
+from darkroom.diffusion.seeds import image_seed
 from darkroom.errors import ServingError
 from darkroom.jobs.drawing.drawer import NOT_FINITE, Pixels, unit_levels
-from darkroom.jobs.serve.joined import Finished, OnStep
-from darkroom.jobs.serve.loras import Loras
+from darkroom.jobs.serve.engine.joined import Finished, OnStep
+from darkroom.jobs.serve.engine.loras import Loras
 from darkroom.jobs.serve.request import DrawRequest, ServedModel
 
 _CALLBACK = "callback_on_step_end"

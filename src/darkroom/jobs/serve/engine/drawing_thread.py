@@ -24,9 +24,9 @@ from darkroom.errors import (
 )
 from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.drawing.drawer import Pixels
-from darkroom.jobs.serve.batcher import Batcher
-from darkroom.jobs.serve.caps import Caps, measure
-from darkroom.jobs.serve.joined import (
+from darkroom.jobs.serve.engine.batcher import Batcher
+from darkroom.jobs.serve.engine.caps import Caps, measure
+from darkroom.jobs.serve.engine.joined import (
     AnyModel,
     BatchKey,
     Finished,
@@ -35,10 +35,10 @@ from darkroom.jobs.serve.joined import (
     joins_steps,
     sample_request,
 )
+from darkroom.jobs.serve.engine.safety import SafetyCheck
+from darkroom.jobs.serve.engine.stats import Counts
+from darkroom.jobs.serve.engine.ticket import Ticket
 from darkroom.jobs.serve.request import DrawRequest, ServedModel
-from darkroom.jobs.serve.safety import SafetyCheck
-from darkroom.jobs.serve.stats import Counts
-from darkroom.jobs.serve.ticket import Ticket
 
 
 class GoneError(Exception):
@@ -82,7 +82,7 @@ class DrawingThread:
     def put(self, ticket: Ticket) -> None:
         """A request that is in order."""
         self._inbox.put(ticket)
-        if self._ended.done():
+        if self.ended:
             self._refuse_arrivals()
 
     def drain(self) -> Future[None]:
@@ -105,6 +105,10 @@ class DrawingThread:
     @property
     def started(self) -> bool:
         return self._thread.ident is not None
+
+    @property
+    def ended(self) -> bool:
+        return self._ended.done()
 
     @property
     def models(self) -> Mapping[str, AnyModel]:

@@ -8,13 +8,13 @@ from typing import Any
 from darkroom.jobs.drawing.config import DrawingConfig
 from darkroom.jobs.drawing.device import prepare_device, tune
 from darkroom.jobs.drawing.text_to_image import load_pipeline
-from darkroom.jobs.serve.family_model import FamilyModel
-from darkroom.jobs.serve.joined import AnyModel
-from darkroom.jobs.serve.loras import Loras
+from darkroom.jobs.serve.engine.family_model import FamilyModel
+from darkroom.jobs.serve.engine.joined import AnyModel
+from darkroom.jobs.serve.engine.loras import Loras
+from darkroom.jobs.serve.engine.schedulers import samplers_of
+from darkroom.jobs.serve.engine.source import ModelSource
+from darkroom.jobs.serve.engine.whole_pipeline import WholePipeline
 from darkroom.jobs.serve.request import Defaults, ServedModel
-from darkroom.jobs.serve.schedulers import samplers_of
-from darkroom.jobs.serve.source import ModelSource
-from darkroom.jobs.serve.whole_pipeline import WholePipeline
 from darkroom.models.families.base import BaseModel
 from darkroom.models.families.family import Family
 from darkroom.models.families.find import FAMILIES

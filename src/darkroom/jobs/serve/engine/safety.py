@@ -16,7 +16,7 @@ import numpy as np
 from darkroom.errors import ServingError
 from darkroom.jobs.drawing.drawer import Pixels
 from darkroom.jobs.named_function import find_function
-from darkroom.jobs.serve.joined import Finished
+from darkroom.jobs.serve.engine.joined import Finished
 from darkroom.jobs.serve.request import DrawRequest
 
 FIELD = "safety_check"

@@ -16,7 +16,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
-from darkroom.jobs.serve.joined import BatchKey
+from darkroom.jobs.serve.engine.joined import BatchKey
 
 
 class Keyed(Protocol):

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from darkroom.diffusion.guidance import extrapolated
-from darkroom.diffusion.noise import image_seed
+from darkroom.diffusion.seeds import image_seed
 from darkroom.errors import ServingError
 from darkroom.jobs.drawing.drawer import NOT_FINITE, Pixels, unit_levels
-from darkroom.jobs.serve.joined import Finished
-from darkroom.jobs.serve.loras import Loras
+from darkroom.jobs.serve.engine.joined import Finished
+from darkroom.jobs.serve.engine.loras import Loras
+from darkroom.jobs.serve.engine.schedulers import PictureScheduler
 from darkroom.jobs.serve.request import DrawRequest, ServedModel
-from darkroom.jobs.serve.schedulers import PictureScheduler
 from darkroom.models.families.base import BaseModel
 from darkroom.models.families.family import Conditioning, Frame, TextEmbedding
 from darkroom.models.families.latents import decode_latents

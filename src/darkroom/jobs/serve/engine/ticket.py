@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from darkroom.errors import DeadlineError
-from darkroom.jobs.serve.joined import BatchKey, Finished
+from darkroom.jobs.serve.engine.joined import BatchKey, Finished
 from darkroom.jobs.serve.request import Drawing, DrawRequest, Preview
 
 

@@ -11,17 +11,18 @@ from torch import Tensor
 
 from darkroom.diffusion.config import SamplerName
 from darkroom.diffusion.guidance import extrapolated
-from darkroom.diffusion.noise import ImageNoise, image_seed
+from darkroom.diffusion.noise import ImageNoise
 from darkroom.diffusion.schedule import build_schedule
+from darkroom.diffusion.seeds import image_seed
 from darkroom.diffusion.steps import Trajectory
 from darkroom.errors import ServingError
 from darkroom.jobs.drawing.class_network import ClassNetwork, to_picture
 from darkroom.jobs.drawing.config import ClassDrawingConfig, DrawingConfig
 from darkroom.jobs.drawing.drawer import NOT_FINITE, Pixels
 from darkroom.jobs.pictures.layout import nfc
-from darkroom.jobs.serve.joined import Finished
+from darkroom.jobs.serve.engine.joined import Finished
+from darkroom.jobs.serve.engine.source import ModelSource
 from darkroom.jobs.serve.request import Defaults, DrawRequest, ServedModel
-from darkroom.jobs.serve.source import ModelSource
 from darkroom.models.find import FoundModel
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from darkroom.jobs.batch.stage import is_out_of_memory
-from darkroom.jobs.serve.joined import BatchKey
+from darkroom.jobs.serve.engine.joined import BatchKey
 
 MAX_DOUBLING = 1.9
 """A batch of twice as many may take so many times as long, no longer."""
