@@ -1,9 +1,10 @@
-"""Writes darkroom-cluster's Grafana dashboard from a table of panels.
+"""Writes the Grafana dashboards of darkroom-cluster and darkroom-service from tables of panels.
 
     python hack/charts/dashboard.py
 
 A dashboard's JSON is mostly layout; here stands what a person decides: title, query, unit. Metrics
-are Ray's, KubeRay's, and those of training runs (src/darkroom/jobs/training/telemetry.py).
+are Ray's, KubeRay's, those of training runs (src/darkroom/jobs/training/telemetry.py) and those of
+the drawing engine (src/darkroom/jobs/serve/telemetry.py).
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-TARGET = (
-    Path(__file__).resolve().parents[2] / "charts/darkroom-cluster/files/dashboards/darkroom.json"
-)
+CHARTS = Path(__file__).resolve().parents[2] / "charts"
 OF_CLUSTER = 'namespace="$namespace", ray_io_cluster=~"$cluster"'
 OF_NAMESPACE = 'namespace="$namespace"'
 _WORKER_SECONDS = f"ray_darkroom_train_worker_seconds{{{OF_CLUSTER}}}"
 _DISK_USED = f"ray_node_disk_usage{{{OF_CLUSTER}}}"
 
-# Title, unit, then query and legend of each line.
-PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
+_ENGINE = "ray_darkroom_serve_"
+_REQUESTS = f"ray_serve_num_http_requests_total{{{OF_CLUSTER}}}"
+
+Panel = tuple[str, str, list[tuple[str, str]]]
+"""Title, unit, then query and legend of each line."""
+
+CLUSTER: list[Panel] = [
     (
         "Training and validation loss",
         "none",
@@ -173,11 +177,90 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
 ]
 
 
-def dashboard() -> dict[str, Any]:
+def _rate(metric: str, more: str = "") -> str:
+    return f"sum(rate({metric}{{{OF_CLUSTER}{more}}}[5m]))"
+
+
+def _latency(quantile: float) -> str:
+    buckets = f"rate(ray_serve_http_request_latency_ms_bucket{{{OF_CLUSTER}}}[5m])"
+    return f"histogram_quantile({quantile}, sum by (le) ({buckets})) / 1000"
+
+
+SERVICE: list[Panel] = [
+    (
+        "Requests per second by status",
+        "reqps",
+        [
+            (
+                f"sum by (status_code) (rate({_REQUESTS}[5m]))",
+                "{{status_code}}",
+            )
+        ],
+    ),
+    (
+        "Latency of requests",
+        "s",
+        [(_latency(0.5), "half"), (_latency(0.95), "19 of 20")],
+    ),
+    (
+        "Pictures per second",
+        "short",
+        [
+            (_rate(f"{_ENGINE}{end}_total"), end)
+            for end in ("drawn", "cancelled", "failed", "out_of_memory")
+        ],
+    ),
+    (
+        "Pictures waiting, and under way",
+        "short",
+        [
+            (f"sum({_ENGINE}waiting{{{OF_CLUSTER}}})", "waiting"),
+            (f"sum({_ENGINE}drawing{{{OF_CLUSTER}}})", "under way"),
+        ],
+    ),
+    (
+        "Seconds of drawing that wait, by replica",
+        "s",
+        [(f"{_ENGINE}backlog_seconds{{{OF_CLUSTER}}}", "{{replica}}")],
+    ),
+    (
+        "Seconds until the first step",
+        "s",
+        [(f"{_rate(_ENGINE + 'waited_seconds_total')} / {_rate(_ENGINE + 'begun_total')}", "mean")],
+    ),
+    (
+        "Pictures that share a step",
+        "short",
+        [(f"{_rate(_ENGINE + 'rows_total')} / {_rate(_ENGINE + 'steps_total')}", "mean")],
+    ),
+    (
+        "Seconds of a step",
+        "s",
+        [(f"{_rate(_ENGINE + 'step_seconds_total')} / {_rate(_ENGINE + 'steps_total')}", "mean")],
+    ),
+    (
+        "Share of time that replicas draw",
+        "percentunit",
+        [(f"rate({_ENGINE}busy_seconds_total{{{OF_CLUSTER}}}[5m])", "{{replica}}")],
+    ),
+    (
+        "Replicas that are healthy",
+        "short",
+        [
+            (
+                f"sum by (deployment) (ray_serve_deployment_replica_healthy{{{OF_CLUSTER}}})",
+                "{{deployment}}",
+            )
+        ],
+    ),
+]
+
+
+def dashboard(uid: str, title: str, panels: list[Panel]) -> dict[str, Any]:
     """The dashboard as Grafana imports it: two panels to a row."""
     return {
-        "uid": "darkroom",
-        "title": "Darkroom",
+        "uid": uid,
+        "title": title,
         "schemaVersion": 39,
         "refresh": "30s",
         "time": {"from": "now-3h", "to": "now"},
@@ -193,7 +276,7 @@ def dashboard() -> dict[str, Any]:
                 ),
             ]
         },
-        "panels": [_panel(index, *panel) for index, panel in enumerate(PANELS)],
+        "panels": [_panel(index, *panel) for index, panel in enumerate(panels)],
     }
 
 
@@ -218,4 +301,10 @@ def _panel(index: int, title: str, unit: str, lines: list[tuple[str, str]]) -> d
 
 
 if __name__ == "__main__":
-    TARGET.write_text(json.dumps(dashboard(), indent=2) + "\n")
+    for chart, name, title, panels in (
+        ("darkroom-cluster", "darkroom", "Darkroom", CLUSTER),
+        ("darkroom-service", "darkroom-service", "Darkroom service", SERVICE),
+    ):
+        target = CHARTS / chart / "files" / "dashboards" / f"{name}.json"
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(json.dumps(dashboard(name, title, panels), indent=2) + "\n")

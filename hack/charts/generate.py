@@ -35,6 +35,7 @@ SHARED = re.compile(r"^# >>> shared.*?^# <<< shared <<<$", re.DOTALL | re.MULTIL
 # Charts whose values.yaml gets the shared part.
 SHARING = ("darkroom-job", "darkroom-service")
 TABLE_MARK = "<!-- values -->"
+LARGEST = 2**31 - 1
 # Not to be passed through: what the chart sets, what a Ray pod must not have, and what would open
 # the pod to its node. `containers` are `sidecars`; `securityContext` is the container's.
 NOT_OF_POD = {
@@ -120,12 +121,26 @@ def _schema_text(chart: str, entries: list[Entry]) -> str:
         **_object_schema(entries, fields),
         "$defs": types | definitions,
     }
+    of_kubernetes = {k: v for k, v in schema["$defs"].items() if not k.startswith("serve")}
+    _limit_whole_numbers([schema["properties"], of_kubernetes])
     # Helm adds the library to the values of every chart that has it, and an umbrella chart's own
     # keys to `global`.
     schema["properties"] |= {"darkroom-common": {"type": "object"}}
     schema["properties"]["global"] |= {"additionalProperties": True, "required": []}
     schema["required"].remove("global")
     return json.dumps(schema, indent=1) + "\n"
+
+
+def _limit_whole_numbers(schema: Any) -> None:
+    """What a field of Kubernetes holds; from 2^53 on Helm would round the number."""
+    if isinstance(schema, list):
+        for item in schema:
+            _limit_whole_numbers(item)
+    elif isinstance(schema, dict):
+        if "integer" in schema.get("type", ()) and "string" not in schema["type"]:
+            schema.setdefault("maximum", LARGEST)
+        for item in schema.values():
+            _limit_whole_numbers(item)
 
 
 def kubernetes_types() -> dict[str, Any]:

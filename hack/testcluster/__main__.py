@@ -8,21 +8,24 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from testcluster import binaries, images, kuberay, machine, node, transfer
+from testcluster import argocd, binaries, flux, images, kuberay, machine, node, transfer
 from testcluster.light import PROGRAMS as LIGHT
 from testcluster.light import WITH_QUEUES
-from testcluster.settings import KUBECONFIG, LOGS, PROJECT, path_with_binaries
+from testcluster.settings import HERE, KUBECONFIG, LOGS, PROJECT, path_with_binaries
 
 
-def up() -> None:
-    """Builds what is missing, then starts the node and the operator; does nothing when they run."""
+def up(*, policies: bool = True) -> None:
+    """Builds what is missing, then starts the node and the operator; does nothing when they run.
+
+    Without policies, nothing enforces NetworkPolicy, and what does is not built.
+    """
     if machine.running():
         print(f"already up: export KUBECONFIG={KUBECONFIG}")
         return
     machine.stop()  # what a node that was killed may have left
-    _timed("binaries", lambda: binaries.build(binaries.CLUSTER))
+    _timed("binaries", lambda: binaries.build(_programs(policies=policies)))
     try:
-        _timed("node", machine.start)
+        _timed("node", lambda: machine.start(policies=policies))
         _timed("API server", _wait_for_api)
         _timed("operator", kuberay.install)
         _timed("all ready", kuberay.wait_until_ready)
@@ -64,12 +67,28 @@ def queues(pytest_arguments: list[str]) -> int:
     return _pytest("queues", ["--timeout=900", *pytest_arguments], path_with_binaries())
 
 
+def gitops(pytest_arguments: list[str]) -> int:
+    """Runs tests/gitops on a control plane with Argo CD; returns pytest's exit status."""
+    binaries.build([*LIGHT, *argocd.PROGRAMS])
+    hack = HERE.parent
+    environment = path_with_binaries() | {"PYTHONPATH": f"{hack}:{hack / 'charts'}"}
+    return _pytest("gitops", ["--timeout=1200", *pytest_arguments], environment)
+
+
+def flux_releases(pytest_arguments: list[str]) -> int:
+    """Runs tests/flux on a control plane with Flux; returns pytest's exit status."""
+    binaries.build([*LIGHT, *flux.PROGRAMS])
+    return _pytest("flux", ["--timeout=900", *pytest_arguments], path_with_binaries())
+
+
 def smoke(pytest_arguments: list[str]) -> int:
     """Runs the tests marked `smoke` on an image without torch; returns pytest's exit status."""
-    return e2e(["-m", "smoke", *pytest_arguments], requirements="prepare")
+    return e2e(["-m", "smoke", *pytest_arguments], requirements="prepare", policies=False)
 
 
-def e2e(pytest_arguments: list[str], requirements: str = "runtime") -> int:
+def e2e(
+    pytest_arguments: list[str], requirements: str = "runtime", *, policies: bool = True
+) -> int:
     """Runs tests/e2e on a cluster made for it, or on E2E_CONTEXT; returns pytest's exit status."""
     environment = path_with_binaries()
     if "E2E_CONTEXT" in environment:
@@ -78,8 +97,8 @@ def e2e(pytest_arguments: list[str], requirements: str = "runtime") -> int:
     try:
         with ThreadPoolExecutor() as side_by_side:
             built = side_by_side.submit(images.build, requirements)
-            binaries.build(binaries.CLUSTER)
-            up()
+            binaries.build(_programs(policies=policies))
+            up(policies=policies)
             built.result()
         _load_images()
         return _e2e_tests(pytest_arguments, {**environment, "KUBECONFIG": str(KUBECONFIG)})
@@ -102,6 +121,10 @@ def _e2e_tests(arguments: list[str], environment: dict[str, str]) -> int:
 def _pytest(folder: str, arguments: list[str], environment: dict[str, str]) -> int:
     command = [sys.executable, "-m", "pytest", f"tests/{folder}", *arguments]
     return subprocess.run(command, cwd=PROJECT, env=environment).returncode
+
+
+def _programs(*, policies: bool) -> list[str]:
+    return [*binaries.CLUSTER, *(binaries.POLICIES if policies else [])]
 
 
 def _load_images() -> None:
@@ -137,6 +160,8 @@ def _parser() -> argparse.ArgumentParser:
         ("smoke", smoke),
         ("light", light),
         ("queues", queues),
+        ("gitops", gitops),
+        ("flux", flux_releases),
         ("shell", shell),
     ):
         command = commands.add_parser(name, help=long.__doc__)
@@ -147,7 +172,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     arguments = _parser().parse_args()
-    alone = arguments.command in {"build", "light", "queues"} or "E2E_CONTEXT" in os.environ
+    alone = (
+        arguments.command in {"build", "light", "queues", "gitops", "flux"}
+        or "E2E_CONTEXT" in os.environ
+    )
     if not alone and (obstacle := machine.obstacle()):
         sys.exit(f"{obstacle}; elsewhere name a cluster: E2E_CONTEXT")
     sys.exit(arguments.run(arguments))

@@ -30,12 +30,15 @@ class Module:
     """Program name -> package; `./...` is one of our own folders."""
     cgo: bool = False
     tags: str = ""
+    newer_go: bool = False
+    """Whether it wants a newer Go than the pins': Go fetches the one that go.mod names."""
     version_variables: dict[str, str] = field(default_factory=dict)
     """Strings that the linker sets, since a program cannot know them: variable -> whose version."""
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"CGO_ENABLED": str(int(self.cgo)), "GOWORK": "off"}
+        newer = {"GOTOOLCHAIN": "auto"} if self.newer_go else {}
+        return {"CGO_ENABLED": str(int(self.cgo)), "GOWORK": "off", **newer}
 
     @property
     def folder(self) -> Path:
@@ -124,6 +127,39 @@ MODULES = [
         },
         version_variables={"sigs.k8s.io/kueue/pkg/version.GitVersion": "KUEUE"},
     ),
+    # For its kinds alone: no program is built from it.
+    Module("gateway", {"GATEWAY_API": "sigs.k8s.io/gateway-api"}, {}),
+    Module(
+        "argocd",
+        {
+            "ARGOCD": "github.com/argoproj/argo-cd/v3",
+            "KUSTOMIZE": "sigs.k8s.io/kustomize/kustomize/v5",
+        },
+        {
+            "argocd": "github.com/argoproj/argo-cd/v3/cmd",
+            "kustomize": "sigs.k8s.io/kustomize/kustomize/v5",
+        },
+        newer_go=True,
+    ),
+    Module(
+        "flux",
+        {
+            "FLUX_SOURCE": "github.com/fluxcd/source-controller",
+            "FLUX_HELM": "github.com/fluxcd/helm-controller",
+        },
+        {
+            "source-controller": "github.com/fluxcd/source-controller",
+            "helm-controller": "github.com/fluxcd/helm-controller",
+        },
+    ),
+    Module(
+        "kube-router",
+        {"KUBE_ROUTER": "github.com/cloudnativelabs/kube-router/v2"},
+        _all_from("github.com/cloudnativelabs/kube-router/v2", "kube-router"),
+        version_variables={
+            "github.com/cloudnativelabs/kube-router/v2/pkg/version.Version": "KUBE_ROUTER"
+        },
+    ),
     Module(
         "kubeconform",
         {"KUBECONFORM": "github.com/yannh/kubeconform"},
@@ -137,6 +173,7 @@ MODULES = [
     ),
 ]
 CLUSTER = ["cluster", "runc"]
+POLICIES = ["kube-router"]
 
 
 def names() -> list[str]:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,11 @@ class Kubectl:
         found: dict[str, Any] = json.loads(self("get", kind, name, "--output=json"))
         return found
 
+    def write_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
+        """Merges into an object's status, as its controller or a kubelet does."""
+        patch = json.dumps({"status": status})
+        self("patch", kind, name, "--subresource=status", "--type=merge", f"--patch={patch}")
+
     def list(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
         chosen = [f"--selector={selector}"] if selector else []
         items: list[dict[str, Any]] = json.loads(self("get", kind, *chosen, "--output=json"))[
@@ -125,9 +130,17 @@ def pod_spec(image: str, **container: Any) -> dict[str, Any]:
     }
 
 
-def run_pod(namespace: Kubectl, name: str, spec: dict[str, Any], *, seconds: float = 120) -> str:
+def run_pod(
+    namespace: Kubectl,
+    name: str,
+    spec: dict[str, Any],
+    *,
+    labels: Mapping[str, str] | None = None,
+    seconds: float = 120,
+) -> str:
     """Runs a pod to its end and returns its log; fails with the log unless it succeeded."""
-    namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+    metadata = {"name": name, "labels": dict(labels or {})}
+    namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
 
     def end() -> str | None:
         phase = namespace.get("pod", name)["status"].get("phase")

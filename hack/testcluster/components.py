@@ -10,6 +10,7 @@ from testcluster.settings import (
     API_SERVICE_ADDRESS,
     BIN,
     CGROUP,
+    DNS_ADDRESS,
     NODE,
     NODE_ADDRESS,
     NODE_NAME,
@@ -77,9 +78,23 @@ def kube_proxy() -> list[str]:
     ]
 
 
+def kube_router() -> list[str]:
+    """Enforces network policies; routes and services are the bridge's and kube-proxy's."""
+    parts = ["--run-firewall=true", "--run-router=false", "--run-service-proxy=false"]
+    return [
+        "kube-router",
+        f"--kubeconfig={CREDENTIALS.kubeconfig('kube-router')}",
+        f"--hostname-override={NODE_NAME}",
+        f"--service-cluster-ip-range={SERVICE_CIDR}",
+        *parts,
+        "--health-port=0",
+        "--metrics-port=0",
+    ]
+
+
 def coredns() -> list[str]:
     corefile = f""".:53 {{
-  bind {NODE_ADDRESS}
+  bind {DNS_ADDRESS}
   errors
   kubernetes cluster.local in-addr.arpa {{
     kubeconfig {CREDENTIALS.kubeconfig("coredns")}
@@ -149,7 +164,7 @@ def kubelet() -> list[str]:
         "cgroupRoot": f"/{CGROUP}",
         "failCgroupV1": False,
         "failSwapOn": False,
-        "clusterDNS": [NODE_ADDRESS],
+        "clusterDNS": [DNS_ADDRESS],
         "clusterDomain": "cluster.local",
         "resolvConf": "",
         "address": NODE_ADDRESS,

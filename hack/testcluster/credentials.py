@@ -15,6 +15,7 @@ USERS = {
     "proxy": ("system:kube-proxy", ""),
     "kubelet": (f"system:node:{NODE_NAME}", "system:nodes"),
     "coredns": ("coredns", "system:masters"),
+    "kube-router": ("kube-router", "system:masters"),
 }
 
 

@@ -9,14 +9,13 @@ below /etc, which a mount namespace of its own provides: for root, or by a user 
 import base64
 import json
 import os
-import urllib.error
-import urllib.request
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from testcluster import kuberay
 from testcluster.binaries import source_directory
+from testcluster.control_plane import LOOPBACK
 from testcluster.credentials import Credentials
 
 NAMESPACE = "kueue-system"
@@ -26,7 +25,6 @@ FRAMEWORKS = ["batch/job", "ray.io/rayjob", "ray.io/raycluster", "ray.io/rayserv
 FRAMEWORKS += ["deployment", "statefulset"]
 _WITH_CLIENTS = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"]
 _WITH_CLIENTS += ["customresourcedefinitions"]
-_LOOPBACK = "127.0.0.1"
 _METRICS_CERTIFICATES = "kueue/metrics/certs"  # below /etc
 
 
@@ -38,7 +36,7 @@ def install(credentials: Credentials, webhook_port: int) -> Path:
     kubectl("create", "namespace", NAMESPACE)
     kubectl("apply", "--server-side", f"--kustomize={_kustomization(folder)}")
     authority = base64.b64encode((credentials.directory / "ca.crt").read_bytes()).decode()
-    here = {"url": f"https://{_LOOPBACK}:{webhook_port}", "caBundle": authority}
+    here = {"url": f"https://{LOOPBACK}:{webhook_port}", "caBundle": authority}
     listed = json.loads(kubectl("get", ",".join(_WITH_CLIENTS), "--output=json"))
     for item in listed["items"]:
         item["metadata"].pop("managedFields", None)
@@ -68,15 +66,6 @@ def command(credentials: Credentials, kubeconfig: Path, webhook_port: int, probe
     manager = [PROGRAM, f"--config={config}", f"--kubeconfig={kubeconfig}", "--zap-log-level=2"]
     gates = "--feature-gates=VisibilityOnDemand=false"
     return [*private, "sh", "-c", script, str(etc), *manager, gates]
-
-
-def is_ready(probe: int) -> bool:
-    """Whether the manager says so."""
-    try:
-        with urllib.request.urlopen(f"http://{_LOOPBACK}:{probe}/readyz", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _kustomization(folder: Path) -> Path:
@@ -117,9 +106,9 @@ def _configuration(certificates: Path, webhook_port: int, probe: int) -> dict[st
         "apiVersion": "config.kueue.x-k8s.io/v1beta2",
         "kind": "Configuration",
         "namespace": NAMESPACE,
-        "health": {"healthProbeBindAddress": f"{_LOOPBACK}:{probe}"},
+        "health": {"healthProbeBindAddress": f"{LOOPBACK}:{probe}"},
         "metrics": {"bindAddress": "0"},
-        "webhook": {"host": _LOOPBACK, "port": webhook_port, "certDir": str(certificates)},
+        "webhook": {"host": LOOPBACK, "port": webhook_port, "certDir": str(certificates)},
         "leaderElection": {"leaderElect": False},
         "internalCertManagement": {"enable": False},
         "clientConnection": {"qps": 300, "burst": 500},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from testcluster import archive
 from testcluster.components import CREDENTIALS, PAUSE_IMAGE
-from testcluster.node import control_groups
+from testcluster.node import ENFORCE_POLICIES, control_groups
 from testcluster.settings import (
     BIN,
     HERE,
@@ -71,8 +71,11 @@ def obstacle() -> str:
     return ""
 
 
-def start() -> None:
-    """Starts the node and links its network to the machine's; the node goes on without us."""
+def start(*, policies: bool) -> None:
+    """Starts the node and links its network to the machine's; the node goes on without us.
+
+    policies: whether network policies are enforced.
+    """
     if Path("/sys/class/net", HOST_LINK).exists():
         sys.exit(f"another checkout has its test cluster up (link {HOST_LINK}): cluster-down there")
     shutil.rmtree(LOGS, ignore_errors=True)
@@ -85,7 +88,7 @@ def start() -> None:
     SYSCTLS.write_text(
         json.dumps({name: Path("/proc/sys", name).read_text() for name in KUBELET_SYSCTLS})
     )
-    _link(_first_process(_unshare()))
+    _link(_first_process(_unshare([ENFORCE_POLICIES] if policies else [])))
 
 
 def stop() -> None:
@@ -128,9 +131,9 @@ def node_command(*command: str) -> list[str]:
     ]
 
 
-def _unshare() -> int:
+def _unshare(arguments: list[str]) -> int:
     environment = {**path_with_binaries(), "PYTHONPATH": str(HERE.parent)}
-    command = ["unshare", *NAMESPACES, sys.executable, "-m", "testcluster.node"]
+    command = ["unshare", *NAMESPACES, sys.executable, "-m", "testcluster.node", *arguments]
     with (LOGS / "node.log").open("ab") as log:
         process = subprocess.Popen(
             command,

@@ -15,6 +15,7 @@ from testcluster import components
 from testcluster.components import BRIDGE, CONTAINERD_SOCKET, RUN
 from testcluster.settings import (
     CGROUP,
+    DNS_ADDRESS,
     KUBECONFIG,
     LOGS,
     NODE,
@@ -25,6 +26,8 @@ from testcluster.settings import (
 )
 
 START_SECONDS = 240
+ENFORCE_POLICIES = "--enforce-policies"
+"""Given to this program: network policies are enforced."""
 
 
 def main() -> None:
@@ -34,17 +37,26 @@ def main() -> None:
     running: dict[int, str] = {}
     for start in (components.etcd, components.api_server):
         running |= _start(start())
-    _wait(
-        "the API server",
-        lambda: _succeeds("kubectl", f"--kubeconfig={KUBECONFIG}", "get", "--raw=/readyz"),
-    )
+    _wait("the API server", lambda: _kubectl("get", "--raw=/readyz"))
     for start in (components.controller_manager, components.scheduler, components.containerd):
         running |= _start(start())
     _wait("containerd", CONTAINERD_SOCKET.exists)
     _run("ctr", "-n", "k8s.io", "images", "import", str(NODE / "pause.tar"))
     for start in (components.kubelet, components.kube_proxy, components.coredns):
         running |= _start(start())
+    if ENFORCE_POLICIES in sys.argv:
+        running |= _enforce_policies()
     _reap(running)
+
+
+def _enforce_policies() -> dict[int, str]:
+    # What a policy refuses is told at once, however much it is.
+    Path("/proc/sys/net/ipv4/icmp_ratemask").write_text("0")
+    _wait("the node's object", lambda: _kubectl("get", "node", NODE_NAME))
+    # It writes the filter table whole, as it was when it began; kube-proxy's first rules would go.
+    last = ("iptables", "--wait", "--table=nat", "--list-rules", "KUBE-POSTROUTING")
+    _wait("kube-proxy", lambda: _succeeds(*last))
+    return _start(components.kube_router())
 
 
 def _mounts() -> None:
@@ -60,6 +72,8 @@ def _mounts() -> None:
 def _network() -> None:
     _run("hostname", NODE_NAME)
     _run("ip", "link", "set", "lo", "up")
+    # Not on the bridge: its CNI plugin wants no other address there.
+    _run("ip", "address", "add", f"{DNS_ADDRESS}/32", "dev", "lo")
     _run("ip", "link", "add", BRIDGE, "type", "bridge")
     _run("ip", "address", "add", f"{NODE_ADDRESS}/24", "dev", BRIDGE)
     _run("ip", "link", "set", BRIDGE, "up")
@@ -121,6 +135,11 @@ def _wait(what: str, ready: Callable[[], bool]) -> None:
         if time.monotonic() > end:
             sys.exit(f"{what} was not ready after {START_SECONDS} s: see {LOGS}")
         time.sleep(0.2)
+
+
+def _kubectl(*arguments: str) -> bool:
+    """Whether it succeeds."""
+    return _succeeds("kubectl", f"--kubeconfig={KUBECONFIG}", *arguments)
 
 
 def _succeeds(*command: str) -> bool:

@@ -15,11 +15,13 @@ LOGS = CACHE / "logs"  # kept until the next `up`, for reading after a failure
 KUBECONFIG = NODE / "kubeconfig"
 
 NODE_NAME = "darkroom-node"
-# One bridge carries the pods; its address is also that of the node, the API server and DNS.
+# One bridge carries the pods; its address is also that of the node and the API server.
 POD_CIDR = "10.244.0.0/24"
 NODE_ADDRESS = "10.244.0.1"
 SERVICE_CIDR = "10.96.0.0/16"
 API_SERVICE_ADDRESS = "10.96.0.1"
+# Where Kubernetes' node-local DNS cache is, which network policies let pods reach.
+DNS_ADDRESS = "169.254.20.10"
 API_SERVER = f"https://{NODE_ADDRESS}:6443"
 # The cable between the machine and the node's network namespace.
 HOST_LINK, HOST_LINK_ADDRESS = "darkroom-host", "10.255.244.1"

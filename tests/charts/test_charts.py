@@ -269,9 +269,10 @@ def test_misspelt_key_is_refused(chart: str, values: dict[str, Any]) -> None:
         render(chart, merged(GROUND[chart], values))
 
 
-def test_pools_can_be_taken_away() -> None:
+@pytest.mark.parametrize("cpu", [None, {"enabled": False}])
+def test_pools_can_be_taken_away(cpu: dict[str, Any] | None) -> None:
     (cluster,) = (
-        o for o in render("darkroom-cluster", {"pools": {"cpu": None}}) if o["kind"] == "RayCluster"
+        o for o in render("darkroom-cluster", {"pools": {"cpu": cpu}}) if o["kind"] == "RayCluster"
     )
     assert cluster["spec"]["workerGroupSpecs"] == []
 

@@ -207,6 +207,9 @@ def by_hand(repository: Repository, block: str) -> Cluster:
             install(repository, cluster, words[2:], charts)
         elif words[:3] == ["kubectl", "apply", "-k"]:
             cluster.apply(repository.kustomize(words[3]), line)
+        elif words[:3] == ["kubectl", "apply", "-f"]:
+            documents = yaml.safe_load_all((repository.root / words[3]).read_text())
+            cluster.apply([item for item in documents if item], line)
         elif words[:2] == ["make", "pin"]:
             repository.pin(IMAGE)
         else:

@@ -39,6 +39,7 @@ EXPECTED = {
     "rayservice-mended": ("Progressing", None),
     "rayservice-given-up": ("Degraded", "failed"),
 }
+SYNCED = {"sync": {"status": "Synced"}, "operationState": {"phase": "Succeeded"}}
 
 each_state = pytest.mark.parametrize("name", EXPECTED)
 
@@ -89,8 +90,26 @@ def flux_expressions(environment: str) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize("status", ["Healthy", "Progressing", "Degraded", None])
 def test_argo_cd_of_an_application(status: str | None) -> None:
     """By this a parent waits from one sync wave to the next."""
-    item = {"status": {"health": {"status": status}}} if status else {"spec": {}}
+    item = {"status": {"health": {"status": status}, **SYNCED}} if status else {"spec": {}}
+    assert of_application(item) == {"status": status or "Progressing", "message": ""}
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [(None, "Progressing"), ("Running", "Progressing"), ("Failed", "Healthy")],
+)
+def test_argo_cd_of_an_application_amid_its_sync(operation: str | None, expected: str) -> None:
+    """Healthy by what is there already. One whose sync is over is not held for what is left."""
+    status: dict[str, Any] = {"health": {"status": "Healthy"}, "sync": {"status": "OutOfSync"}}
+    if operation:
+        status["operationState"] = {"phase": operation, "message": "one more object"}
+    health = of_application({"status": status})
+    assert health["status"] == expected
+    if operation == "Running":
+        assert health["message"] == "one more object"
+
+
+def of_application(item: dict[str, Any]) -> Any:
     script = yaml.safe_load(ARGO.read_text())["data"]
     script = script["resource.customizations.health.argoproj.io_Application"]
-    health = answer("gitops-health", object=item, lua=script)
-    assert health == {"status": status or "Progressing", "message": ""}
+    return answer("gitops-health", object=item, lua=script)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from schemas import ROOT
-from tools import StrictLoader, render, render_text, schema_errors
+from tools import RenderError, StrictLoader, render, render_text, schema_errors
 from values_file import Entry, leaves, read_entries
 
 CHARTS = ("darkroom-cluster", "darkroom-job", "darkroom-service")
@@ -62,6 +62,17 @@ def test_every_whole_number_may_be_large(chart: str) -> None:
     assert text.count(str(LARGE)) >= len(names)
 
 
+@each_chart
+def test_what_no_field_holds_is_refused_by_name(chart: str) -> None:
+    """Helm would round what is above 2^53; the API server takes no more than 2^31."""
+    pools = {"cpu": {"maxReplicas": 2**31, "terminationGracePeriodSeconds": 2**53 + 1}}
+    ports = {"head": {"ports": [{"containerPort": 2**40}]}}
+    with pytest.raises(RenderError) as refused:
+        render_text(chart, GROUND[chart] | {"pools": pools} | ports)
+    for field in ("maxReplicas", "terminationGracePeriodSeconds", "containerPort"):
+        assert f"{field}': maximum" in str(refused.value)
+
+
 @pytest.mark.parametrize("persistent", [True, False])
 def test_quantities_may_be_numbers(persistent: bool) -> None:
     size = 2**31
@@ -95,6 +106,21 @@ def test_names_that_are_words_of_yaml_stay_names(chart: str) -> None:
     cluster = spec.get("rayClusterSpec") or spec.get("rayClusterConfig") or spec
     assert "on" in [group["groupName"] for group in cluster["workerGroupSpecs"]]
     assert cluster["authOptions"]["secretName"] == "null"
+
+
+@each_chart
+@pytest.mark.parametrize("section", [("auth",), ("s3", "identity")])
+def test_a_secret_has_a_name_that_one_can_have(chart: str, section: tuple[str, ...]) -> None:
+    values: dict[str, Any] = {"secretName": "My_Secret\n"}
+    for key in reversed(section):
+        values = {key: values}
+    with pytest.raises(RenderError, match=r"secretName': .* does not match pattern"):
+        render(chart, GROUND[chart] | values)
+
+
+def test_a_selected_cluster_has_a_name_that_one_can_have() -> None:
+    with pytest.raises(RenderError, match="clusterSelector"):
+        render("darkroom-job", {"verb": "train", "output": "s3://b/run", "clusterSelector": "A_b"})
 
 
 def test_a_selected_cluster_may_have_such_a_name() -> None:

@@ -38,7 +38,11 @@ FIELDS: dict[str, Any] = {
     "envFrom": [{"configMapRef": {"name": "more"}}],
     "lifecycle": {"postStart": {"exec": {"command": ["true"]}}},
     "securityContext": {"capabilities": {"add": ["IPC_LOCK"]}},
-    "resources": {"requests": {"cpu": 2, "memory": "4Gi"}, "claims": [{"name": "gpu"}]},
+    "resources": {
+        "requests": {"cpu": 2, "memory": "4Gi"},
+        "limits": {"memory": "8Gi"},
+        "claims": [{"name": "gpu"}],
+    },
     "initContainers": [ROOT_INIT],
     "sidecars": [SIDECAR],
     "image": {"tag": "7.7.7"},
@@ -90,7 +94,8 @@ def test_every_field_reaches_its_pod(chart: str, sections: tuple[str, ...]) -> N
         check(template, is_ray=section in ("head", "cpu"))
         if section in ("head", "cpu"):
             command = template["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-            ends = ["python", "-c"] if chart == "darkroom-service" else ["ray", "stop"]
+            drains = chart == "darkroom-service" or section == "cpu"
+            ends = ["python", "-c"] if drains else ["ray", "stop"]
             assert command[:2] == ends
 
 
@@ -186,7 +191,153 @@ def test_image_of_a_group() -> None:
     }
 
 
+FROM_NODE = {"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+HANDLERS: list[dict[str, Any]] = [
+    {"sleep": {"seconds": 5}},
+    {"httpGet": {"path": "/drain", "port": 8080}},
+    {"exec": {"command": ["sleep", "5"]}},
+]
+
+
+@pytest.mark.parametrize("handler", HANDLERS, ids=[next(iter(one)) for one in HANDLERS])
+def test_a_hook_of_values_takes_the_place_of_the_charts(handler: dict[str, Any]) -> None:
+    lifecycle = {"lifecycle": {"preStop": handler}}
+    for chart, ground in (
+        ("darkroom-cluster", {}),
+        ("darkroom-service", {"models": ["s3://b/m"], "keys": {"secretName": "keys"}}),
+    ):
+        found = templates(render(chart, ground | {"head": lifecycle, "pools": {"cpu": lifecycle}}))
+        for name in ("head", "cpu"):
+            ours = found[name]["spec"]["containers"][0]
+            assert ours["lifecycle"] == {"preStop": handler}, "two handlers no API server takes"
+
+
+def test_a_probe_of_values_takes_the_place_of_the_charts() -> None:
+    probe = {"tcpSocket": {"port": 8333}, "failureThreshold": 9}
+    s3 = {"enabled": True, "readinessProbe": probe}
+    found = templates(render("darkroom-cluster", {"devS3": s3}))["devS3"]
+    assert found["spec"]["containers"][0]["readinessProbe"] == {"periodSeconds": 2, **probe}
+    s3["readinessProbe"] = {"failureThreshold": 9}
+    found = templates(render("darkroom-cluster", {"devS3": s3}))["devS3"]
+    assert set(found["spec"]["containers"][0]["readinessProbe"]) == {
+        "failureThreshold",
+        "httpGet",
+        "periodSeconds",
+    }
+
+
+def test_other_devices_may_be_many() -> None:
+    resources = {"limits": {"memory": "8Gi", "example.com/bytes": 2_000_000}}
+    found = templates(render("darkroom-cluster", {"pools": {"cpu": {"resources": resources}}}))
+    limits = found["cpu"]["spec"]["containers"][0]["resources"]["limits"]
+    assert limits["example.com/bytes"] == "2000000"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "localhost:5000/darkroom:1",
+        f"r.example.com/a/b__c-d.e@{DIGEST}",
+        f"10.0.0.1:5000/darkroom:1@{DIGEST}",
+        "[fd00::1]:5000/darkroom:1",
+    ],
+)
+def test_images_as_people_write_them_are_taken(image: str) -> None:
+    found = templates(render("darkroom-cluster", {"head": {"image": image}}))
+    assert found["head"]["spec"]["containers"][0]["image"] == image
+
+
+@pytest.mark.parametrize(
+    ("request_", "limit"),
+    [("8Gi", "8Gi"), ("8G", "8Gi"), (8 * 2**30, "8Gi"), ("1e3", "1k"), ("500m", 0.5), ("1", "1E")],
+)
+def test_a_request_may_be_as_large_as_its_limit(request_: Any, limit: Any) -> None:
+    resources = {"requests": {"memory": request_}, "limits": {"memory": limit}}
+    render("darkroom-cluster", {"head": {"resources": resources}})
+
+
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    *(
+        ("darkroom-cluster", {"head": {"resources": given}}, "request-above-limit")
+        for given in (
+            {"requests": {"memory": "16Gi"}},
+            {"requests": {"memory": 2**33}},
+            {"limits": {"cpu": "999m"}},
+            {"requests": {"cpu": 1.5}, "limits": {"cpu": 1}},
+        )
+    ),
+    *(
+        ("darkroom-cluster", given, "image-reference")
+        for given in (
+            {"image": {"repository": "r/darkroom:1.0"}},
+            {"image": {"repository": f"r/darkroom@{DIGEST}"}},
+            {"image": {"repository": "R/Darkroom"}},
+            {"image": {"tag": "1.0 "}},
+            {"global": {"imageRegistry": "https://r.example.com"}},
+            {"head": {"image": "r/darkroom:1.0:2"}},
+            {"devS3": {"enabled": True, "image": {"repository": "http://r/s3"}}},
+        )
+    ),
+    *(
+        ("darkroom-cluster", {"pools": {"a": given}}, "replicas-order")
+        for given in ({"replicas": 2}, {"replicas": 1, "minReplicas": 2, "maxReplicas": 3})
+    ),
+    ("darkroom-job", JOB | {"entrypointResources": "{a: 1}"}, "entrypoint-resources"),
+    (
+        "darkroom-job",
+        JOB
+        | {"nameHash": True, "annotations": {"argocd.argoproj.io/sync-options": "Replace=true"}},
+        "reserved-annotation",
+    ),
+    ("darkroom-cluster", {"env": {"A=B": "x"}}, "env-name"),
+    ("darkroom-cluster", {"head": {"env": [{"name": "", "value": "x"}]}}, "env-name"),
+    ("darkroom-cluster", {"head": {"env": [FROM_NODE | {"value": "x"}]}}, "env-twice"),
+    (
+        "darkroom-cluster",
+        {"pools": {"a": {"labels": {"ray.io/node-group": "b"}}}},
+        "reserved-label",
+    ),
+    ("darkroom-cluster", {"env": {"A": "x\x7f"}}, "control-character"),
+    ("darkroom-cluster", {"head": {"podAnnotations": {"a": "x\ufffe"}}}, "control-character"),
+    *(
+        ("darkroom-cluster", given, "reserved-env")
+        for given in (
+            {"env": {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "7"}},
+            {"pools": {"a": {"env": {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "7"}}}},
+        )
+    ),
+    *(
+        ("darkroom-cluster", given, "container-name")
+        for given in (
+            {"head": {"sidecars": [SIDECAR | {"name": "ray-head"}]}},
+            {"head": {"sidecars": [SIDECAR | {"name": "autoscaler"}]}},
+            {"head": {"sidecars": [SIDECAR, SIDECAR]}},
+            {"pools": {"a": {"sidecars": [SIDECAR], "initContainers": [SIDECAR]}}},
+            {"pools": {"a": {"initContainers": [SIDECAR | {"name": "wait-gcs-ready"}]}}},
+            {"poolDefaults": {"sidecars": [SIDECAR | {"name": "ray-worker"}]}},
+            {"helmTest": {"sidecars": [SIDECAR | {"name": "submit"}]}},
+            {"devS3": {"enabled": True, "sidecars": [SIDECAR | {"name": "seaweedfs"}]}},
+        )
+    ),
+    (
+        "darkroom-job",
+        JOB | {"submission": {"sidecars": [SIDECAR | {"name": "ray-job-submitter"}]}},
+        "container-name",
+    ),
+    *(
+        ("darkroom-cluster", given, "volume-missing")
+        for given in (
+            {"extraVolumeMounts": [{"name": "models", "mountPath": "/models"}]},
+            {"head": {"volumeMounts": [{"name": "models", "mountPath": "/models"}]}},
+            {
+                "head": {
+                    "sidecars": [
+                        SIDECAR | {"volumeMounts": [{"name": "models", "mountPath": "/models"}]}
+                    ]
+                }
+            },
+        )
+    ),
     ("darkroom-cluster", {"pools": {"a": {"image": "ray"}}}, "image-tag-latest"),
     ("darkroom-cluster", {"head": {"image": {"tag": "latest"}}}, "image-tag-latest"),
     (

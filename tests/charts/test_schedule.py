@@ -191,13 +191,34 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
             ("raycronjob-time-zone", {"timeZone": "Europe/Berlin"}),
         )
     ),
+    *(
+        ("raycronjob-lacks", {"output": "s3://b/r", "onExisting": "overwrite", "schedule": given})
+        for given in (
+            RAY_CRON_JOB | {"nodeSelector": {"a": "b"}},
+            RAY_CRON_JOB | {"env": {"A": "b"}},
+        )
+    ),
+    (
+        "cluster-selector-ignores",
+        {
+            "output": "s3://b/r", "onExisting": "overwrite", "schedule": RAY_CRON_JOB,
+            "clusterSelector": "darkroom", "networkPolicy": {"s3Ports": [9000]},
+        },
+    ),
+    ("reserved-env", {"schedule": {"env": {"JOB_NAME": "x"}}}),
+    ("schedule-account", {"serviceAccount": {"name": "darkroom-schedule"}}),
+    ("schedule-account", {"serviceAccount": {"create": False, "name": "darkroom-schedule"}}),
+    ("reserved-volume", {"schedule": {"volumes": [{"name": "rayjob", "emptyDir": {}}]}}),
+    ("schedule-time-zone", {"schedule": {"timeZone": "Local"}}),
     ("raycronjob-queue", QUEUED_BY_RAY),
     *(
         ("schedule-cron", {"schedule": {"cron": cron}})
         for cron in [
             "nightly", "@every 1h", "0 2 * *", "0 2 * * * *", "60 * * * *", "0 24 * * *",
             "0 0 0 * *", "0 0 * 13 *", "0 0 * * 7", "5-1 * * * *", "*/0 * * * *", "a * * * *",
-            "0  2 * * *",            "TZ=UTC 0 2 * * *", "CRON_TZ=UTC 0 2 * * *",
+            "0  2 * * *", "0 0 * foo *", "0 0 * * xyz", "0 0 * * mon-sun", "0 0 * dec-jan *",
+            "0 0 jan * *", "0 0 * mon *", "0 0 * * sunday", "TZ=UTC 0 2 * * *",
+            "CRON_TZ=UTC 0 2 * * *",
         ]
     ),
 ]  # fmt: skip
@@ -216,7 +237,15 @@ def test_what_would_go_wrong_later_is_refused_in_a_line(rule: str, values: dict[
 
 @pytest.mark.parametrize(
     "cron",
-    ["@hourly", "*/15 * * * *", "0,30 2-4 1 * *", "0 2 * jan-mar MON-FRI", "5/20 * ? * 0"],
+    [
+        "@hourly",
+        "*/15 * * * *",
+        "0,30 2-4 1 * *",
+        "0 2 * jan-mar MON-FRI",
+        "5/20 * ? * 0",
+        "0 0 * * Mon-Fri/2",
+        "0 0 * JAN,jul-DEC sun,2-4",
+    ],
 )
 def test_cron_as_people_write_it_is_taken(cron: str) -> None:
     objects = render("darkroom-job", JOB | {"schedule": {"cron": cron}})

@@ -101,6 +101,33 @@ def test_the_more_special_label_wins(chart: str) -> None:
     assert {item["metadata"]["labels"]["team"] for item in objects} == {"research"}
 
 
+@pytest.mark.parametrize("chart", GROUND)
+def test_an_empty_label_is_one_too(chart: str) -> None:
+    """As in `node-role.kubernetes.io/worker: ""`. Over another it takes the value away."""
+    values = {
+        "commonLabels": {"mine": "", "team": "a"},
+        "poolDefaults": {"podLabels": {"team": ""}},
+    }
+    objects = render(chart, GROUND[chart] | values)
+    assert {item["metadata"]["labels"].get("mine") for item in objects} == {""}
+    found = pods(objects)
+    assert {labels.get("mine") for labels in found.values()} == {""}
+    unset = {name for name, labels in found.items() if not labels["team"]}
+    assert unset == {name for name in found if name.endswith("/cpu")}
+    assert not [
+        item for item in objects if "kueue.x-k8s.io/queue-name" in item["metadata"]["labels"]
+    ]
+
+
+def test_an_empty_annotation_is_one_too() -> None:
+    (job,) = (
+        item
+        for item in render("darkroom-job", GROUND["darkroom-job"] | {"annotations": {"x/y": ""}})
+        if item["kind"] == "RayJob"
+    )
+    assert job["metadata"]["annotations"] == {"x/y": ""}
+
+
 RESERVED = (
     *("darkroom/cluster", "darkroom/component", "ray.io/is-ray-node", "ray.io/cluster"),
     *("app.kubernetes.io/name", "app.kubernetes.io/created-by", "kueue.x-k8s.io/queue-name"),

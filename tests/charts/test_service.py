@@ -6,10 +6,6 @@ looked up in its schema, and the settings are given to the application's own `bu
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +158,27 @@ def test_keys_are_mounted_where_the_application_reads_them() -> None:
         assert mount in pod["containers"][0]["volumeMounts"]
 
 
+def test_a_signing_key_is_mounted_where_the_application_reads_it() -> None:
+    from darkroom.config import build_config
+    from darkroom.jobs.serve.config import ServeConfig
+
+    spec = service(render("darkroom-service", GROUND | {"signing": {"secretName": "c2pa"}}))
+    (application,) = serve_config(spec)["applications"]
+    signing = build_config(ServeConfig, application["args"]).signing
+    assert signing is not None
+    for pod in templates(spec):
+        volumes = {item["name"]: item for item in pod["volumes"]}
+        mounts = {item["name"]: item for item in pod["containers"][0]["volumeMounts"]}
+        assert volumes["signing"]["secret"]["secretName"] == "c2pa"
+        assert {"api-keys", "signing"} <= mounts.keys()
+        path = mounts["signing"]["mountPath"]
+        assert (signing.key, signing.certificate) == (f"{path}/tls.key", f"{path}/tls.crt")
+    spec = service(render("darkroom-service", GROUND))
+    assert "signing" not in serve_config(spec)["applications"][0]["args"]
+    for pod in templates(spec):
+        assert "signing" not in {item["name"] for item in pod["volumes"]}
+
+
 def test_without_keys_only_the_services_own_names_are_answered_to() -> None:
     values = {"models": ["s3://b/m"], "keys": {"disabled": True}, "hosts": ["draw.corp"]}
     spec = service(render("darkroom-service", values))
@@ -205,7 +222,7 @@ def test_the_budget_is_one_that_kubernetes_takes() -> None:
     assert budget["selector"]["matchLabels"]["ray.io/node-type"] == "worker"
 
 
-def test_alerts_use_metrics_that_exist() -> None:
+def test_alerts_and_dashboard_use_metrics_that_exist() -> None:
     """Names as Ray and the operator define them; Prometheus adds `_total` and `_bucket`."""
     import re
 
@@ -228,7 +245,34 @@ def test_alerts_use_metrics_that_exist() -> None:
         *re.findall(r'"(kuberay_[a-z_]+)"', text),
     }
     assert len(used) == 4
+    board = named(objects, "ConfigMap", "darkroom-dashboard")["data"]["darkroom-service.json"]
+    used |= set(re.findall(r"\bray_serve_[a-z_]+(?=\{)", board))
+    assert len(used) > 4
     assert {re.sub("_(total|bucket)$", "", name) for name in used} - known == set()
+
+
+def incremental(**values: Any) -> dict[str, Any]:
+    given = {"experimental": True, "gatewayClassName": "traefik", **values}
+    return {"upgrade": {"incremental": given}}
+
+
+INCREMENTAL = GROUND | incremental()
+
+
+def test_traffic_moves_by_a_gateway_where_values_say_so() -> None:
+    spec = service(render("darkroom-service", GROUND | incremental(stepSizePercent=25)))
+    assert spec["upgradeStrategy"] == {
+        "type": "NewClusterWithIncrementalUpgrade",
+        "clusterUpgradeOptions": {
+            "gatewayClassName": "traefik",
+            "stepSizePercent": 25,
+            "intervalSeconds": 30,
+            "maxSurgePercent": 100,
+        },
+    }
+    assert spec["rayClusterConfig"]["enableInTreeAutoscaling"] is True
+    spec = service(render("darkroom-service", GROUND))
+    assert spec["upgradeStrategy"] == {"type": "NewCluster"}
 
 
 REFUSED: list[tuple[str, dict[str, Any]]] = [
@@ -236,6 +280,9 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("keys-required", {"models": ["s3://b/m"]}),
     ("keys-twice", GROUND | {"keys": {"secretName": "keys", "disabled": True}}),
     ("names-count", GROUND | {"names": ["a", "b"]}),
+    ("time-too-long", GROUND | {"drainSeconds": 2**31 - 1}),
+    ("time-too-long", GROUND | {"limits": {"deadline_seconds": 1e12}}),
+    ("initializing-timeout", GROUND | {"annotations": {"ray.io/initializing-timeout": "half"}}),
     ("drain-below-deadline", GROUND | {"drainSeconds": 299}),
     ("deletion-below-deadline", GROUND | {"upgrade": {"deletionDelaySeconds": 300}}),
     ("service-ray-version", GROUND | {"rayVersion": "2.59.0"}),
@@ -243,10 +290,63 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
         "replicas-order",
         GROUND | {"drawing": {"autoscaling": {"min_replicas": 3, "max_replicas": 2}}},
     ),
+    ("incremental-ingress", INCREMENTAL | {"ingress": {"enabled": True}}),
+    ("incremental-service", INCREMENTAL | {"serveService": {"type": "LoadBalancer"}}),
+    ("incremental-hosts", INCREMENTAL | {"keys": {"disabled": True}}),
+    ("service-no-workers", GROUND | {"pools": {"cpu": {"enabled": False}}}),
+    ("service-no-workers", GROUND | {"pools": {"cpu": {"maxReplicas": 0}}}),
     ("jobs-place", GROUND | {"jobs": {"place": "/data/jobs"}}),
+    ("jobs-place", GROUND | {"jobs": {"days": 3}}),
+    ("names-twice", GROUND | {"models": ["s3://a/m", "s3://b/n"], "names": ["x", "x"]}),
+    *(
+        ("replicas-order", GROUND | {"http": {"autoscaling": {"max_replicas": 2, **first}}})
+        for first in ({"initial_replicas": 3}, {"initial_replicas": 1, "min_replicas": 2})
+    ),
+    ("http-from-zero", GROUND | {"http": {"autoscaling": {"min_replicas": 0}}}),
+    *(
+        ("ingress-wildcard", GROUND | {"ingress": {"host": "*.example.org"}} | known)
+        for known in ({"hosts": ["x"]}, {"keys": {"disabled": True}})
+    ),
+    ("reserved-volume", GROUND | {"extraVolumes": [{"name": "api-keys", "emptyDir": {}}]}),
+    ("reserved-volume", GROUND | {"pools": {"cpu": {"volumes": [{"name": "signing"}]}}}),
+    *(
+        ("reserved-volume", GROUND | {"extraVolumeMounts": [{"name": "x", "mountPath": place}]})
+        for place in (
+            "/var/run/secrets/darkroom/keys",
+            "/var/run/secrets/darkroom/",
+            "/x/../etc/darkroom",
+        )
+    ),
     ("kueue-service", GROUND | {"kueue": {"queueName": "gpu"}}),
     ("submission-ignored", GROUND | {"networkPolicy": {"submitterExtraEgress": [{}]}}),
 ]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ingress": {"host": "https://draw.example.org"}},
+        {"ingress": {"host": "Draw.example.org"}},
+        {"ingress": {"host": "draw.example.org:443"}},
+        {"hosts": ["https://draw.example.org"]},
+        {"hosts": ["draw.example.org:443"]},
+        {"hosts": ["*.example.org"]},
+        {"monitoring": {"rules": {"slowAbove": 0.0001}}},
+    ],
+)
+def test_what_could_never_work_is_no_value(values: dict[str, Any]) -> None:
+    with pytest.raises(RenderError, match="values don't meet the specifications"):
+        render("darkroom-service", GROUND | values)
+
+
+@pytest.mark.parametrize("host", ["*.example.org", "draw.example.org", "draw"])
+def test_hosts_as_people_write_them_are_taken(host: str) -> None:
+    values = {"ingress": {"enabled": True, "host": host}}
+    ingress = named(render("darkroom-service", GROUND | values), "Ingress", "darkroom")
+    assert ingress["spec"]["rules"][0]["host"] == host
+    names = ["draw.example.org", "Draw", "10.0.0.1", "fd00::1"]
+    config = serve_config(service(render("darkroom-service", GROUND | {"hosts": names})))
+    assert set(names) <= set(config["applications"][0]["args"]["hosts"])
 
 
 @pytest.mark.parametrize(("rule", "values"), REFUSED, ids=[rule for rule, _ in REFUSED])
@@ -262,35 +362,3 @@ def test_settings_of_autoscaling_are_serves() -> None:
     definitions = yaml.safe_load((ROOT / "hack/charts/definitions.yaml").read_text())
     names = set(definitions["serveAutoscaling"]["properties"])
     assert names - set(AutoscalingConfig.model_fields) == set()
-
-
-def test_before_its_end_a_pod_has_ray_start_drain_and_waits(tmp_path: Path) -> None:
-    """The chart's own preStop command against a process that is called as `ray start` is."""
-    command = templates(service(render("darkroom-service", GROUND)))[1]["containers"][0]
-    command = command["lifecycle"]["preStop"]["exec"]["command"]
-    assert command[:2] == ["python", "-c"]
-    fake = tmp_path / "ray"
-    fake.write_text(
-        "import pathlib, signal, sys, time\n"
-        "def drain(*_):\n"
-        "    time.sleep(1)\n"
-        "    pathlib.Path(sys.argv[2]).write_text('drained')\n"
-        "    sys.exit(1)\n"
-        "signal.signal(signal.SIGTERM, drain)\n"
-        "pathlib.Path(sys.argv[2]).write_text('started')\n"
-        "signal.pause()\n"
-    )
-    said = tmp_path / "said"
-    # A text of its own in the place of /proc: other `ray start` of this machine are not ours.
-    text = command[2].replace('Path("/proc")', f"Path({str(tmp_path)!r})")
-    assert text != command[2]
-    with subprocess.Popen([sys.executable, str(fake), "start", str(said)]) as process:
-        (tmp_path / str(process.pid)).symlink_to(f"/proc/{process.pid}")
-        while not said.exists() or said.read_text() != "started":
-            time.sleep(0.05)
-        waiting = subprocess.Popen([sys.executable, "-c", text])
-        process.wait(30)
-        assert waiting.wait(30) == 0
-    assert said.read_text() == "drained"
-    assert process.returncode == 1, "it ended by itself, not by the signal"
-    assert process.returncode != -signal.SIGTERM

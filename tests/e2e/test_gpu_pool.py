@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from testcluster.client import Kubectl, wait_for
@@ -36,16 +35,11 @@ BURST = (
 )
 
 
-def _patch_status(cluster: Kubectl, node: str, status: dict[str, Any]) -> None:
-    patch = json.dumps({"status": status})
-    cluster("patch", "node", node, "--subresource=status", "--type=merge", f"--patch={patch}")
-
-
 @pytest.fixture
 def gpu_node(own_cluster: Kubectl) -> Iterator[str]:
     """The cluster's node, labelled and tainted for GPUs; a device plugin would say so alike."""
     (node,) = (item["metadata"]["name"] for item in own_cluster.list("nodes"))
-    _patch_status(own_cluster, node, {"capacity": GPUS, "allocatable": GPUS})
+    own_cluster.write_status("node", node, {"capacity": GPUS, "allocatable": GPUS})
     own_cluster("label", "node", node, f"{POOL_LABEL}=test")
     taint = "{key}={value}:{effect}".format(**TAINT)
     own_cluster("taint", "node", node, taint)
@@ -53,7 +47,7 @@ def gpu_node(own_cluster: Kubectl) -> Iterator[str]:
     own_cluster("taint", "node", node, f"{taint}-")
     own_cluster("label", "node", node, f"{POOL_LABEL}-")
     none = dict.fromkeys(GPUS)
-    _patch_status(own_cluster, node, {"capacity": none, "allocatable": none})
+    own_cluster.write_status("node", node, {"capacity": none, "allocatable": none})
 
 
 @pytest.fixture
@@ -64,9 +58,8 @@ def decoy(own_cluster: Kubectl) -> Iterator[str]:
     room = {**GPUS, "cpu": "64", "memory": "256Gi", "pods": "110", "ephemeral-storage": "1Ti"}
     ready = {"type": "Ready", "status": "True", "reason": "Decoy", "message": ""}
     with _heartbeat(own_cluster, DECOY):
-        _patch_status(
-            own_cluster, DECOY, {"capacity": room, "allocatable": room, "conditions": [ready]}
-        )
+        status = {"capacity": room, "allocatable": room, "conditions": [ready]}
+        own_cluster.write_status("node", DECOY, status)
         wait_for(
             "a decoy that takes pods",
             lambda: _taints(own_cluster) == {TAINT["key"]},
@@ -133,7 +126,7 @@ def test_a_gpu_pool_scales_from_zero_onto_its_node_and_back(
     assert "'GPU': ['0']" in log
     wait_for(
         "an empty GPU pool",
-        lambda: not release.pods("worker", "gpu"),
+        lambda: not pods_of_gpu_pool(release),
         seconds=180,
         explain=release.kubectl.explain,
     )

@@ -32,7 +32,30 @@ S3 = f"{NAME}-s3"
 """The development release's server, which stands in for production's."""
 
 
-def small(endpoint: str) -> dict[str, object]:
+def s3_server(namespace: str) -> dict[str, object]:
+    """The server's pod in the development release's namespace, as a peer of a policy."""
+    return {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "podSelector": {"matchLabels": {"darkroom/component": "s3"}},
+    }
+
+
+def opening(namespace: str) -> dict[str, object]:
+    """A policy beside the development release's, which lets nobody in from elsewhere."""
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "from-production"},
+        "spec": {
+            "podSelector": {"matchLabels": {"darkroom/component": "s3"}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [peer], "ports": [{"port": 8333}]}],
+        },
+    }
+
+
+def small(endpoint: str, namespace: str) -> dict[str, object]:
     """Values for a cluster of one small node with an S3 server of its own."""
 
     def resources(cpu: str, memory: str) -> dict[str, object]:
@@ -46,6 +69,7 @@ def small(endpoint: str) -> dict[str, object]:
         },
         "head": {"resources": resources("150m", "3Gi")},
         "autoscaler": {"resources": resources("50m", "512Mi")},
+        "networkPolicy": {"s3To": [s3_server(namespace)], "s3Ports": [8333]},
         "pools": {
             "cpu": {"cpus": 2, "resources": resources("150m", "4Gi")},
             "gpu": {"resources": resources("150m", "4Gi")},
@@ -108,7 +132,8 @@ def production(own_cluster: Kubectl, release: Release, checkout: Path) -> Iterat
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": KEYS}, "data": keys}
     )
     endpoint = f"http://{S3}.{release.kubectl.namespace}.svc:8333"
-    (checkout / "small.yaml").write_text(json.dumps(small(endpoint)))
+    (checkout / "small.yaml").write_text(json.dumps(small(endpoint, release.kubectl.namespace)))
+    release.kubectl.apply(opening(NAMESPACE))
     values = [f"--values={checkout / OVERLAY}/values/{n}.yaml" for n in ("cluster-values", "image")]
     chart = str(checkout / "charts/darkroom-cluster")
     done = namespace.helm("install", NAME, chart, *values, f"--values={checkout}/small.yaml")
@@ -118,6 +143,7 @@ def production(own_cluster: Kubectl, release: Release, checkout: Path) -> Iterat
     namespace("delete", "rayjobs", "--all", timeout=180)
     installed.uninstall()
     cluster("delete", "namespace", NAMESPACE, timeout=300)
+    release.kubectl("delete", "networkpolicy", "from-production")
     cluster("delete", "--kustomize", str(checkout / "manifests/infrastructure/priorities"))
     names = [f"{plural}.monitoring.coreos.com" for plural in MONITORING]
     cluster("delete", "customresourcedefinition", *names)

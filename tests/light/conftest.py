@@ -10,14 +10,23 @@ from testcluster.client import Kubectl
 from testcluster.light import light_cluster
 from testcluster.settings import path_with_binaries
 from tests.helpers.namespaces import new_namespace, stem_of
+from tests.helpers.processes import free_port
 
 
 @pytest.fixture(scope="session")
-def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def operator_metrics() -> int:
+    """The port at which the operator exports its metrics."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory, operator_metrics: int) -> Iterator[Path]:
     """The administrator's kubeconfig of a control plane with the operator."""
     with (
         pytest.MonkeyPatch.context() as environment,
-        light_cluster(tmp_path_factory.mktemp("light")) as kubeconfig,
+        light_cluster(
+            tmp_path_factory.mktemp("light"), metrics_port=operator_metrics
+        ) as kubeconfig,
     ):
         environment.setenv("PATH", path_with_binaries()["PATH"])
         yield kubeconfig

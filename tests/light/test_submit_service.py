@@ -7,7 +7,6 @@ KubeRay 1.6.1 writes them: `managedBy` has told the operator to leave that servi
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,43 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from testcluster.client import Kubectl, wait_for
-from testcluster.settings import PROJECT
 from tests.helpers.release import submit, submitting
+from tests.helpers.services import service_manifest, write_service_status
 
-CHART = PROJECT / "charts" / "darkroom-service"
 SECONDS = 120
-
-
-def manifest(
-    namespace: Kubectl,
-    name: str,
-    *,
-    managed: bool = False,
-    annotations: dict[str, str] | None = None,
-) -> str:
-    """The chart's RayService, as JSON; its service account is another object of the chart."""
-    rendered = namespace.template(name, CHART, f"--values={CHART}/ci/kind.yaml")
-    (found,) = (item for item in yaml.safe_load_all(rendered) if item["kind"] == "RayService")
-    found["metadata"]["annotations"] = annotations or {}
-    if managed:
-        found["spec"]["managedBy"] = "kueue.x-k8s.io/multikueue"
-    return json.dumps(found)
-
-
-def write_status(namespace: Kubectl, name: str, ready: str, reason: str, **status: Any) -> None:
-    """What the operator would write, as far as following reads it."""
-    now = "2026-01-01T00:00:00Z"
-    condition = {
-        "type": "Ready", "status": ready, "reason": reason, "message": reason,
-        "lastTransitionTime": now,
-    }  # fmt: skip
-    generation = namespace.get("rayservice", name)["metadata"]["generation"]
-    whole = {"conditions": [condition], "observedGeneration": generation, **status}
-    patch = json.dumps({"status": whole})
-    arguments = ["rayservice", name, "--subresource=status", "--type=merge", f"--patch={patch}"]
-    namespace("patch", *arguments)
 
 
 def side(cluster: str, state: str, message: str = "") -> dict[str, Any]:
@@ -84,7 +51,7 @@ def until(process: subprocess.Popen[str], words: str) -> None:
 @pytest.fixture
 def managed(namespace: Kubectl) -> Iterator[str]:
     """Name of a new service that the operator leaves alone."""
-    text = manifest(namespace, "draw", managed=True)
+    text = service_manifest(namespace, "draw", managed=True)
     code, said, _ = submit(namespace, "--no-wait", "-f", "-", stdin=text, seconds=SECONDS)
     assert code == 0, said
     assert f"--namespace {namespace.namespace} --follow draw" in said
@@ -94,7 +61,7 @@ def managed(namespace: Kubectl) -> Iterator[str]:
 
 def test_an_account_that_is_not_there_is_named(namespace: Kubectl, tmp_path: Path) -> None:
     """Without it the operator makes no pod, and the status says nothing."""
-    text = manifest(namespace, "orphan")
+    text = service_manifest(namespace, "orphan")
     assert submit(namespace, "--no-wait", "-f", "-", stdin=text, seconds=SECONDS)[0] == 0
     with following(namespace, "orphan", tmp_path) as process:
         until(process, "ServiceAccount orphan is not found")
@@ -106,7 +73,7 @@ def test_what_the_operator_says_of_a_service_that_does_not_start(
 ) -> None:
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "late"}}
     namespace.apply(account)
-    text = manifest(namespace, "late", annotations={"ray.io/initializing-timeout": "8s"})
+    text = service_manifest(namespace, "late", annotations={"ray.io/initializing-timeout": "8s"})
     code, said, _ = submit(
         namespace, "--logs", str(tmp_path), "-f", "-", stdin=text, seconds=SECONDS
     )
@@ -124,12 +91,16 @@ def test_a_service_is_followed_until_it_is_ready(
     with following(namespace, managed, tmp_path) as process:
         until(process, "== draw: New")
         pending = {"rayClusterName": "draw-aaaaa"}
-        write_status(namespace, managed, "False", "Initializing", pendingServiceStatus=pending)
+        write_service_status(
+            namespace, managed, "False", "Initializing", pendingServiceStatus=pending
+        )
         until(process, "== draw: draw-aaaaa starts")
         pending = side("draw-aaaaa", "DEPLOYING")
-        write_status(namespace, managed, "False", "Initializing", pendingServiceStatus=pending)
+        write_service_status(
+            namespace, managed, "False", "Initializing", pendingServiceStatus=pending
+        )
         until(process, "darkroom DEPLOYING")
-        write_status(
+        write_service_status(
             namespace, managed, "True", "NonZeroServeEndpoints", numServeEndpoints=2,
             activeServiceStatus=side("draw-aaaaa", "RUNNING"), pendingServiceStatus=None,
         )  # fmt: skip
@@ -142,7 +113,7 @@ def test_an_application_that_cannot_be_deployed_ends_it(
     managed: str, namespace: Kubectl, tmp_path: Path
 ) -> None:
     message = "Deploying app 'darkroom' failed with exception:\nConfigError: models: no such model"
-    write_status(
+    write_service_status(
         namespace, managed, "False", "Initializing", numServeEndpoints=None,
         activeServiceStatus=None, pendingServiceStatus=side("draw-bbbbb", "DEPLOY_FAILED", message),
     )  # fmt: skip
@@ -156,7 +127,7 @@ def test_an_application_that_cannot_be_deployed_ends_it(
 
 
 def test_cancel_deletes_it_and_an_unknown_name_is_refused(namespace: Kubectl) -> None:
-    text = manifest(namespace, "gone", managed=True)
+    text = service_manifest(namespace, "gone", managed=True)
     assert submit(namespace, "--no-wait", "-f", "-", stdin=text, seconds=SECONDS)[0] == 0
     code, said, _ = submit(namespace, "--cancel", "gone", seconds=SECONDS)
     assert (code, said) == (0, "cancelled gone\n")

@@ -50,6 +50,39 @@ later in the place of the earlier; so are equal items without a name.
 {{- toJson $result -}}
 {{- end -}}
 
+{{/* A list of maps of texts, as labels and annotations are, the later over the earlier. An empty text is one too. */}}
+{{- define "darkroom.texts" -}}
+{{- $result := dict -}}
+{{- range $layer := . -}}
+{{- range $key, $value := $layer -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $_ := set $result $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $result -}}
+{{- end -}}
+
+{{/*
+List of two maps: hooks or probes, name to what is done. One of the first without its handler (exec, httpGet
+and the rest) where the second gives one, for Kubernetes takes one of each.
+*/}}
+{{- define "darkroom.oneHandler" -}}
+{{- $handlers := list "exec" "httpGet" "tcpSocket" "grpc" "sleep" -}}
+{{- $result := deepCopy (first .) -}}
+{{- range $name, $own := last . -}}
+{{- $have := get $result $name -}}
+{{- range $handler := $handlers -}}
+{{- if and (kindIs "map" $have) (kindIs "map" $own) (hasKey $own $handler) -}}
+{{- range $other := without $handlers $handler -}}
+{{- $_ := unset $have $other -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $result -}}
+{{- end -}}
+
 {{/* List of two maps: the second over the first, as Helm itself does it. Null removes a key, at any depth. */}}
 {{- define "darkroom.overlay" -}}
 {{- $result := deepCopy (first .) -}}

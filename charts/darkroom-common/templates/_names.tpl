@@ -27,7 +27,7 @@ the chart, or its alias, is joined to it, so that two charts of one release do n
 {{- $_ := set $own "app.kubernetes.io/managed-by" $root.Release.Service -}}
 {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_") -}}
 {{- $layers := list (include "darkroom.releaseLabels" $root | fromYaml) $own $root.Values.commonLabels .labels -}}
-{{- toYaml (include "darkroom.combine" $layers | fromJson) -}}
+{{- toYaml (include "darkroom.texts" $layers | fromJson) -}}
 {{- end -}}
 
 {{/* Metadata of an object. Takes dict: root, name, labels (of this object alone). */}}

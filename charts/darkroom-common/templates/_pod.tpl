@@ -82,6 +82,7 @@ selectors go by, above all others), and image (values).
 */}}
 {{- define "darkroom.pod" -}}
 {{- $root := .root -}}
+{{- include "darkroom.validate.characters" $root -}}
 {{- $group := .group -}}
 {{- $ofPod := dict -}}
 {{- range splitList " " (include "darkroom.podFields" $root) -}}
@@ -104,7 +105,11 @@ selectors go by, above all others), and image (values).
 {{- $container := dict "imagePullPolicy" $root.Values.image.pullPolicy -}}
 {{- $_ := set $container "image" (include "darkroom.image" (dict "root" $root "image" .image)) -}}
 {{- $_ := set $container "volumeMounts" (list (dict "name" "tmp" "mountPath" "/tmp")) -}}
-{{- $container = include "darkroom.combine" (list $container .container $ofContainer) | fromJson -}}
+{{- $ours := include "darkroom.oneHandler" (list .container $ofContainer) | fromJson -}}
+{{- with $ours.lifecycle -}}
+{{- $_ := set $ours "lifecycle" (include "darkroom.oneHandler" (list . (default dict $ofContainer.lifecycle)) | fromJson) -}}
+{{- end -}}
+{{- $container = include "darkroom.combine" (list $container $ours $ofContainer) | fromJson -}}
 {{- $_ := set $container "resources" (include "darkroom.resources" (default $group.resources .resources) | fromJson) -}}
 
 {{- $containers := prepend (default list $group.sidecars) $container -}}
@@ -113,8 +118,9 @@ selectors go by, above all others), and image (values).
 {{- $_ := set $pod "initContainers" (include "darkroom.restrictedList" (dict "root" $root "containers" .) | fromJsonArray) -}}
 {{- end -}}
 
+{{- include "darkroom.validate.mounts" (dict "component" .component "pod" $pod) -}}
 {{- $labels := list (include "darkroom.releaseLabels" $root | fromYaml) (dict "app.kubernetes.io/component" .component) $root.Values.commonLabels $group.podLabels .labels -}}
-{{- $metadata := dict "labels" (include "darkroom.combine" $labels | fromJson) -}}
+{{- $metadata := dict "labels" (include "darkroom.texts" $labels | fromJson) -}}
 {{- with $group.podAnnotations -}}
 {{- $_ := set $metadata "annotations" . -}}
 {{- end -}}
@@ -167,6 +173,14 @@ to the container of one (head, worker). Values go over all of it.
 {{- if $group.spot -}}
 {{- $last = append $last (dict "name" "RAY_NODE_MARKET_TYPE" "value" "spot") -}}
 {{- end -}}
+{{- /* Bash is the first process and ignores SIGTERM; without this every deletion takes the whole
+grace period and Ray's workers never hear of it. */ -}}
+{{- $grace := int $group.terminationGracePeriodSeconds -}}
+{{- $ending := list "ray" "stop" "--grace-period" (max 1 (sub $grace 10) | toString) -}}
+{{- if and (not $isHead) (not $more.preStop) -}}
+{{- $ending = list "python" "-c" (include "darkroom.drain" .) "while-there-is-a-head" -}}
+{{- $last = append $last (dict "name" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" "value" (max 1 (sub $grace 15) | toString)) -}}
+{{- end -}}
 {{- $container := dict "name" (printf "ray-%s" .role) -}}
 {{- range $key, $value := default dict (get $more .role) -}}
 {{- if not (get $group $key) -}}
@@ -177,10 +191,7 @@ to the container of one (head, worker). Values go over all of it.
 {{- $_ := set $container "env" (include "darkroom.envList" (list $own $root.Values.env $last (default dict $more.env)) | fromJsonArray) -}}
 {{- $_ := set $container "envFrom" $root.Values.envFrom -}}
 {{- $_ := set $container "volumeMounts" (concat (include "darkroom.s3.volumeMounts" $root | fromYamlArray) (default list $more.mounts) $root.Values.extraVolumeMounts) -}}
-{{- /* Bash is the first process and ignores SIGTERM; without this every deletion takes the whole
-grace period and Ray's workers never hear of it. */ -}}
-{{- $grace := max 1 (sub (int $group.terminationGracePeriodSeconds) 10) | toString -}}
-{{- $_ := set $container "lifecycle" (dict "preStop" (dict "exec" (dict "command" (default (list "ray" "stop" "--grace-period" $grace) $more.preStop)))) -}}
+{{- $_ := set $container "lifecycle" (dict "preStop" (dict "exec" (dict "command" (default $ending $more.preStop)))) -}}
 {{- if $isHead -}}
 {{- $_ := set $container "ports" (include "darkroom.headPorts" . | fromYamlArray) -}}
 {{- end -}}

@@ -110,12 +110,15 @@ headGroupSpec:
   template:
     {{- include "darkroom.rayPod" (dict "root" $root "role" "head" "group" $v.head "more" $.more) | nindent 4 }}
 workerGroupSpecs:
+  {{- $groups := 0 }}
   {{- range $name, $values := $v.pools }}
   {{- $pool := fromJson (include "darkroom.pool" (dict "root" $root "pool" $values)) }}
   {{- if and (not (kindIs "invalid" $values)) $pool.enabled }}
+  {{- $groups = add1 $groups }}
   - {{- include "darkroom.workerGroup" (dict "root" $root "name" $name "pool" $pool "live" (get $live $name) "more" $.more) | nindent 4 }}
   {{- end }}
-  {{- else }}
+  {{- end }}
+  {{- if not $groups }}
   []
   {{- end }}
 {{- end -}}

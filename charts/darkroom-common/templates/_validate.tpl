@@ -29,6 +29,14 @@ keys, and limits of a single number are the schema's business.
 {{- end -}}
 {{- end -}}
 
+{{/* A quantity as a number. */}}
+{{- define "darkroom.number" -}}
+{{- $text := include "darkroom.quantity" . -}}
+{{- $digits := regexFind "^[0-9.]+([eE][+-]?[0-9]+)?" $text -}}
+{{- $of := dict "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 "Ei" 1152921504606846976.0 -}}
+{{- mulf (float64 $digits) (default 1.0 (get $of (trimPrefix $digits $text))) -}}
+{{- end -}}
+
 {{/* Takes dict: field, resources. */}}
 {{- define "darkroom.validate.resources" -}}
 {{- $field := .field -}}
@@ -36,9 +44,16 @@ keys, and limits of a single number are the schema's business.
 {{- range $name, $value := include "darkroom.overlay" (list dict $quantities) | fromJson -}}
 {{- $path := printf "%s.%s.%s" $field $kind $name -}}
 {{- include "darkroom.validate.quantity" (dict "field" $path "value" $value) -}}
-{{- if and (contains "/" $name) (not (regexMatch "^[0-9]+k?$" (toString $value))) -}}
+{{- if and (contains "/" $name) (not (regexMatch "^[0-9]+k?$" (include "darkroom.quantity" $value))) -}}
 {{- include "darkroom.refuse" (list "fractional-gpu" $path (printf "is %v" $value) "Kubernetes hands out whole devices; ask Ray for shares of one, or use a MIG resource") -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $given := include "darkroom.overlay" (list dict (default dict .resources)) | fromJson -}}
+{{- range $name, $request := $given.requests -}}
+{{- $limit := get (default dict $given.limits) $name -}}
+{{- if and $limit (gt (include "darkroom.number" $request | float64) (include "darkroom.number" $limit | float64)) -}}
+{{- include "darkroom.refuse" (list "request-above-limit" (printf "%s.requests.%s" $field $name) (printf "is %s, above the limit %s" (include "darkroom.quantity" $request) (include "darkroom.quantity" $limit)) "raise the limit, or set it to null") -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -49,8 +64,14 @@ keys, and limits of a single number are the schema's business.
 {{- range include "darkroom.envList" (list .env) | fromJsonArray -}}
 {{- $path := printf "%s.%s" $field .name -}}
 {{- include "darkroom.validate.credential" (dict "field" $path "item" .) -}}
-{{- if has .name (list "HOME" "AWS_REGION" "AWS_ENDPOINT_URL_S3" "AWS_ROLE_ARN" "AWS_WEB_IDENTITY_TOKEN_FILE" "AWS_EC2_METADATA_DISABLED" "RAY_USAGE_STATS_ENABLED" "PYTHONDONTWRITEBYTECODE" "TORCHINDUCTOR_CACHE_DIR" "TRITON_CACHE_DIR" "RAY_NODE_MARKET_TYPE" "RAY_AUTH_MODE") -}}
-{{- include "darkroom.refuse" (list "reserved-env" $path "is set by the chart" "use the value that sets it, such as s3.region, s3.endpoint, spot or auth.mode") -}}
+{{- if not (regexMatch "^[ -<>-~]+$" .name) -}}
+{{- include "darkroom.refuse" (list "env-name" $field (printf "has the name %q" .name) "use printable ASCII characters but '='") -}}
+{{- end -}}
+{{- if and .value .valueFrom -}}
+{{- include "darkroom.refuse" (list "env-twice" $path "has a value beside valueFrom" "choose one") -}}
+{{- end -}}
+{{- if has .name (list "HOME" "AWS_REGION" "AWS_ENDPOINT_URL_S3" "AWS_ROLE_ARN" "AWS_WEB_IDENTITY_TOKEN_FILE" "AWS_EC2_METADATA_DISABLED" "RAY_USAGE_STATS_ENABLED" "PYTHONDONTWRITEBYTECODE" "TORCHINDUCTOR_CACHE_DIR" "TRITON_CACHE_DIR" "RAY_NODE_MARKET_TYPE" "RAY_AUTH_MODE" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S") -}}
+{{- include "darkroom.refuse" (list "reserved-env" $path "is set by the chart" "use the value that sets it, such as s3.region, s3.endpoint, spot, auth.mode or terminationGracePeriodSeconds") -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -119,7 +140,58 @@ and its own; a pod that had them from here would leave every service and policy.
 {{- end -}}
 {{- end -}}
 
-{{/* What every section with the fields of a pod has. Takes dict: root, field, group. */}}
+{{/* Volumes of values by a name, or at a place, of ours would hide the keys and tokens there. Takes dict: field, volumes, mounts. */}}
+{{- define "darkroom.validate.volumes" -}}
+{{- range .volumes -}}
+{{- if has .name (list "api-keys" "kube-api-access" "rayjob" "s3-token" "signing") -}}
+{{- include "darkroom.refuse" (list "reserved-volume" (printf "%s.%s" (first $.field) .name) "has the name of a volume of the chart" "choose another name") -}}
+{{- end -}}
+{{- end -}}
+{{- range .mounts -}}
+{{- if regexMatch "^/(var/run/secrets|etc)/darkroom(/|$)" (clean .mountPath) -}}
+{{- include "darkroom.refuse" (list "reserved-volume" (printf "%s.%s" (last $.field) .name) (printf "is mounted at %s, where the chart mounts keys and tokens" .mountPath) "choose another place") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Mounts of volumes that are not there, which no API server takes. Takes dict: component, pod (its spec). The
+operator adds two volumes, and a StatefulSet its claims.
+*/}}
+{{- define "darkroom.validate.mounts" -}}
+{{- $names := list "shared-mem" "ray-logs" -}}
+{{- if eq .component "s3" -}}
+{{- $names = append $names "data" -}}
+{{- end -}}
+{{- range .pod.volumes -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- range $container := concat .pod.containers (default list .pod.initContainers) -}}
+{{- range concat (default list $container.volumeMounts) (default list $container.volumeDevices) -}}
+{{- if not (has .name $names) -}}
+{{- include "darkroom.refuse" (list "volume-missing" (printf "container %s" $container.name) (printf "mounts %q, and its pod (%s) has no such volume" .name $.component) "add it to volumes or extraVolumes") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Containers of one pod by one name, which no API server takes. Takes dict: field, group, taken (names of the chart's and the operator's). */}}
+{{- define "darkroom.validate.containers" -}}
+{{- $taken := .taken -}}
+{{- range $key := list "sidecars" "initContainers" -}}
+{{- range $container := default list (get $.group $key) -}}
+{{- if has $container.name $taken -}}
+{{- include "darkroom.refuse" (list "container-name" (printf "%s.%s" $.field $key) (printf "has %q, and the pod has a container of that name" $container.name) "choose another name") -}}
+{{- end -}}
+{{- $taken = append $taken $container.name -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+What every section with the fields of a pod has. Takes dict: root, field, group, taken (names of the containers
+that values do not write).
+*/}}
 {{- define "darkroom.validate.podGroup" -}}
 {{- $field := .field -}}
 {{- include "darkroom.validate.env" (dict "field" (printf "%s.env" $field) "env" .group.env) -}}
@@ -130,6 +202,8 @@ and its own; a pod that had them from here would leave every service and policy.
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- include "darkroom.validate.containers" . -}}
+{{- include "darkroom.validate.volumes" (dict "field" (list (printf "%s.volumes" $field) (printf "%s.volumeMounts" $field)) "volumes" .group.volumes "mounts" .group.volumeMounts) -}}
 {{- include "darkroom.validate.labels" (dict "field" (printf "%s.podLabels" $field) "labels" .group.podLabels) -}}
 {{- include "darkroom.validate.resources" (dict "field" (printf "%s.resources" $field) "resources" .group.resources) -}}
 {{- with .group.tmpSizeLimit -}}
@@ -155,6 +229,11 @@ and its own; a pod that had them from here would leave every service and policy.
 {{- $reference := include "darkroom.image" (dict "root" .root "image" .image) -}}
 {{- if and (not (contains "@" $reference)) (regexMatch "(^|/)[^:/]+(:latest)?$" $reference) -}}
 {{- include "darkroom.refuse" (list "image-tag-latest" .field (printf "is %q, which changes under a running cluster" $reference) "name a version, or give a digest") -}}
+{{- end -}}
+{{- $domain := "([A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?([.][A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*|\\[[0-9A-Fa-f:]+\\])(:[0-9]+)?/" -}}
+{{- $path := "[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*" -}}
+{{- if not (regexMatch (printf "^(%s)?%s(/%s)*(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,})?$" $domain $path $path) $reference) -}}
+{{- include "darkroom.refuse" (list "image-reference" .field (printf "gives %q, which is no image" $reference) "write registry and repository without https://, and tag and digest apart") -}}
 {{- end -}}
 {{- if and .root.Values.image.requireDigest (not (contains "@" $reference)) -}}
 {{- include "darkroom.refuse" (list "image-digest-required" .field (printf "is %q while image.requireDigest is set" $reference) "pin the image by its sha256 digest") -}}
@@ -221,6 +300,9 @@ rayStartParams say, or nothing), resources, name (of the GPU).
 {{- if gt (int $pool.minReplicas) (int $pool.maxReplicas) -}}
 {{- include "darkroom.refuse" (list "replicas-order" (printf "%s.minReplicas" $field) (printf "is %d, above maxReplicas %d" (int $pool.minReplicas) (int $pool.maxReplicas)) "lower it or raise the other") -}}
 {{- end -}}
+{{- if and (not (kindIs "invalid" $pool.replicas)) (or (lt (int $pool.replicas) (int $pool.minReplicas)) (gt (int $pool.replicas) (int $pool.maxReplicas))) -}}
+{{- include "darkroom.refuse" (list "replicas-order" (printf "%s.replicas" $field) (printf "is %d, not between minReplicas %d and maxReplicas %d, to which the operator would change it" (int $pool.replicas) (int $pool.minReplicas) (int $pool.maxReplicas)) "change one of them") -}}
+{{- end -}}
 {{- if not (kindIs "invalid" $pool.idleTimeoutSeconds) -}}
 {{- if not $root.Values.autoscaler.enabled -}}
 {{- include "darkroom.refuse" (list "idle-timeout-needs-autoscaler-v2" (printf "%s.idleTimeoutSeconds" $field) "is set while the autoscaler is off" "set autoscaler.enabled or remove it") -}}
@@ -235,21 +317,33 @@ rayStartParams say, or nothing), resources, name (of the GPU).
 {{- end -}}
 {{- end -}}
 {{- range $key, $value := $pool.labels -}}
+{{- if eq $key "ray.io/node-group" -}}
+{{- include "darkroom.refuse" (list "reserved-label" (printf "%s.labels" $field) (printf "has the key %q, which is the pool's name" $key) "choose another key") -}}
+{{- end -}}
 {{- include "darkroom.validate.label" (dict "field" (printf "%s.labels" $field) "key" $key "value" $value) -}}
 {{- end -}}
-{{- include "darkroom.validate.podGroup" (dict "root" $root "field" $field "group" $pool) -}}
+{{- include "darkroom.validate.podGroup" (dict "root" $root "field" $field "group" $pool "taken" (list "ray-worker" "wait-gcs-ready")) -}}
 {{- include "darkroom.validate.gpus" (dict "field" $field "gpus" $pool.gpus "told" (get $pool.rayStartParams "num-gpus") "resources" $pool.resources "name" $pool.gpuResource) -}}
 {{- include "darkroom.validate.rayStartParams" (dict "field" (printf "%s.rayStartParams" $field) "params" $pool.rayStartParams) -}}
+{{- end -}}
+
+{{/* Takes the root. `args` are written another way. */}}
+{{- define "darkroom.validate.characters" -}}
+{{- if regexMatch "[\\x{7f}\\x{fffe}\\x{ffff}]" (omit .Values.AsMap "args" | toJson) -}}
+{{- include "darkroom.refuse" (list "control-character" "a value" "holds DEL, U+FFFE or U+FFFF, which Helm's YAML writes and cannot read" "take it out") -}}
+{{- end -}}
 {{- end -}}
 
 {{/* What the charts share. Takes the root. */}}
 {{- define "darkroom.validate" -}}
 {{- $root := . -}}
+{{- include "darkroom.validate.characters" . -}}
 {{- include "darkroom.validate.image" (dict "root" . "field" "image" "image" .Values.image) -}}
 {{- include "darkroom.validate.identity" . -}}
 {{- include "darkroom.validate.versions" . -}}
 {{- include "darkroom.validate.env" (dict "field" "env" "env" .Values.env) -}}
 {{- include "darkroom.validate.headEnv" (dict "root" . "field" "env" "env" .Values.env) -}}
+{{- include "darkroom.validate.volumes" (dict "field" (list "extraVolumes" "extraVolumeMounts") "volumes" .Values.extraVolumes "mounts" .Values.extraVolumeMounts) -}}
 {{- include "darkroom.validate.labels" (dict "field" "commonLabels" "labels" .Values.commonLabels) -}}
 {{- end -}}
 
@@ -257,7 +351,7 @@ rayStartParams say, or nothing), resources, name (of the GPU).
 {{- define "darkroom.validate.cluster" -}}
 {{- $root := . -}}
 {{- include "darkroom.validate.serviceAccount" . -}}
-{{- include "darkroom.validate.podGroup" (dict "root" . "field" "head" "group" .Values.head) -}}
+{{- include "darkroom.validate.podGroup" (dict "root" . "field" "head" "group" .Values.head "taken" (ternary (list "ray-head" "autoscaler") (list "ray-head") .Values.autoscaler.enabled)) -}}
 {{- include "darkroom.validate.gpus" (dict "field" "head" "gpus" 0 "told" (get .Values.head.rayStartParams "num-gpus") "resources" .Values.head.resources "name" "") -}}
 {{- include "darkroom.validate.env" (dict "field" "autoscaler.env" "env" .Values.autoscaler.env) -}}
 {{- include "darkroom.validate.headEnv" (dict "root" . "field" "head.env" "env" .Values.head.env) -}}

@@ -1,6 +1,9 @@
 {{/* The RayJob; that of a schedule is the pattern from which each run is made. */}}
 {{- define "darkroom-job.rayJob" -}}
-{{- $labels := dict "kueue.x-k8s.io/queue-name" .Values.kueue.queueName -}}
+{{- $labels := dict -}}
+{{- with .Values.kueue.queueName -}}
+{{- $_ := set $labels "kueue.x-k8s.io/queue-name" . -}}
+{{- end -}}
 {{- if .Values.schedule.cron -}}
 {{- $_ := set $labels "app.kubernetes.io/managed-by" "darkroom-schedule" -}}
 {{- end -}}
@@ -8,7 +11,7 @@ apiVersion: ray.io/v1
 kind: RayJob
 metadata:
   {{- include "darkroom.metadata" (dict "root" . "name" (include "darkroom-job.name" .) "labels" $labels) | nindent 2 }}
-  {{- with include "darkroom.combine" (list .Values.annotations (include "darkroom-job.annotations" . | fromYaml)) | fromJson }}
+  {{- with include "darkroom.texts" (list .Values.annotations (include "darkroom-job.annotations" . | fromYaml)) | fromJson }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -103,12 +106,14 @@ rayClusterSpec:
 
 {{/*
 A hashed name means that the next change makes another object; the one that runs must outlive that,
-so neither Helm (and Flux's helm-controller) nor Argo CD may remove what is no longer rendered.
+so neither Helm (and Flux's helm-controller) nor Argo CD may remove what is no longer rendered. To Argo CD
+it is no difference either: a self-heal would try to remove it again and again.
 */}}
 {{- define "darkroom-job.annotations" -}}
 {{- if .Values.nameHash }}
 helm.sh/resource-policy: keep
 argocd.argoproj.io/sync-options: Prune=false
+argocd.argoproj.io/compare-options: IgnoreExtraneous
 {{- end }}
 {{- if and .Values.kueue.queueName .Values.autoscaler.enabled }}
 kueue.x-k8s.io/elastic-job: "true"

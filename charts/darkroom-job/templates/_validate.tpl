@@ -7,7 +7,7 @@
 {{- if not .Values.output -}}
 {{- include "darkroom.refuse" (list "output-required" "output" "is empty" "say where to publish, such as s3://bucket/run") -}}
 {{- end -}}
-{{- include "darkroom.validate.podGroup" (dict "root" . "field" "submission" "group" .Values.submission) -}}
+{{- include "darkroom.validate.podGroup" (dict "root" . "field" "submission" "group" .Values.submission "taken" (list "ray-job-submitter")) -}}
 {{- if eq .Values.submission.mode "HTTPMode" -}}
 {{- range $name, $value := omit .Values.submission "mode" "backoffLimit" "resources" -}}
 {{- if $value -}}
@@ -38,6 +38,16 @@
 {{- if and (ne .Values.submission.mode "HTTPMode") (regexMatch "[$`]" (print .Values.runtimeEnvYAML (toJson .Values.metadata))) -}}
 {{- include "darkroom.refuse" (list "runtime-env-shell" "runtimeEnvYAML" "or metadata has `$` or a backtick, which the submitter's shell runs" "use submission.mode HTTPMode, or do without") -}}
 {{- end -}}
+{{- with .Values.entrypointResources -}}
+{{- if hasKey (fromJson .) "Error" -}}
+{{- include "darkroom.refuse" (list "entrypoint-resources" "entrypointResources" (printf "is %q, which is no JSON" .) "write it as in {\"disk\": 1}") -}}
+{{- end -}}
+{{- end -}}
+{{- range $key, $value := include "darkroom-job.annotations" . | fromYaml -}}
+{{- if and (hasKey $.Values.annotations $key) (ne (get $.Values.annotations $key) $value) -}}
+{{- include "darkroom.refuse" (list "reserved-annotation" "annotations" (printf "has the key %q, which the chart sets to %q here" $key $value) "remove it") -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.suspend .Values.clusterSelector -}}
 {{- include "darkroom.refuse" (list "suspend-cluster-selector" "suspend" "is set beside clusterSelector" "only a cluster of the job's own can wait") -}}
 {{- end -}}
@@ -52,7 +62,7 @@ defaults, by which it is told that nothing was said, stand in a file that genera
 */}}
 {{- define "darkroom-job.validate.selector" -}}
 {{- $defaults := .Files.Get "files/cluster-defaults.json" | fromJson -}}
-{{- if .Values.schedule.cron -}}
+{{- if and .Values.schedule.cron (not .Values.schedule.rayCronJob) -}}
 {{- $defaults = omit $defaults "networkPolicy" -}}{{/* the pod that waits has a policy here */}}
 {{- end -}}
 {{- range $name, $default := $defaults -}}

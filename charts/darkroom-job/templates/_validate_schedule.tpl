@@ -21,7 +21,18 @@
 {{- end -}}
 {{- else -}}
 {{- include "darkroom-job.validate.cron" $schedule.cron -}}
-{{- include "darkroom.validate.podGroup" (dict "root" . "field" "schedule" "group" $schedule) -}}
+{{- if eq (lower $schedule.timeZone) "local" -}}
+{{- include "darkroom.refuse" (list "schedule-time-zone" "schedule.timeZone" (printf "is %q, which no API server takes" $schedule.timeZone) "name a zone, such as Europe/Berlin or Etc/UTC") -}}
+{{- end -}}
+{{- range $item := include "darkroom.envList" (list $schedule.env) | fromJsonArray -}}
+{{- if has $item.name (list "JOB_NAME" "JOB_UID") -}}
+{{- include "darkroom.refuse" (list "reserved-env" (printf "schedule.env.%s" $item.name) "is set by the chart" "take another name: by this one a run finds its Job") -}}
+{{- end -}}
+{{- end -}}
+{{- if eq (include "darkroom.serviceAccountName" .) (include "darkroom-job.schedule.name" .) -}}
+{{- include "darkroom.refuse" (list "schedule-account" "serviceAccount.name" (printf "is %q, the account of the pod that makes runs, whose rights the job would have" (include "darkroom.serviceAccountName" .)) "take another name") -}}
+{{- end -}}
+{{- include "darkroom.validate.podGroup" (dict "root" . "field" "schedule" "group" $schedule "taken" (list "submit")) -}}
 {{- if .Values.nameHash -}}
 {{- include "darkroom.refuse" (list "schedule-name-hash" "nameHash" "is set beside schedule.cron" "remove it: each run is an object of its own, and a change is for the next one") -}}
 {{- end -}}
@@ -44,6 +55,11 @@
 {{/* What a RayCronJob lacks must not be wished for in silence. */}}
 {{- define "darkroom-job.validate.rayCronJob" -}}
 {{- $schedule := .Values.schedule -}}
+{{- range $field, $value := omit $schedule "cron" "timeZone" "concurrencyPolicy" "startingDeadlineSeconds" "successfulJobsHistoryLimit" "failedJobsHistoryLimit" "suspend" "rayCronJob" "resources" -}}
+{{- if $value -}}
+{{- include "darkroom.refuse" (list "raycronjob-lacks" (printf "schedule.%s" $field) "is given with schedule.rayCronJob, in which no pod waits" "remove it, or let the CronJob do it") -}}
+{{- end -}}
+{{- end -}}
 {{- if ne $schedule.concurrencyPolicy "Allow" -}}
 {{- include "darkroom.refuse" (list "raycronjob-lacks" "schedule.concurrencyPolicy" (printf "is %q with schedule.rayCronJob, whose runs may overlap" $schedule.concurrencyPolicy) "set it to Allow, or let the CronJob do it") -}}
 {{- end -}}
@@ -74,13 +90,19 @@
 {{- range $index, $field := $fields -}}
 {{- $what := index $names $index -}}
 {{- range $part := splitList "," $field -}}
-{{- $shape := regexMatch "^([*?]|[0-9]{1,2}(-[0-9]{1,2})?)(/[1-9][0-9]?)?$" $part -}}
-{{- $words := and (ge $index 3) (regexMatch "^(?i)[a-z]{3}(-[a-z]{3})?$" $part) -}}
-{{- if not (or $shape $words) -}}
+{{- $words := dict "3" "jan feb mar apr may jun jul aug sep oct nov dec" "4" "sun mon tue wed thu fri sat" -}}
+{{- $numbered := lower $part -}}
+{{- range $number, $word := splitList " " (default "" (get $words (toString $index))) -}}
+{{- if $word -}}
+{{- $numbered = regexReplaceAll (printf "\\b%s\\b" $word) $numbered (add $number (index $least $index) | toString) -}}
+{{- end -}}
+{{- end -}}
+{{- $shape := regexMatch "^([*?]|[0-9]{1,2}(-[0-9]{1,2})?)(/[1-9][0-9]?)?$" $numbered -}}
+{{- if not $shape -}}
 {{- include "darkroom.refuse" (list "schedule-cron" "schedule.cron" (printf "is %q, whose %s %q is none" $cron $what $field) "write numbers, ranges, lists, * and steps, as in */15") -}}
 {{- end -}}
 {{- $low := index $least $index -}}
-{{- range regexFindAll "[0-9]+" (ternary (first (splitList "/" $part)) "" $shape) -1 -}}
+{{- range regexFindAll "[0-9]+" (first (splitList "/" $numbered)) -1 -}}
 {{- $number := atoi . -}}
 {{- if or (lt $number $low) (gt $number (index $most $index)) -}}
 {{- include "darkroom.refuse" (list "schedule-cron" "schedule.cron" (printf "is %q, whose %s is %d" $cron $what $number) (printf "it may be %d to %d, a range upwards" (index $least $index) (index $most $index))) -}}

@@ -28,6 +28,10 @@ it does not know, so every key here is written by the chart or held by the schem
 /var/run/secrets/darkroom/keys
 {{- end -}}
 
+{{- define "darkroom-service.signingPath" -}}
+/var/run/secrets/darkroom/signing
+{{- end -}}
+
 {{/* The names that the service has in the cluster, and those of values. A JSON list. */}}
 {{- define "darkroom-service.hosts" -}}
 {{- $service := printf "%s-serve-svc" (include "darkroom.fullname" .) -}}
@@ -64,6 +68,10 @@ it does not know, so every key here is written by the chart or held by the schem
 {{- with $v.limits }}{{ $_ := set $settings "limits" . }}{{ end -}}
 {{- with $v.origins }}{{ $_ := set $settings "origins" . }}{{ end -}}
 {{- if not $v.keys.disabled }}{{ $_ := set $settings "keys" (include "darkroom-service.keysPath" .) }}{{ end -}}
+{{- if $v.signing.secretName -}}
+{{- $path := include "darkroom-service.signingPath" . -}}
+{{- $_ := set $settings "signing" (dict "key" (printf "%s/tls.key" $path) "certificate" (printf "%s/tls.crt" $path)) -}}
+{{- end -}}
 {{- if or $v.hosts $v.keys.disabled }}{{ $_ := set $settings "hosts" (include "darkroom-service.hosts" . | fromJsonArray) }}{{ end -}}
 {{- $_ := set $settings "http_replicas" $v.http.replicas -}}
 {{- $_ := set $settings "workers" (merge (dict "num_workers" $v.drawing.replicas) $v.drawing.workers) -}}
@@ -100,11 +108,19 @@ it does not know, so every key here is written by the chart or held by the schem
 {{- $drain := include "darkroom-service.drainSeconds" . | int64 -}}
 {{- $more := dict "leastGraceSeconds" (add $drain 30) -}}
 {{- $_ := set $more "env" (dict "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" (toString $drain)) -}}
-{{- $_ := set $more "preStop" (list "python" "-c" (.Files.Get "files/drain.py")) -}}
+{{- $_ := set $more "preStop" (list "python" "-c" (include "darkroom.drain" .)) -}}
+{{- $volumes := list -}}
+{{- $mounts := list -}}
 {{- if not .Values.keys.disabled -}}
-{{- $_ := set $more "volumes" (list (dict "name" "api-keys" "secret" (dict "secretName" .Values.keys.secretName))) -}}
-{{- $_ := set $more "mounts" (list (dict "name" "api-keys" "mountPath" (include "darkroom-service.keysPath" .) "readOnly" true)) -}}
+{{- $volumes = append $volumes (dict "name" "api-keys" "secret" (dict "secretName" .Values.keys.secretName)) -}}
+{{- $mounts = append $mounts (dict "name" "api-keys" "mountPath" (include "darkroom-service.keysPath" .) "readOnly" true) -}}
 {{- end -}}
+{{- with .Values.signing.secretName -}}
+{{- $volumes = append $volumes (dict "name" "signing" "secret" (dict "secretName" .)) -}}
+{{- $mounts = append $mounts (dict "name" "signing" "mountPath" (include "darkroom-service.signingPath" $) "readOnly" true) -}}
+{{- end -}}
+{{- $_ := set $more "volumes" $volumes -}}
+{{- $_ := set $more "mounts" $mounts -}}
 {{- /* The operator's own probe runs wget, which the image lacks. A worker without a replica is not ready, but
 alive: its liveness stays the operator's, which asks Ray's agent. */ -}}
 {{- $probe := dict "httpGet" (dict "path" "/-/healthz" "port" 8000) "initialDelaySeconds" 10 "periodSeconds" 5 "timeoutSeconds" 5 "failureThreshold" 1 -}}

@@ -8,6 +8,12 @@
 {{- if and $v.names (ne (len $v.names) (len $v.models)) -}}
 {{- include "darkroom.refuse" (list "names-count" "names" (printf "has %d names for %d models" (len $v.names) (len $v.models)) "give one for each, or none") -}}
 {{- end -}}
+{{- if ne (len (uniq $v.names)) (len $v.names) -}}
+{{- include "darkroom.refuse" (list "names-twice" "names" "has one name for two models" "give each its own") -}}
+{{- end -}}
+{{- if and $v.jobs (not (dig "place" "" $v.jobs)) -}}
+{{- include "darkroom.refuse" (list "jobs-place" "jobs.place" "is empty beside other settings of jobs, of which none are then taken" "give an s3:// URI, or remove them") -}}
+{{- end -}}
 {{- with dig "place" "" $v.jobs -}}
 {{- if not (hasPrefix "s3://" .) -}}
 {{- include "darkroom.refuse" (list "jobs-place" "jobs.place" (printf "is %s, which no other pod sees" .) "give an s3:// URI") -}}
@@ -25,6 +31,12 @@
 {{- include "darkroom-service.validate.times" . -}}
 {{- include "darkroom-service.validate.autoscaling" (dict "field" "drawing" "values" $v.drawing) -}}
 {{- include "darkroom-service.validate.autoscaling" (dict "field" "http" "values" $v.http) -}}
+{{- if eq (dig "min_replicas" 1 $v.http.autoscaling | int64) 0 -}}
+{{- include "darkroom.refuse" (list "http-from-zero" "http.autoscaling.min_replicas" "is 0, and without one of them no worker is ready and no request arrives that would start one" "give at least 1") -}}
+{{- end -}}
+{{- if and (hasPrefix "*" $v.ingress.host) (or $v.hosts $v.keys.disabled) -}}
+{{- include "darkroom.refuse" (list "ingress-wildcard" "ingress.host" (printf "is %q, and the service knows its names one by one" $v.ingress.host) "give one host, or keys and no hosts") -}}
+{{- end -}}
 {{- include "darkroom-service.validate.incremental" . -}}
 {{- include "darkroom.validate.labels" (dict "field" "serveService.labels" "labels" $v.serveService.labels) -}}
 {{- if $v.kueue.queueName -}}
@@ -34,6 +46,16 @@
 {{- include "darkroom.refuse" (list "submission-ignored" "networkPolicy.submitterExtraEgress" "is given, and a service has no submitter" "remove it") -}}
 {{- end -}}
 {{- include "darkroom.validate.cluster" . -}}
+{{- $workers := 0 -}}
+{{- range $values := .Values.pools -}}
+{{- $pool := include "darkroom.pool" (dict "root" $ "pool" $values) | fromJson -}}
+{{- if and (not (kindIs "invalid" $values)) $pool.enabled -}}
+{{- $workers = add $workers (int64 $pool.maxReplicas) -}}
+{{- end -}}
+{{- end -}}
+{{- if not $workers -}}
+{{- include "darkroom.refuse" (list "service-no-workers" "pools" "has no worker, and nothing is served on the head" "give a pool with maxReplicas 1 or more") -}}
+{{- end -}}
 {{- end -}}
 
 {{/* A request must be able to end before what carries it does. */}}
@@ -41,6 +63,14 @@
 {{- $longest := include "darkroom-service.longest" . | int64 -}}
 {{- $drain := include "darkroom-service.drainSeconds" . | int64 -}}
 {{- $delay := include "darkroom-service.deletionDelaySeconds" . | int64 -}}
+{{- if or (gt $longest 2147483647) (gt (add $drain 30 | int64) 2147483647) (gt $delay 2147483647) -}}
+{{- include "darkroom.refuse" (list "time-too-long" "limits.deadline_seconds, drainSeconds or upgrade.deletionDelaySeconds" "gives more than the 2147483647 seconds that Kubernetes takes" "lower it") -}}
+{{- end -}}
+{{- with get .Values.annotations "ray.io/initializing-timeout" -}}
+{{- if not (regexMatch "^([1-9][0-9]*|([0-9]+([.][0-9]*)?(ns|us|ms|s|m|h))+)$" .) -}}
+{{- include "darkroom.refuse" (list "initializing-timeout" "annotations.ray.io/initializing-timeout" (printf "is %q" .) "write 30m, 1h, or seconds") -}}
+{{- end -}}
+{{- end -}}
 {{- if lt $drain $longest -}}
 {{- include "darkroom.refuse" (list "drain-below-deadline" "drainSeconds" (printf "is %d, below limits.deadline_seconds %d" $drain $longest) "raise it, or lower the deadline") -}}
 {{- end -}}
@@ -54,6 +84,10 @@
 {{- with .values.autoscaling -}}
 {{- $low := dig "min_replicas" 1 . | int64 -}}
 {{- $high := dig "max_replicas" 100 . | int64 -}}
+{{- $first := dig "initial_replicas" $low . | int64 -}}
+{{- if and (le $low $high) (or (lt $first $low) (gt $first $high)) -}}
+{{- include "darkroom.refuse" (list "replicas-order" (printf "%s.autoscaling.initial_replicas" $.field) (printf "is %d, not between min_replicas %d and max_replicas %d" $first $low $high) "change it or remove it") -}}
+{{- end -}}
 {{- if gt $low $high -}}
 {{- include "darkroom.refuse" (list "replicas-order" (printf "%s.autoscaling.min_replicas" $.field) (printf "is %d, above max_replicas %d" $low $high) "lower it or raise the other") -}}
 {{- end -}}
@@ -68,6 +102,17 @@
 {{- end -}}
 {{- if not $incremental.gatewayClassName -}}
 {{- include "darkroom.refuse" (list "incremental-needs-gateway" "upgrade.incremental.gatewayClassName" "is empty" "name a GatewayClass, or use upgrade.type NewCluster") -}}
+{{- end -}}
+{{- /* The operator makes no `<name>-serve-svc` then, but one for each cluster, and leaves serveService aside. */ -}}
+{{- if .Values.ingress.enabled -}}
+{{- include "darkroom.refuse" (list "incremental-ingress" "ingress.enabled" "is true beside upgrade.incremental.experimental, with which there is no Service for it" "let clients come by the Gateway") -}}
+{{- end -}}
+{{- $service := .Values.serveService -}}
+{{- if or $service.type $service.annotations $service.labels -}}
+{{- include "darkroom.refuse" (list "incremental-service" "serveService" "is given beside upgrade.incremental.experimental, with which it would be ignored" "remove it") -}}
+{{- end -}}
+{{- if and .Values.keys.disabled (not .Values.hosts) -}}
+{{- include "darkroom.refuse" (list "incremental-hosts" "hosts" "is empty without keys, and clients call the service by its Gateway's name" "give the Gateway's address or name") -}}
 {{- end -}}
 {{- if gt (int $incremental.stepSizePercent) (int $incremental.maxSurgePercent) -}}
 {{- include "darkroom.refuse" (list "incremental-step" "upgrade.incremental.stepSizePercent" (printf "is %d, above maxSurgePercent %d" (int $incremental.stepSizePercent) (int $incremental.maxSurgePercent)) "lower it or raise the other") -}}

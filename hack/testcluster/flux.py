@@ -1,0 +1,96 @@
+"""Flux beside the control plane: source-controller and helm-controller, as processes.
+
+Upstream's own kinds and permissions, bound to an account for each of them in one namespace, as in a
+usual installation. kustomize-controller cannot be had as a Go module: who tests applies what it
+would.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from testcluster.binaries import source_directory
+from testcluster.control_plane import LOOPBACK, ControlPlane, free_ports, is_well
+
+NAMESPACE = "flux-system"
+SOURCE, HELM = "source-controller", "helm-controller"
+PROGRAMS = [SOURCE, HELM]
+_MODULES = {SOURCE: "FLUX_SOURCE", HELM: "FLUX_HELM"}
+_KINDS = ["buckets.source", "helmcharts.source", "helmreleases.helm"]
+
+
+def start(plane: ControlPlane) -> None:
+    """Installs both and starts them. The programs must be built.
+
+    Errors: RuntimeError naming the log of what ended.
+    """
+    folder = plane.directory / "flux"
+    artifacts = folder / "artifacts"
+    artifacts.mkdir(parents=True)
+    plane.wait_until(lambda: plane.answers("create", "namespace", NAMESPACE))
+    for program in PROGRAMS:
+        _install(plane, program, folder / program)
+    plane.wait_for_kinds(*(f"{kind}.toolkit.fluxcd.io" for kind in _KINDS))
+    (storage,) = free_ports(1)
+    # Without a Service, the other controller is told the address itself.
+    own = {
+        SOURCE: [
+            f"--storage-path={artifacts}",
+            f"--storage-addr={LOOPBACK}:{storage}",
+            f"--storage-adv-addr={LOOPBACK}:{storage}",
+        ],
+        HELM: [],
+    }
+    health = {program: _start(plane, program, own[program], folder) for program in PROGRAMS}
+    plane.wait_until(lambda: all(is_well(port, "/readyz") for port in health.values()))
+
+
+def _install(plane: ControlPlane, program: str, folder: Path) -> None:
+    """Kinds and permissions, by an account of the controller's own name."""
+    folder.mkdir()
+    upstream = source_directory(_MODULES[program]) / "config"
+    # kustomize takes no absolute path.
+    parts = [
+        os.path.relpath((upstream / part).resolve(), folder.resolve()) for part in ("crd", "rbac")
+    ]
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": program, "namespace": NAMESPACE},
+    }
+    (folder / "account.json").write_text(json.dumps(account))
+    subject = [
+        {"op": "replace", "path": "/subjects/0/name", "value": program},
+        {"op": "add", "path": "/subjects/0/namespace", "value": NAMESPACE},
+    ]
+    bound = [
+        {"target": {"kind": kind}, "patch": json.dumps(subject)}
+        for kind in ("RoleBinding", "ClusterRoleBinding")
+    ]
+    content = {
+        "namespace": NAMESPACE,
+        "resources": [*parts, "account.json"],
+        "patches": bound,
+    }
+    (folder / "kustomization.yaml").write_text(json.dumps(content))
+    plane.kubectl("apply", "--server-side", f"--kustomize={folder}")
+
+
+def _start(plane: ControlPlane, program: str, own: list[str], folder: Path) -> int:
+    """The port where it says whether it is ready."""
+    (health,) = free_ports(1)
+    environment = {
+        "KUBECONFIG": str(plane.account(program, NAMESPACE)),
+        "RUNTIME_NAMESPACE": NAMESPACE,
+        "HOME": str(folder),
+        "TUF_ROOT": str(folder / "sigstore"),
+    }
+    command = [
+        program,
+        "--watch-all-namespaces",
+        "--metrics-addr=0",
+        f"--health-addr={LOOPBACK}:{health}",
+        *own,
+    ]
+    plane.start(command, program, environment)
+    return health

@@ -1,0 +1,41 @@
+"""A release with Redis is removed at once, and what its cluster kept there still goes after it.
+
+The operator starts the Job that removes the keys when the head has ended, under the head's account
+(docs/decisions/0020). No Redis is here, and no node to run the Job's pod: that there is a pod is
+what an account that went with the release would have prevented.
+"""
+
+from __future__ import annotations
+
+import json
+
+from testcluster.client import Kubectl, wait_for
+from tests.helpers.release import NAME, Release
+
+REDIS = "gcsFaultToleranceOptions.redisAddress=redis:6379"
+SECONDS = 180
+
+
+def test_the_job_that_removes_the_keys_gets_its_pod(namespace: Kubectl) -> None:
+    release = Release(namespace)
+    release.upgrade(REDIS)
+    wait_for(
+        "a head", lambda: release.pods_asked_for("head"), seconds=SECONDS, explain=namespace.explain
+    )
+    done = namespace.helm("uninstall", NAME)
+    assert done.returncode == 0, done.stderr
+    (pod,) = wait_for(
+        "a pod of the Job",
+        lambda: namespace.list("pods", "ray.io/node-type=redis-cleanup"),
+        seconds=SECONDS,
+        explain=namespace.explain,
+    )
+    of_release = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/managed-by=Helm"
+    (account,) = namespace.list("serviceaccount", of_release)
+    assert pod["spec"]["serviceAccountName"] == account["metadata"]["name"]
+    # As documented: once the cluster is gone the account is removed by hand, and nothing is left.
+    ended = json.dumps([{"op": "remove", "path": "/metadata/finalizers"}])
+    namespace("patch", "raycluster", NAME, "--type=json", f"--patch={ended}")
+    namespace("delete", "serviceaccount", account["metadata"]["name"])
+    release.upgrade()
+    release.uninstall()
