@@ -6,10 +6,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commit_times import seconds_between_commits
+
 from darkroom.config import build_config
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.job import run
-from darkroom.storage import open_artifact, open_store
 
 SMALL = {"library": "timm", "name": "mobilenetv3_small_050", "weights": "random"}
 LARGE = {"library": "torchvision", "name": "resnet152", "weights": "random"}
@@ -42,11 +43,4 @@ class Job:
     def seconds_per_piece(self) -> float:
         """Between commits: the pipeline once it runs, without its start and its end."""
         config = self.config()
-        run(config)
-        artifact = open_artifact(config.output)
-        times = sorted(
-            info.modified.timestamp()
-            for info in open_store(config.output).list("attempts/")
-            if "/data/" in info.key
-        )
-        return (times[-1] - times[0]) / (len(artifact.entries("data/")) - 1)
+        return seconds_between_commits(lambda: run(config), config.output)

@@ -63,12 +63,16 @@ def run_naive(
     *,
     batch_size: int,
     num_threads: int,
+    filesystem: Any = None,
 ) -> ray.data.Dataset:
-    """The whole pipeline, predictions written as Parquet without the pictures."""
+    """The whole pipeline, predictions written as Parquet without the pictures.
+
+    filesystem: of pyarrow, where the folder and the output are no local ones.
+    """
     sizes = {"resize": classifier.preprocess.resize, "crop": classifier.preprocess.crop[0]}
     row_map: Any = preprocess_row  # Ray's types know no further arguments
     dataset = (
-        ray.data.read_images(folder, mode="RGB", include_paths=True)
+        ray.data.read_images(folder, filesystem=filesystem, mode="RGB", include_paths=True)
         .map(row_map, fn_kwargs=sizes)
         .map_batches(
             Classify,
@@ -78,5 +82,5 @@ def run_naive(
         )
         .drop_columns(["original_image"])
     )
-    dataset.write_parquet(output)
+    dataset.write_parquet(output, filesystem=filesystem)
     return dataset

@@ -43,9 +43,9 @@ from darkroom.diffusion import image_seed
 from darkroom.jobs.drawing.class_conditional import ClassConditionalDrawer
 from darkroom.jobs.drawing.config import ClassDrawingConfig, DrawingConfig
 from darkroom.jobs.drawing.drawer import Request
-from darkroom.jobs.serve.engine import MAX_BATCH, Engine
+from darkroom.jobs.serve.engine.engine import MAX_BATCH, Engine
+from darkroom.jobs.serve.engine.source import ModelSource
 from darkroom.jobs.serve.request import DrawRequest
-from darkroom.jobs.serve.source import ModelSource
 from darkroom.models.find import find_model
 
 AT_LEAST, AT_MOST = 0.95, 0.5

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from darkroom.jobs.serve.joined import StepModel
+from darkroom.jobs.serve.engine.joined import StepModel
 from darkroom.jobs.serve.request import DrawRequest
 
 WAIT_SECONDS = 0.05

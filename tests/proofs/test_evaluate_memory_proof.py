@@ -177,6 +177,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(figures: list[dict[str
 
 @pytest.mark.timeout(7200)
 def test_a_run_that_was_killed_midway_ends_equal(figures: list[dict[str, Any]]) -> None:
-    """The comparison itself is in `killed_and_rerun`; here, that the kill fell midway."""
-    for row in figures:
-        assert 0 < row["killed_after_rows"] < row["pictures"] + 2 * NUM_REAL, row
+    """The comparison itself is in `killed_and_rerun`; here, that the kill of the longest run fell
+    midway. A short one may have committed all by then."""
+    row = figures[-1]
+    assert 0 < row["killed_after_rows"] < row["pictures"] + 2 * NUM_REAL, row

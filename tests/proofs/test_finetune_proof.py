@@ -2,14 +2,17 @@
 
 The tiny base of examples/finetune (VAE trained, U-Net random). Full fine-tuning lowers the
 fixed-noise validation loss by 80 % or more; a LoRA of that model on what it has never seen by 10 %
-(attention) and 20 % (all layers). A run that was killed ends with the very bytes of one that was
-not. `build/proofs/finetune.json` keeps the figures, and the pictures beside it are to be looked at.
+(attention) and 20 % (all layers). A run that was killed (LoRA, LoRA with its text encoder, full)
+ends with the very bytes of one that was not. `build/proofs/finetune.json` keeps the figures, and
+the pictures beside it are to be looked at.
 """
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,6 @@ import pytest
 from tests.helpers.proof import FOLDER, keep
 from tests.helpers.training import running, wait_for_step
 
-from darkroom.jobs.finetune.export import LORA_FILE
 from darkroom.storage import Artifact, open_artifact
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "finetune"
@@ -31,6 +33,9 @@ LORA = {
     "lr_schedule": {"warmup_steps": 5}, "ema": {"decay": 0.9},
 }  # fmt: skip
 
+KILLED_STEPS = 120
+MOST_SECONDS_MORE = 2.0
+
 pytestmark = pytest.mark.timeout(7200)
 
 
@@ -40,15 +45,21 @@ def complete(verb: str, values: dict[str, Any], folder: Path) -> Artifact:
     return open_artifact(values["output"])
 
 
-def finetuned(
+def values_of(
     root: Path, name: str, base: str, data: str, settings: dict[str, Any], **changes: Any
-) -> Artifact:
-    values = {
+) -> dict[str, Any]:
+    """Of a run by two workers."""
+    return {
         "base": base, "input": data, "output": str(root / name), "workers": {"num_workers": 2},
         "validation": {"every_steps": settings["max_steps"], "num_images": 64},
         "checkpoint": {"every_steps": 20, "asynchronous": False}, **settings, **changes,
     }  # fmt: skip
-    return complete("finetune", values, root)
+
+
+def finetuned(
+    root: Path, name: str, base: str, data: str, settings: dict[str, Any], **changes: Any
+) -> Artifact:
+    return complete("finetune", values_of(root, name, base, data, settings, **changes), root)
 
 
 def start_loss(root: Path, name: str, base: str, data: str, settings: dict[str, Any]) -> float:
@@ -133,20 +144,33 @@ def test_learns(root: Path, places: dict[str, str], full: Artifact) -> None:
     assert kept["lora all"] <= 0.8
 
 
-def test_killed_lora_ends_with_the_bytes_of_one_that_was_not(
-    root: Path, places: dict[str, str], full: Artifact
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("lora", LORA),
+        ("lora-and-text", {**LORA, "text_encoder": {"learning_rate": 1e-3}}),
+        ("full", {**FULL, "max_steps": KILLED_STEPS}),
+    ],
+)
+def test_killed_at_a_random_moment_it_ends_with_the_bytes_of_one_that_was_not(
+    name: str, settings: dict[str, Any], root: Path, places: dict[str, str], full: Artifact
 ) -> None:
+    """Driver and all of Ray at once, anywhere between two checkpoints."""
     base, flowers = str(full.uri.path), places["flowers"]
-    settings = {**LORA, "text_encoder": {"learning_rate": 1e-3}}
-    quiet = finetuned(root, "quiet", base, flowers, settings)
-    values = {
-        "base": base, "input": flowers, "output": str(root / "killed"), **settings,
-        "workers": {"num_workers": 2}, "validation": {"every_steps": 120, "num_images": 64},
-        "checkpoint": {"every_steps": 20, "asynchronous": False}, "on_existing": "resume",
-    }  # fmt: skip
+    quiet = finetuned(root, f"quiet-{name}", base, flowers, settings)
+    values = values_of(root, f"killed-{name}", base, flowers, settings, on_existing="resume")
+    moment = random.Random(name)
     with running("finetune", values, root) as run:
-        step = wait_for_step(run, str(values["output"]), 20)
+        step = wait_for_step(run, str(values["output"]), 20 * moment.randint(1, 4))
+        time.sleep(moment.uniform(0, MOST_SECONDS_MORE))
         run.kill_everything()
-    assert step < LORA["max_steps"]  # type: ignore[operator] # a number
-    file = f"model/{LORA_FILE}"
-    assert complete("finetune", values, root).entry(file).sha256 == quiet.entry(file).sha256
+    assert step < KILLED_STEPS
+    expected = weights(quiet)
+    assert expected
+    assert weights(complete("finetune", values, root)) == expected
+
+
+def weights(model: Artifact) -> dict[str, str]:
+    """Digests of its files of weights."""
+    found = {entry.name: entry.sha256 for entry in model.manifest.files}
+    return {name: found[name] for name in found if name.endswith(".safetensors")}

@@ -9,42 +9,26 @@ the network is trained (300 steps by default; what it draws is recognisable).
 from __future__ import annotations
 
 import asyncio
-import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.drawing_engine import ask, ask_alone, close, leave, levels_apart, mixed, usual
-from tests.helpers.proof import write_json
-from tests.helpers.tiny_artifacts import publish_digits
+from tests.helpers.digits_model import NUM_TRAIN_STEPS, train
+from tests.helpers.drawing_engine import ask, ask_alone, close, leave, levels_apart, mixed
+from tests.helpers.proof import keep
 
 from darkroom.config import build_config
 from darkroom.diffusion import image_seed
 from darkroom.jobs.drawing.class_conditional import ClassConditionalDrawer
 from darkroom.jobs.drawing.config import ClassDrawingConfig
 from darkroom.jobs.drawing.drawer import Drawn, Request
-from darkroom.jobs.serve.engine import Engine
+from darkroom.jobs.serve.engine.engine import Engine
+from darkroom.jobs.serve.engine.source import ModelSource
 from darkroom.jobs.serve.request import DrawRequest
-from darkroom.jobs.serve.source import ModelSource
-from darkroom.jobs.train.config import TrainConfig
-from darkroom.jobs.train.job import run
 from darkroom.models.find import find_model
 from darkroom.pages.sheet import SheetRow, contact_sheet
-from darkroom.recipes.digits import digits
 
-NUM_TRAIN_STEPS = int(os.environ.get("SERVE_PROOF_STEPS", "300"))
 STEPS = (10, 20, 35, 50)
-
-
-def train(root: Path) -> str:
-    """The recipe's model, in this process."""
-    publish_digits(root / "data")
-    values = digits().settings(TrainConfig) | {
-        "input": str(root / "data"), "output": str(root / "model"), "max_steps": NUM_TRAIN_STEPS,
-        "workers": {"num_workers": 0}, "checkpoint": {"every_steps": None},
-        "validation": {"every_steps": NUM_TRAIN_STEPS},
-    }  # fmt: skip
-    run(build_config(TrainConfig, values))
-    return str(root / "model")
 
 
 def as_sample_draws(place: str, requests: list[DrawRequest]) -> list[Any]:
@@ -75,7 +59,11 @@ def test_forty_requests_at_once_are_what_each_is_alone(tmp_path: Path) -> None:
         requests = mixed(engine, 40, steps=STEPS)
 
         async def crowd() -> list[Any]:
-            leaving = [leave(engine, usual(engine, seed=at, num_steps=60)) for at in range(8)]
+            # From lines with guidance and without, while others join and end.
+            leaving = [
+                leave(engine, replace(each, num_steps=60), delay=0.1 * at)
+                for at, each in enumerate(mixed(engine, 16)[::2])
+            ]
             staying = [ask(engine, each, delay=0.02 * at) for at, each in enumerate(requests)]
             return (await asyncio.gather(*staying, *leaving))[: len(requests)]
 
@@ -97,7 +85,7 @@ def test_forty_requests_at_once_are_what_each_is_alone(tmp_path: Path) -> None:
         "pictures_per_step": stats["rows"] / stats["steps"], "largest_batch": max(largest),
         "cancelled": stats["cancelled"], "caps": stats["caps"],
     }  # fmt: skip
-    write_json("serve-exactness", figures)
+    keep("serve-exactness", [figures])
     sheet = contact_sheet(
         [
             SheetRow("shared", [told.pixels for told in together[:20]]),

@@ -74,9 +74,8 @@ def test_the_end_of_a_job_gives_its_quota_back(namespace: Kubectl) -> None:
     starts(namespace, "over")
     submit(namespace, "next", *fixed(gpus=10))
     waits(namespace, "next")
-    status = {"status": {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}}
-    patch = ["--subresource=status", "--type=merge", f"--patch={json.dumps(status)}"]
-    namespace("patch", "rayjob", "over", *patch)
+    status = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
+    namespace.write_status("rayjob", "over", status)
     starts(namespace, "next")
     (workload,) = workloads(namespace, "over")
     assert holds(workload, "Finished")

@@ -1,0 +1,121 @@
+"""The peers that Darkroom is measured beside: an environment of their own, and programs in it.
+
+Their packages are locked in requirements/peers.txt and lie in .cache/peers, never in the project's
+own environment. A program of `benchmarks/peer_programs/` is started once and asked by lines of
+JSON, so that its imports count in no time. It knows the S3 server by its environment: where that is
+another one by now, it is started anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+from benchmarks.s5cmd import ROOT
+
+LOCK = ROOT / "requirements" / "peers.txt"
+FOLDER = ROOT / ".cache" / "peers"
+PYTHON = FOLDER / "bin" / "python"
+
+
+def build() -> None:
+    """Make the environment unless it is current; some minutes the first time."""
+    stamp = FOLDER / ".installed"
+    if stamp.is_file() and stamp.read_text() == LOCK.read_text():
+        return
+    uv = [str(Path(sys.executable).with_name("uv"))]
+    # A mirror that is set for pip is meant for uv, too, which does not look there.
+    known = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
+        capture_output=True, text=True, check=False,
+    ).stdout.strip()  # fmt: skip
+    mirror = os.environ.get("PIP_INDEX_URL", known)
+    environment = {**({"UV_DEFAULT_INDEX": mirror} if mirror else {}), **os.environ}
+    subprocess.run([*uv, "venv", "--quiet", "--clear", str(FOLDER)], check=True)
+    subprocess.run(
+        [*uv, "pip", "sync", "--quiet", "--python", str(PYTHON), "--require-hashes", str(LOCK)],
+        check=True, env=environment,
+    )  # fmt: skip
+    stamp.write_text(LOCK.read_text())
+
+
+class Peer:
+    """A running program."""
+
+    def __init__(self, program: str, *, python: Path = PYTHON) -> None:
+        self._program, self._python = program, python
+        self._process: subprocess.Popen[str] | None = None
+        self._server: str | None = None
+        self.processor_seconds: defaultdict[str, list[float]] = defaultdict(list)
+        """Of each time that it was asked, by what it was asked for."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def ask(self, work: str, **arguments: Any) -> dict[str, Any]:
+        """Its answer. Errors: RuntimeError when it ended instead."""
+        server = os.environ.get("AWS_ENDPOINT_URL_S3")
+        if self._process is None or server != self._server:
+            self._stop()
+            self._start()
+            self._server = server
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"work": work, **arguments}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._program} ended (exit {self._process.wait()})")
+        found: dict[str, Any] = json.loads(line)
+        self.processor_seconds[work].append(found["processor_seconds"])
+        return found
+
+    def seconds(self, work: str, **arguments: Any) -> float:
+        """How long it took, by its own clock."""
+        return float(self.ask(work, **arguments)["seconds"])
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            [str(self._python), "-m", f"benchmarks.peer_programs.{self._program}"],
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+
+def processor_seconds_here() -> float:
+    """Of this process and all below it, those that have ended there included."""
+    here = psutil.Process()
+    total = 0.0
+    for process in (here, *here.children(recursive=True)):
+        try:
+            total += sum(process.cpu_times()[:4])
+        except psutil.NoSuchProcess:
+            continue
+    return total
