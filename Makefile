@@ -54,7 +54,7 @@ format: setup ## Rewrite the code in the project's format
 	$(BIN)/ruff format
 
 # make bench BENCHMARKS=storage ARGS=--quick; docs/benchmarks.md tells of each.
-BENCHMARKS ?= train resume ingest finetune finetune_cache tune storage publishing prepare classify evaluate generate_overlap serve_engine \
+BENCHMARKS ?= train resume ingest finetune finetune_cache tune storage publishing prepare classify evaluate generate_overlap serve_engine serve_overhead \
   peers_storage peers_classify peers_generate growth
 bench: setup ## Measure ratios on this machine, interleaved (rows, and JSON in build/benchmarks/)
 	@failed=; for name in $(BENCHMARKS); do \

@@ -1,66 +1,14 @@
 """A plain RayJob on the image: a cluster of its own, a worker from zero, success, clean-up."""
 
-from typing import Any
-
-from testcluster.client import Kubectl, pod_spec, rayjob_end, wait_for
-
-# The worker pool is empty at the start: the autoscaler must bring the CPU that the task asks for.
-PROGRAM = (
-    "import ray; ray.init(); square = ray.remote(num_cpus=1)(lambda x: x * x); "
-    "print('squares', sum(ray.get([square.remote(i) for i in range(10)])))"
-)
-SMALL: dict[str, Any] = {"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"memory": "3Gi"}}
-SIDECAR: dict[str, Any] = {"requests": {"cpu": "50m", "memory": "256Mi"}}
-
-
-def _ray_pod(image: str, container: str) -> dict[str, Any]:
-    return {"spec": pod_spec(image, name=container, resources=SMALL)}
-
-
-def _rayjob(image: str, ray_version: str) -> dict[str, Any]:
-    security = pod_spec(image)["containers"][0]["securityContext"]
-    cluster: dict[str, Any] = {
-        "rayVersion": ray_version,
-        "authOptions": {"mode": "token"},
-        "enableInTreeAutoscaling": True,
-        "autoscalerOptions": {"version": "v2", "securityContext": security, "resources": SIDECAR},
-        "headGroupSpec": {
-            "rayStartParams": {"num-cpus": "0", "object-store-memory": "100000000"},
-            "template": _ray_pod(image, "ray-head"),
-        },
-        "workerGroupSpecs": [
-            {
-                "groupName": "cpu",
-                "replicas": 0,
-                "minReplicas": 0,
-                "maxReplicas": 1,
-                "rayStartParams": {"num-cpus": "1", "object-store-memory": "100000000"},
-                "template": _ray_pod(image, "ray-worker"),
-            }
-        ],
-    }
-    # The head of an autoscaling cluster talks to the API server: it needs its service account.
-    cluster["headGroupSpec"]["template"]["spec"]["automountServiceAccountToken"] = True
-    submitter = pod_spec(image, name="submitter", resources=SIDECAR)
-    return {
-        "apiVersion": "ray.io/v1",
-        "kind": "RayJob",
-        "metadata": {"name": "squares"},
-        "spec": {
-            "entrypoint": f'python -c "{PROGRAM}"',
-            "shutdownAfterJobFinishes": True,
-            "preRunningDeadlineSeconds": 240,
-            "submitterPodTemplate": {"spec": submitter},
-            "rayClusterSpec": cluster,
-        },
-    }
+from testcluster.client import Kubectl, rayjob_end, wait_for
+from tests.helpers.plain_rayjob import LAST_WORD, plain_rayjob
 
 
 def test_a_rayjob_succeeds_on_a_worker_from_zero(namespace: Kubectl, image: str) -> None:
-    namespace.apply(_rayjob(image, "2.60.0"))
+    namespace.apply(plain_rayjob(image))
     status = rayjob_end(namespace, "squares", seconds=420)
     assert status["jobStatus"] == "SUCCEEDED", status
-    assert "squares 285" in namespace("logs", "--selector=job-name=squares", "--tail=-1")
+    assert LAST_WORD in namespace("logs", "--selector=job-name=squares", "--tail=-1")
     wait_for(
         "the cluster's removal",
         lambda: not namespace.list("raycluster"),

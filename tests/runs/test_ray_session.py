@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -108,6 +111,18 @@ def test_session_starts_serves_is_shared_and_stops(
     assert (printed.out, printed.err) == ("", "")
 
 
+def test_a_worker_that_hangs_in_its_exit_does_not_outlive_the_session() -> None:
+    import ray
+
+    with ray_session(num_cpus=2):
+        leaver: Any = ray.remote(Leaver).remote()
+        worker = psutil.Process(ray.get(leaver.prepare.remote()))
+        with pytest.raises(ray.exceptions.RayActorError):
+            ray.get(leaver.leave.remote())
+        assert worker.is_running()  # Ray has forgotten it
+    assert not worker.is_running()
+
+
 def test_commands_share_the_ray_that_darkroom_ray_starts(tmp_path: Path) -> None:
     (tmp_path / "connect.py").write_text(CONNECT)
     twice = f"{sys.executable} connect.py && {sys.executable} connect.py && exit 7"
@@ -120,6 +135,19 @@ def test_commands_share_the_ray_that_darkroom_ray_starts(tmp_path: Path) -> None
     first, second = done.stdout.split()
     assert first == second
     assert (done.returncode, done.stderr) == (7, "")
+
+
+class Leaver:
+    """An actor whose process hangs once it has said goodbye."""
+
+    def prepare(self) -> int:
+        atexit.register(time.sleep, 1000)
+        return os.getpid()
+
+    def leave(self) -> None:
+        import ray
+
+        ray.actor.exit_actor()  # type: ignore[no-untyped-call]
 
 
 def bash_was_here() -> bool:

@@ -41,6 +41,9 @@ MIN_OBJECT_STORE_BYTES = 80 * 1024**2
 KNOCK_SECONDS = 10.0
 """How long a cluster's port may take to answer."""
 
+EXIT_SECONDS = 5.0
+"""For the processes of a local Ray to end by themselves once it has ended."""
+
 _START_ATTEMPTS = 2
 """Ray gives its node 30 s to start, which a busy machine can exceed."""
 
@@ -74,14 +77,17 @@ def ray_session(
         return
     address = os.environ.get("RAY_ADDRESS", "")
     with ExitStack() as stack:
+        own: set[psutil.Process] = set()
         with _keeping_sigterm_handler():
             if address and address != "local":
                 _connect(address, log_to_driver=log_to_driver)
             else:
                 folder = stack.enter_context(local_ray_folder())
                 stack.enter_context(plain_executable())
+                before = set(psutil.Process().children())
                 _start(num_cpus or local_num_cpus(), folder, log_to_driver=log_to_driver)
-        stack.callback(ray.shutdown)
+                own = set(psutil.Process().children()) - before
+        stack.callback(_stop, own)
         # A driver by ray:// may not reach the cluster's GCS, and Ray ends a process that cannot.
         if watches_demands and not address.startswith("ray://"):
             stack.enter_context(watched_demands())
@@ -203,6 +209,26 @@ def _end(processes: Iterable[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+def _stop(own: Iterable[psutil.Process]) -> None:
+    """Leave Ray. own: what was started here, of which no process stays.
+
+    Ray forgets a worker once that has said goodbye, and a worker can hang after it: Ray 2.60's
+    own handler at exit may wait for a lock that it holds.
+    """
+    import ray
+
+    theirs: list[psutil.Process] = []
+    for process in own:
+        with suppress(psutil.NoSuchProcess):
+            theirs += [process, *process.children(recursive=True)]
+    ray.shutdown()
+    _, left = psutil.wait_procs(theirs, timeout=EXIT_SECONDS)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=EXIT_SECONDS)
 
 
 def local_object_store_bytes(shared_memory: Path = _SHARED_MEMORY) -> int:
