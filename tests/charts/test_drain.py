@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.helpers.processes import refusing_port
 from tools import render
 
 VALUES: dict[str, dict[str, Any]] = {
@@ -84,10 +85,11 @@ def head() -> Iterator[str]:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
 
 
-def nobody() -> str:
+@pytest.fixture
+def nobody() -> Iterator[str]:
     """An address where nothing takes connections."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return f"127.0.0.1:{listening.getsockname()[1]}"
+    with refusing_port() as port:
+        yield f"127.0.0.1:{port}"
 
 
 def with_ray_stop(folder: Path) -> Path:
@@ -113,12 +115,14 @@ def test_ray_start_drains_and_the_pod_waits(chart: str, head: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("chart", "seconds"), WITHOUT_A_HEAD)
-def test_without_a_head_only_a_service_goes_on(chart: str, seconds: float, tmp_path: Path) -> None:
+def test_without_a_head_only_a_service_goes_on(
+    chart: str, seconds: float, nobody: str, tmp_path: Path
+) -> None:
     """A cluster that goes as a whole must not hold its nodes; a service's requests must end."""
     command = pre_stop(worker_of(chart), tmp_path)
     programs = with_ray_stop(tmp_path)
     with ray_start(tmp_path, seconds) as (_, said):
-        environment = {**os.environ, "RAY_ADDRESS": nobody(), "PATH": path_with(programs)}
+        environment = {**os.environ, "RAY_ADDRESS": nobody, "PATH": path_with(programs)}
         subprocess.run(command, check=True, timeout=60, env=environment)
         drained = said.read_text() == "drained"
     assert drained == (chart == "darkroom-service")
@@ -140,12 +144,12 @@ def test_the_first_process_is_left_to_the_kubelet(chart: str, head: str, tmp_pat
 
 @pytest.mark.parametrize(("chart", "seconds"), WITHOUT_A_HEAD)
 def test_without_a_head_the_first_process_is_stopped_too(
-    chart: str, seconds: float, tmp_path: Path
+    chart: str, seconds: float, nobody: str, tmp_path: Path
 ) -> None:
     command = pre_stop(worker_of(chart), tmp_path)
     programs = with_ray_stop(tmp_path)
     with ray_start(tmp_path, seconds, is_first=True) as (process, said):
-        environment = {**os.environ, "RAY_ADDRESS": nobody(), "PATH": path_with(programs)}
+        environment = {**os.environ, "RAY_ADDRESS": nobody, "PATH": path_with(programs)}
         subprocess.run(command, check=True, timeout=60, env=environment, capture_output=True)
         process.terminate()  # as the kubelet does next
         while process.poll() is None and not (programs / "stopped").exists():

@@ -8,7 +8,6 @@ HTTP server in this file, in the words of S3's own documentation.
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import READER, TEST_BUCKET
+from tests.helpers.processes import refusing_port
 
 from darkroom.config import JobConfig
 from darkroom.errors import StorageAccessError
@@ -129,13 +129,11 @@ def test_a_profile_that_does_not_exist(bucket_uri: str, monkeypatch: pytest.Monk
 
 
 def test_nothing_listens(bucket_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
-    _assert_stops_at(check(bucket_uri), "endpoint", "cannot be reached", "AWS_ENDPOINT_URL_S3")
-    with pytest.raises(StorageAccessError, match="cannot be reached"):
-        open_store(bucket_uri).get("a")
+    with refusing_port() as port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
+        _assert_stops_at(check(bucket_uri), "endpoint", "cannot be reached", "AWS_ENDPOINT_URL_S3")
+        with pytest.raises(StorageAccessError, match="cannot be reached"):
+            open_store(bucket_uri).get("a")
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tests.helpers.processes import refusing_port
 
 from darkroom.errors import ConfigError
 from darkroom.jobs import session
@@ -83,10 +83,8 @@ def test_the_users_own_way_of_authentication_stays(
 def test_cluster_that_does_not_answer_is_named_at_once(
     monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # bound and not listening: refuses
-        address = f"{scheme}127.0.0.1:{closed.getsockname()[1]}"
-        monkeypatch.setenv("RAY_ADDRESS", address)
+    with refusing_port() as port:
+        monkeypatch.setenv("RAY_ADDRESS", f"{scheme}127.0.0.1:{port}")
         with (
             pytest.raises(ConfigError, match=r"RAY_ADDRESS.*refused.*unset it"),
             session.ray_session(),

@@ -216,8 +216,8 @@ def test_a_failed_drawing_is_told_and_stops_the_others(
 
 
 def test_a_deadline_ends_a_drawing_and_asks_for_no_retry() -> None:
-    drawers = FakeDrawers(step_seconds=0.05)
-    limits = {"deadline_seconds": 0.2}
+    drawers = FakeDrawers(step_seconds=0.1)  # five seconds in all
+    limits = {"deadline_seconds": 1.0}
     response = ask({"prompt": "7"}, drawers, limits=limits)
     assert response.status_code == 408
     assert response.headers["x-should-retry"] == "false"
@@ -249,7 +249,7 @@ def test_streams_send_heartbeats_that_the_official_client_can_read(
 ) -> None:
     monkeypatch.setattr("darkroom.jobs.serve.images_api.HEARTBEAT_SECONDS", 0.05)
     drawers = FakeDrawers(step_seconds=0.2)
-    response = ask({"prompt": "7", "stream": True, "steps": 1}, drawers)
+    response = ask({"prompt": "7", "stream": True, "steps": 5}, drawers)
     assert ": drawing\n\n" in response.text
     assert "id:" not in response.text
     assert "retry:" not in response.text
@@ -311,8 +311,6 @@ def test_unloaded_models_and_stopping_services_are_not_ready() -> None:
 def test_models_are_asked_for_once_and_remembered_when_replicas_are_busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("darkroom.jobs.serve.http_api._MODELS_SECONDS", 0.1)
-
     class Busy(FakeDrawers):
         calls = 0
         busy = False
@@ -331,6 +329,7 @@ def test_models_are_asked_for_once_and_remembered_when_replicas_are_busy(
             assert drawers.calls == 1
             drawers.busy = True
             monkeypatch.setattr("darkroom.jobs.serve.http_api._KNOWN_SECONDS", 0.0)
+            monkeypatch.setattr("darkroom.jobs.serve.http_api._MODELS_SECONDS", 0.1)
             assert (await client.post(PATH, json=body)).status_code == 200
             assert (await client.get("/readyz")).status_code == 503
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.helpers.serving import eventually
 
 from darkroom.jobs.serve.admission import Admission
 from darkroom.jobs.serve.config import RequestLimits
@@ -43,8 +44,6 @@ def test_a_lease_is_taken_by_one_and_lapses_by_the_watchers_clock(store_uri: str
 
 
 def test_pictures_of_jobs_leave_room_for_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("darkroom.jobs.serve.jobs.spare.WAIT_SECONDS", 0.2)
-
     async def scenario() -> None:
         door = Admission(RequestLimits(max_waiting_work=10.0))
         room = SpareRoom(door, at_once=2)
@@ -58,7 +57,8 @@ def test_pictures_of_jobs_leave_room_for_requests(monkeypatch: pytest.MonkeyPatc
                 inside -= 1
 
         async def settled() -> int:
-            await asyncio.sleep(0.02)
+            for _ in range(100):  # all that is awaited here goes on by turns of the loop
+                await asyncio.sleep(0)
             return inside
 
         ends = [asyncio.Event() for _ in range(4)]
@@ -77,10 +77,13 @@ def test_pictures_of_jobs_leave_room_for_requests(monkeypatch: pytest.MonkeyPatc
         with door.admitted("ann", 6.0):
             flooded = asyncio.create_task(draw(end))
             assert await settled() == 0, "requests fill half of the room"
-            await asyncio.sleep(0.25)
-            assert await settled() == 1, "it has waited for long enough"
+            flooded.cancel()
+            await asyncio.gather(flooded, return_exceptions=True)
+            monkeypatch.setattr("darkroom.jobs.serve.jobs.spare.WAIT_SECONDS", 0.05)
+            patient = asyncio.create_task(draw(end))
+            await eventually(lambda: inside == 1)  # it has waited for long enough
             end.set()
-            await flooded
+            await patient
 
     asyncio.run(scenario())
 

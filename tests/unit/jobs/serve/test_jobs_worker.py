@@ -13,7 +13,15 @@ from typing import Any
 
 import pytest
 from tests.helpers.serving import FakeDrawers, client_of, eventually
-from tests.helpers.serving_jobs import PATH, SEVEN, Replica, SlowDrawers, keys_of, replica
+from tests.helpers.serving_jobs import (
+    AT_ONCE,
+    PATH,
+    SEVEN,
+    Replica,
+    SlowDrawers,
+    keys_of,
+    replica,
+)
 
 from darkroom.errors import ClosingError, DarkroomError, StorageError
 from darkroom.jobs.serve.drawers import Drawn
@@ -116,13 +124,16 @@ def test_two_that_draw_the_same_job_keep_each_picture_once(
     monkeypatch.setattr("darkroom.jobs.serve.jobs.worker.take", given)
 
     async def scenario() -> None:
-        first, second = SlowDrawers(step_seconds=0.005), SlowDrawers(step_seconds=0.005)
+        first, second = SlowDrawers(most=0), SlowDrawers(most=0)
         async with (
             replica(store_uri, first, idle=True) as one,
             replica(store_uri, second, idle=True) as two,
         ):
             job = (await one.post({**SEVEN, "n": 10})).json()["id"]
             async with one.api.jobs.running(), two.api.jobs.running():
+                # Neither has kept a picture when the other looks which are missing.
+                await eventually(lambda: first.waiting == second.waiting == AT_ONCE)
+                first.most = second.most = None
                 done = await one.until(job, "completed")
                 await eventually(lambda: len(first.asked) + len(second.asked) == 20)
                 await eventually(lambda: not one.worker._held and not two.worker._held)
@@ -170,7 +181,7 @@ def test_a_cancelled_job_stops_at_the_next_step_and_is_removed_when_asked_again(
 def test_jobs_are_removed_when_their_days_are_over(store_uri: str) -> None:
     async def scenario() -> None:
         async with (
-            replica(store_uri, FakeDrawers(), jobs={"days": 1e-5}) as short,
+            replica(store_uri, FakeDrawers(), jobs={"days": 3e-5}) as short,
             replica(store_uri, FakeDrawers(), idle=True) as looking,
         ):
             job = (await short.post(SEVEN, "k")).json()["id"]

@@ -13,6 +13,10 @@ import pytest
 from PIL import Image
 from tests.helpers.official_client import with_client
 from tests.helpers.serving import FakeDrawers
+from tests.helpers.serving_jobs import SlowDrawers
+
+from darkroom.jobs.serve.admission import Admission
+from darkroom.jobs.serve.api_error import ApiError
 
 
 def test_it_generates() -> None:
@@ -80,19 +84,36 @@ def test_an_error_within_a_stream_is_raised() -> None:
 
 def test_it_comes_back_by_itself_after_a_429(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("darkroom.jobs.serve.admission._FIRST_RETRY_SECONDS", 1.0)
-    drawers = FakeDrawers(step_seconds=0.05)
+    drawers = SlowDrawers(most=0)  # the first is not done before the second was refused
+    refused = 0
+    check_room = Admission._check_room
+
+    def counting(door: Admission, work: float) -> None:
+        nonlocal refused
+        try:
+            check_room(door, work)
+        except ApiError:
+            refused += 1
+            raise
+
+    monkeypatch.setattr(Admission, "_check_room", counting)
 
     def do(client: openai.OpenAI) -> None:
         with ThreadPoolExecutor() as pool:
-            first = pool.submit(client.images.generate, prompt="7", extra_body={"steps": 20})
-            while not drawers.asked and not first.done():
-                time.sleep(0.01)
-            images = client.images.with_raw_response
-            with pytest.raises(openai.RateLimitError) as caught:
-                client.with_options(max_retries=0).images.generate(prompt="7")
-            assert caught.value.code == "busy"
-            second = images.generate(prompt="7", extra_body={"steps": 1})
-            assert second.retries_taken >= 1
+            try:
+                first = pool.submit(client.images.generate, prompt="7", extra_body={"steps": 20})
+                while not drawers.asked and not first.done():
+                    time.sleep(0.01)
+                with pytest.raises(openai.RateLimitError) as caught:
+                    client.with_options(max_retries=0).images.generate(prompt="7")
+                assert caught.value.code == "busy"
+                images = client.with_options(max_retries=20).images.with_raw_response
+                again = pool.submit(images.generate, prompt="7", extra_body={"steps": 1})
+                while refused < 2 and not again.done():
+                    time.sleep(0.01)
+            finally:
+                drawers.most = None
+            assert again.result().retries_taken >= 1
             assert first.result().data
 
     with_client(do, drawers, limits={"max_requests": 1})
@@ -100,12 +121,12 @@ def test_it_comes_back_by_itself_after_a_429(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_deadline_is_drawn_once() -> None:
-    drawers = FakeDrawers(step_seconds=0.05)
+    drawers = FakeDrawers(step_seconds=0.1)  # five seconds in all
 
     def do(client: openai.OpenAI) -> None:
         with pytest.raises(openai.APIStatusError) as caught:
             client.images.generate(prompt="7")
         assert caught.value.status_code == 408
 
-    with_client(do, drawers, limits={"deadline_seconds": 0.2})
+    with_client(do, drawers, limits={"deadline_seconds": 1.0})
     assert len(drawers.asked) == 1
