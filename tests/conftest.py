@@ -92,27 +92,35 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture
-def darkroom_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def enabled_loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Darkroom's loggers speak: some libraries disable every logger that they find."""
+    manager = logging.getLogger("darkroom").manager
+    disabled = manager.disable
+    for name, logger in list(manager.loggerDict.items()):
+        if name.startswith("darkroom") and isinstance(logger, logging.Logger):
+            monkeypatch.setattr(logger, "disabled", False)
+    logging.disable(logging.NOTSET)
+    yield
+    logging.disable(disabled)
+
+
+@pytest.fixture
+def darkroom_log(enabled_loggers: None) -> Iterator[list[str]]:
     """Lines of Darkroom's own log as they are said, whatever other tests did to logging.
 
-    `caplog` is not enough: a command in this process takes the records for itself, Ray closes
-    the handlers of others, and some libraries disable every logger that they find.
+    `caplog` is not enough: a command in this process takes the records for itself, and Ray closes
+    the handlers of others.
     """
     lines: list[str] = []
     handler = logging.Handler(logging.INFO)
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
     ours = logging.getLogger("darkroom")
-    level, disabled = ours.level, ours.manager.disable
-    for name, logger in list(ours.manager.loggerDict.items()):
-        if name.startswith("darkroom") and isinstance(logger, logging.Logger):
-            monkeypatch.setattr(logger, "disabled", False)
-    logging.disable(logging.NOTSET)
+    level = ours.level
     ours.setLevel(logging.INFO)
     ours.addHandler(handler)
     yield lines
     ours.removeHandler(handler)
     ours.setLevel(level)
-    logging.disable(disabled)
 
 
 @pytest.fixture

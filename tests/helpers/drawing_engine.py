@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import aclosing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from darkroom.errors import DarkroomError
 from darkroom.jobs.serve.engine.engine import Engine
 from darkroom.jobs.serve.engine.joined import sample_request
+from darkroom.jobs.serve.engine.ticket import Ticket
 from darkroom.jobs.serve.request import Drawing, DrawRequest, Preview
 
 SAMPLERS = ("ddim", "ddpm", "dpm-solver++")
@@ -63,6 +66,41 @@ async def leave(engine: Engine, request: DrawRequest, *, delay: float = 0) -> No
         async for item in news:
             assert isinstance(item, Preview)
             return
+
+
+@contextmanager
+def held_until(engine: Engine, ready: Callable[[list[Ticket]], bool]) -> Iterator[None]:
+    """No step begins before `ready` of all that is asked: no thread is faster than another."""
+    batcher = engine._thread._batcher
+    choose = batcher.next_batch
+
+    def next_batch() -> list[Ticket]:
+        if ready(list(batcher)):
+            return choose()
+        time.sleep(0.001)
+        return []
+
+    with mock.patch.object(batcher, "next_batch", next_batch):
+        yield
+
+
+def together(number: int) -> Callable[[list[Ticket]], bool]:
+    """For `held_until`: once so many have come."""
+    came = False
+
+    def ready(tickets: list[Ticket]) -> bool:
+        nonlocal came
+        came = came or len(tickets) >= number
+        return came
+
+    return ready
+
+
+def have_left(tickets: list[Ticket]) -> bool:
+    """For `held_until`: nobody has a preview and is still there."""
+    return not any(
+        ticket.num_done >= min(ticket._previews, default=ticket.num_done + 1) for ticket in tickets
+    )
 
 
 def ask_all(engine: Engine, requests: Sequence[DrawRequest]) -> list[Told]:

@@ -105,8 +105,9 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_and_not_us() -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         job = (
-            "import time\n"
+            "import os, time\n"
             "try:\n"
+            "    while os.tcgetpgrp(0) != os.getpgrp(): time.sleep(0.01)\n"  # given the terminal
             "    print('ready', flush=True)\n"
             "    while True: time.sleep(0.01)\n"
             "except KeyboardInterrupt:\n"

@@ -112,7 +112,7 @@ def test_what_a_job_prints_does_not_reach_stdout() -> None:
 
 
 def test_our_log_goes_to_what_stderr_is_at_the_time_once(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    enabled_loggers: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logger = logging.getLogger("darkroom")
     before = (logger.handlers, logger.level, logger.propagate)

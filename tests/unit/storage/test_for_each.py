@@ -18,7 +18,7 @@ def test_results_come_in_the_order_of_the_items(items: list[int]) -> None:
 
 
 def test_every_item_is_worked_on_once_and_several_at_a_time() -> None:
-    meeting, seen = threading.Barrier(NUM_THREADS, timeout=30), []
+    meeting, seen = threading.Barrier(NUM_THREADS, timeout=120), []
 
     def work(item: int) -> None:
         if item < NUM_THREADS:
@@ -30,7 +30,7 @@ def test_every_item_is_worked_on_once_and_several_at_a_time() -> None:
 
 
 def test_the_earliest_item_s_error_is_raised_and_what_is_not_begun_is_left() -> None:
-    both_failed, begun = threading.Barrier(2, timeout=30), []
+    both_failed, begun = threading.Barrier(2, timeout=120), []
 
     def work(item: int) -> None:
         begun.append(item)

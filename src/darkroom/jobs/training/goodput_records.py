@@ -146,16 +146,18 @@ def command_began_at() -> float:
     """
     program = Path(sys.argv[0])
     if program.name == "darkroom" or program.parts[-2:] == ("darkroom", "__main__.py"):
-        return time.time() - _own_age()
+        return _own_start()
     return time.time()
 
 
-def _own_age() -> float:
-    """Seconds since this process was started."""
+def _own_start() -> float:
+    """Wall clock when this process was started."""
     stat = Path("/proc/self/stat")
     if not stat.exists():
-        return max(0.0, time.time() - float(psutil.Process().create_time()))
+        return min(time.time(), float(psutil.Process().create_time()))
     # Linux gives the boot's time of day, which psutil counts from, in whole seconds: up to one
     # second of every run would be invented. Both of these count from the boot itself.
     ticks = int(stat.read_text().rpartition(")")[2].split()[19])  # proc_pid_stat(5): starttime
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    after_boot = ticks / os.sysconf("SC_CLK_TCK")
+    # Nothing between the two clocks: a busy machine may stop a process anywhere.
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + after_boot

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from tests.helpers.drawing_engine import (
+    Told,
     ask,
     ask_all,
     ask_alone,
     close,
+    have_left,
+    held_until,
     leave,
     levels_apart,
     mixed,
+    together,
     usual,
 )
 from tests.helpers.tiny_artifacts import publish_model, tiny_unet
@@ -38,6 +44,7 @@ from darkroom.jobs.drawing.drawer import Drawn, Request
 from darkroom.jobs.serve.engine.class_model import ServedClassModel
 from darkroom.jobs.serve.engine.engine import Engine
 from darkroom.jobs.serve.engine.source import ModelSource
+from darkroom.jobs.serve.engine.ticket import Ticket
 from darkroom.jobs.serve.request import Drawing, DrawRequest
 from darkroom.models.find import find_model
 
@@ -88,16 +95,20 @@ def test_forty_at_once_are_what_each_is_alone_and_what_sample_draws(
     engine: Engine, place: str
 ) -> None:
     requests = mixed(engine, 40)
-    together, before = ask_all(engine, requests), engine.stats()
+    before = engine.stats()
+    with held_until(engine, together(40)):
+        crowd = ask_all(engine, requests)
+    after = engine.stats()
     alone = ask_alone(engine, requests)
-    for request, one, other in zip(requests, together, alone, strict=True):
+    for request, one, other in zip(requests, crowd, alone, strict=True):
         assert levels_apart(one.pixels, other.pixels) <= 1
         if request.seed % 6 == 0:
             assert levels_apart(one.pixels, as_sample_draws(place, request)) <= 1
-    assert before["rows"] / before["steps"] > 2, "they did share steps"
-    assert max(told.drawing.largest_batch for told in together if told.drawing) == 8
+    rows, steps = (after[name] - before[name] for name in ("rows", "steps"))
+    assert rows / steps > 2, "they did share steps"
+    assert max(told.drawing.largest_batch for told in crowd if told.drawing) == 8
     assert {told.drawing.largest_batch for told in alone if told.drawing} == {1}
-    flat = np.stack([told.pixels.ravel() for told in together])
+    flat = np.stack([told.pixels.ravel() for told in crowd])
     assert len(np.unique(flat, axis=0)) == 40
 
 
@@ -129,8 +140,9 @@ def test_those_who_leave_disturb_nobody(engine: Engine) -> None:
         await ask(engine, usual(engine, num_steps=1))
         return told
 
-    together = asyncio.run(crowd())
-    for one, other in zip(together, alone, strict=True):
+    with held_until(engine, have_left):
+        told = asyncio.run(crowd())
+    for one, other in zip(told, alone, strict=True):
         assert levels_apart(one.pixels, other.pixels) <= 1
     assert engine.stats()["cancelled"] == cancelled + 6
 
@@ -142,7 +154,8 @@ def test_closing_the_iterator_stops_the_drawing_at_the_next_step(engine: Engine)
         await leave(engine, usual(engine, num_steps=100))
         await ask(engine, usual(engine, num_steps=1))
 
-    asyncio.run(then_draw())
+    with held_until(engine, have_left):
+        asyncio.run(then_draw())
     after = engine.stats()
     assert after["cancelled"] == before["cancelled"] + 1
     assert after["rows"] - before["rows"] < 100
@@ -162,7 +175,12 @@ def test_a_deadline_ends_the_wait_and_the_drawing(engine: Engine) -> None:
     cancelled = engine.stats()["cancelled"]
     late = usual(engine, num_steps=100, timeout_seconds=0.02)
     fine = usual(engine, num_steps=20, timeout_seconds=600.0)
-    told = ask_all(engine, [late, fine])
+
+    def late_is_gone(tickets: list[Ticket]) -> bool:
+        return not any(each.num_done and each.request == late for each in tickets)
+
+    with held_until(engine, late_is_gone):
+        told = ask_all(engine, [late, fine])
     ask_all(engine, [usual(engine, num_steps=1)])
     assert isinstance(told[0].error, DeadlineError)
     assert told[1].error is None
@@ -195,8 +213,9 @@ def test_out_of_memory_fails_that_batch_alone_and_halves_the_cap(place: str) -> 
         caps._caps.update(key_cap)
         alone = ask_alone(engine, requests)
         model._network = ShortMemory(model._network, rows=5)
-        together = ask_all(engine, requests)
-        failed = [told for told in together if told.error is not None]
+        with held_until(engine, together(12)):
+            crowd = ask_all(engine, requests)
+        failed = [told for told in crowd if told.error is not None]
         assert len(failed) == 8
         assert all(isinstance(told.error, DeviceMemoryError) for told in failed)
         assert engine.stats()["out_of_memory"] == 1
@@ -326,15 +345,22 @@ def test_what_cannot_be_loaded_is_said_where_it_is_asked_for(tmp_path: Path, pla
 
 
 def test_requests_are_drawn_off_the_event_loop(engine: Engine) -> None:
+    """The loop goes on while a step waits for it."""
     model: Any = engine._thread.models["digits"]
     assert isinstance(model, ServedClassModel)
+    step, begun, seen = model.step, threading.Event(), threading.Event()
 
-    async def ticks() -> int:
-        task = asyncio.create_task(ask(engine, usual(engine, num_steps=100)))
-        count = 0
-        while not task.done():
+    def waiting_step(pictures: Any) -> None:
+        begun.set()
+        assert seen.wait(60), "the event loop stands still"
+        step(pictures)
+
+    async def scenario() -> Told:
+        task = asyncio.create_task(ask(engine, usual(engine, num_steps=3)))
+        while not begun.is_set():  # noqa: ASYNC110 - another thread's
             await asyncio.sleep(0.001)
-            count += 1
-        return count
+        seen.set()
+        return await task
 
-    assert asyncio.run(ticks()) > 5
+    with mock.patch.object(model, "step", waiting_step):
+        assert asyncio.run(scenario()).error is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -89,14 +90,14 @@ def test_limit_takes_the_first_rows(digits: Artifact) -> None:
 
 
 def test_an_abandoned_stream_ends_its_thread(digits: Artifact) -> None:
-    import threading
-
     plan = plan_of(digits)
     rows = rows_of(digits, plan)
+    before = threading.enumerate()  # other tests' streams may not have been collected yet
     iterator = iter(BatchStream(rows, plan, num_steps=10_000))
     next(iterator)
     iterator.close()  # type: ignore[attr-defined] # a generator
-    assert not [thread for thread in threading.enumerate() if thread.name == "batch-stream"]
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    assert not [thread for thread in left if thread.name == "batch-stream"]
 
 
 def test_an_image_of_another_size_is_named(digits: Artifact) -> None:
