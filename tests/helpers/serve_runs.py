@@ -72,7 +72,7 @@ def service_in(folder: Path, **settings: Any) -> Iterator[Service]:
     model = folder / "digits" / "model"
     publish_model(model)
     (folder / "keys").write_text(f"team {KEY}\n")
-    values = {"models": [str(model)], "port": 0, "keys": f"{folder}/keys", "drain_seconds": 60.0}
+    values = {"models": [str(model)], "port": 0, "keys": f"{folder}/keys", "drain_seconds": 300.0}
     service = Service(build_config(ServeConfig, values | settings))
     try:
         yield service

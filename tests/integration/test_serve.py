@@ -7,8 +7,11 @@ and stopping in tests/runs/test_serve_faults.py.
 from __future__ import annotations
 
 import base64
+import http.client
 import io
+import json
 import re
+from contextlib import closing
 from typing import Any
 
 import httpx2
@@ -89,19 +92,14 @@ def test_strangers_and_nonsense_are_refused_by_the_application(service: Service)
 
 
 def go_away(service: Service, body: dict[str, Any], headers: dict[str, str]) -> None:
-    """Ask, and hang up when drawing has begun. Errors: ReadTimeout, as of one who waits no more."""
+    """Ask, and hang up when drawing has begun."""
     before = service.stats()["steps"]
-    with (
-        httpx2.Client(timeout=1.0) as client,
-        client.stream(
-            "POST",
-            f"{service.address}/v1/images/generations",
-            json={"prompt": "7", **body},
-            headers={"authorization": f"Bearer {KEY}", **headers},
-        ),
-    ):
+    connection = http.client.HTTPConnection(service.address.removeprefix("http://"))
+    with closing(connection):
+        asked = json.dumps({"prompt": "7", **body})
+        told = {"authorization": f"Bearer {KEY}", "content-type": "application/json", **headers}
+        connection.request("POST", "/v1/images/generations", asked, told)
         eventually(lambda: service.stats()["steps"] > before)
-        raise httpx2.ReadTimeout("a stream's client goes away too")
 
 
 @pytest.mark.parametrize(
@@ -112,8 +110,14 @@ def test_a_client_that_goes_away_stops_its_drawing(
     service: Service, stream: bool, headers: dict[str, str]
 ) -> None:
     before = service.stats()
-    with pytest.raises(httpx2.ReadTimeout):
-        go_away(service, {**LONG, "stream": stream}, headers)
-    eventually(lambda: service.stats()["drawing"] == service.stats()["waiting"] == 0)
+    go_away(service, {**LONG, "stream": stream}, headers)
+
+    def is_idle() -> bool:
+        now = service.stats()
+        return now["drawing"] == now["waiting"] == 0 and (
+            now["cancelled"] > before["cancelled"] or now["drawn"] - before["drawn"] >= 10
+        )
+
+    eventually(is_idle)
     assert service.stats()["drawn"] - before["drawn"] < 10
     assert service.stats()["cancelled"] > before["cancelled"]
