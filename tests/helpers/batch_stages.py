@@ -13,6 +13,7 @@ from typing import Annotated
 import numpy as np
 import psutil
 import pyarrow as pa
+from tests.helpers.killing import records
 
 from darkroom.config import operational
 from darkroom.jobs.batch.config import BatchConfig
@@ -50,11 +51,12 @@ class Trouble:
     kind: str = ""
     row_id: str = ""
     scene: str = ""
-    seconds: float = 0.0
+    """Of "wait for pieces": where the run's output is."""
+    num_pieces: int = 0
+    """Of "wait for pieces": so many committed ones are waited for."""
 
     def strike(self, ids: list[str]) -> None:
         """Do it, when the row is among `ids`."""
-        time.sleep(self.seconds * len(ids))
         if not self.kind or self.row_id not in ids:
             return
         if self.kind == "kill once" and self._is_first():
@@ -67,6 +69,9 @@ class Trouble:
             fill_memory()
         if self.kind == "memory always":
             raise MemoryError
+        if self.kind == "wait for pieces":
+            while len(records(self.scene)) < self.num_pieces:
+                time.sleep(0.1)
         if self.kind == "raise":
             raise RuntimeError("this row\nis bad")
 

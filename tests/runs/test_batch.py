@@ -74,18 +74,19 @@ def dead(artifact: Artifact) -> list[tuple[str, str, str]]:
     return [(row["id"], row["stage"], row["reason"]) for row in table.to_pylist()]
 
 
-def interrupted(settings: SumConfig, row_id: str = "r018") -> list[int]:
-    """A run that ends with an error at `row_id`'s piece; which others were committed before."""
+def interrupted(settings: SumConfig) -> list[int]:
+    """A run that ends with an error at its last piece; which others were committed before."""
+    # Not sooner, or what is under way when the error comes is committed or not, by chance.
+    waiting = Trouble("wait for pieces", "r018", settings.output, NUM_ROWS // PIECE_ROWS - 1)
     with (
         open_batch(settings, kind="sums", rows=rows(NUM_ROWS), parents=[]) as batch,
         pytest.raises(DarkroomError, match="sum failed on the 4 rows from 'r016' on"),
     ):
-        # Slow, so that what went before has time to be committed.
-        run(batch, stages(actor_trouble=Trouble("raise", row_id, seconds=0.1)))
+        run(batch, stages(task_trouble=waiting, actor_trouble=Trouble("raise", "r018")))
     with pytest.raises(FileNotFoundError):
         open_artifact(settings.output)
-    committed = [int(Path(key).stem) for key in records(settings.output)]
-    assert committed
+    committed = sorted(int(Path(key).stem) for key in records(settings.output))
+    assert committed == [0, 1, 2, 3]
     return committed
 
 
