@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +63,11 @@ def program() -> Path:
 def install_kinds(kubeconfig: Path = KUBECONFIG) -> None:
     """Gateway API's kinds, which the operator watches when its gate is open."""
     kinds = source_directory("GATEWAY_API") / "config" / "crd" / "standard"
-    kubectl = partial(kuberay.kubectl, kubeconfig=kubeconfig)
-    kubectl("apply", "--server-side", f"--filename={kinds}")
+    kuberay.kubectl("apply", "--server-side", f"--filename={kinds}", kubeconfig=kubeconfig)
     asked_for = ("gatewayclasses", "gateways", "httproutes")
-    made = [f"customresourcedefinition/{k}.gateway.networking.k8s.io" for k in asked_for]
-    kubectl("wait", "--for=condition=Established", *made)
+    kuberay.wait_for_kinds(
+        *(f"{kind}.gateway.networking.k8s.io" for kind in asked_for), kubeconfig=kubeconfig
+    )
 
 
 def install_class(kubeconfig: Path = KUBECONFIG) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def install() -> None:
 
 def wait_until_ready(seconds: int = 300) -> None:
     timeout = f"--timeout={seconds}s"
-    kubectl("wait", "node", "--all", "--for=condition=Ready", timeout)
+    _until_answered("wait", "node", "--all", "--for=condition=Ready", timeout, seconds=seconds)
     kubectl(
         "-n", NAMESPACE, "wait", "deployment/kuberay-operator", "--for=condition=Available", timeout
     )
@@ -53,6 +54,26 @@ def answers(*arguments: str, kubeconfig: Path = KUBECONFIG) -> bool:
     """Whether kubectl succeeds."""
     command = _command(arguments, kubeconfig)
     return subprocess.run(command, env=path_with_binaries(), capture_output=True).returncode == 0
+
+
+def wait_for_kinds(*names: str, kubeconfig: Path = KUBECONFIG, seconds: int = 240) -> None:
+    """Waits until the API server serves these, each as plural.group."""
+    kinds = [f"customresourcedefinition/{name}" for name in names]
+    established = ("wait", "--for=condition=Established", *kinds)
+    _until_answered(*established, kubeconfig=kubeconfig, seconds=seconds)
+
+
+def _until_answered(*arguments: str, seconds: int, kubeconfig: Path = KUBECONFIG) -> None:
+    """Again and again: kubectl fails, rather than waits, where there is no condition yet.
+
+    Errors: CalledProcessError, of the last time.
+    """
+    end = time.monotonic() + seconds
+    while not answers(*arguments, kubeconfig=kubeconfig):
+        if time.monotonic() > end:
+            kubectl(*arguments, kubeconfig=kubeconfig)
+            return
+        time.sleep(0.2)
 
 
 def kustomization(folder: Path, *parts: str, patches: Sequence[dict[str, object]] = ()) -> Path:

@@ -45,8 +45,8 @@ def install(credentials: Credentials, webhook_port: int) -> Path:
             changed.write_text(json.dumps(item))
             kubectl("replace", f"--filename={changed}")
     names = [i["metadata"]["name"] for i in listed["items"] if i["kind"].startswith("CustomRes")]
-    own = [f"customresourcedefinition/{name}" for name in names if name.endswith("kueue.x-k8s.io")]
-    kubectl("wait", "--for=condition=Established", *own)
+    own = [name for name in names if name.endswith("kueue.x-k8s.io")]
+    kuberay.wait_for_kinds(*own, kubeconfig=credentials.kubeconfig("admin"))
     account = ["token", "kueue-controller-manager", f"--namespace={NAMESPACE}"]
     return credentials.write_kubeconfig("kueue", kubectl("create", *account).strip())
 

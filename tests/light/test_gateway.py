@@ -25,7 +25,8 @@ INCREMENTAL = [
     f"upgrade.incremental.gatewayClassName={gateway.CLASS}",
     "upgrade.incremental.stepSizePercent=25",
 ]
-SECONDS = 60
+SECONDS = 120
+"""For an answer of the operator or of Traefik; a busy machine takes its time."""
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,10 @@ def test_the_head_has_the_token_and_its_service(release: Release) -> None:
 
 def test_the_account_of_the_pods_exists(release: Release) -> None:
     """KubeRay clips long names by its own rule; the chart's must survive it."""
-    for pod in release.kubectl.list("pods"):
+    # Of this cluster: another test's, which is being removed, may have lost its account first.
+    pods = release.kubectl.list("pods", f"ray.io/cluster={NAME}")
+    assert pods
+    for pod in pods:
         account = pod["spec"]["serviceAccountName"]
         assert release.kubectl.get("serviceaccount", account)
 
@@ -103,7 +106,7 @@ def test_a_job_on_a_cluster_of_its_own_brings_one(release: Release) -> None:
         return release.kubectl.list("raycluster", "ray.io/originated-from-cr-name=own")
 
     wait_for("its cluster", cluster, seconds=SECONDS, explain=release.kubectl.explain)
-    release.kubectl("delete", "rayjob", "own", timeout=60)
+    release.kubectl("delete", "rayjob", "own")
     wait_for(
         "its cluster's removal",
         lambda: not cluster(),
@@ -130,4 +133,4 @@ def test_a_suspended_job_starts_nothing(release: Release) -> None:
         explain=release.kubectl.explain,
     )
     assert not release.kubectl.list("raycluster", "ray.io/originated-from-cr-name=queued")
-    release.kubectl("delete", "rayjob", "queued", timeout=60)
+    release.kubectl("delete", "rayjob", "queued")

@@ -39,7 +39,7 @@ def schedule(namespace: Kubectl) -> Iterator[Kubectl]:
     """The namespace with a schedule that is due each minute."""
     namespace.apply_text(rendered(namespace, "schedule.cron=* * * * *"))
     yield namespace
-    namespace("delete", "cronjob", SCHEDULE, timeout=60)
+    namespace("delete", "cronjob", SCHEDULE)
 
 
 def runs(kubectl: Kubectl) -> list[Object]:
@@ -47,12 +47,22 @@ def runs(kubectl: Kubectl) -> list[Object]:
 
 
 def test_the_controller_makes_a_job_and_its_pod_is_admitted(schedule: Kubectl) -> None:
-    def due() -> list[Object]:
+    def due() -> tuple[Object, Object] | None:
+        """The next minute's Job replaces this one's, whose pod may then never have come."""
         made = jobs_of(schedule, SCHEDULE)
-        return [job for job in made if "instantiate" not in json.dumps(job["metadata"])]
+        pods = schedule.list("pods", "batch.kubernetes.io/job-name")
+        of_job = {pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]: pod for pod in pods}
+        found = [
+            (job, of_job[job["metadata"]["name"]])
+            for job in made
+            if "instantiate" not in json.dumps(job["metadata"])
+            and job["metadata"]["name"] in of_job
+        ]
+        return found[0] if found else None
 
-    (job,) = wait_for("the minute's Job", due, seconds=SECONDS, explain=schedule.explain)
-    pod = pod_of(schedule, job["metadata"]["name"], seconds=SECONDS)
+    job, pod = wait_for(
+        "the minute's Job and its pod", due, seconds=SECONDS, explain=schedule.explain
+    )
     assert pod["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] == job["metadata"]["uid"]
     assert pod["spec"]["serviceAccountName"] == SCHEDULE
     assert pod["spec"]["automountServiceAccountToken"] is False
@@ -86,7 +96,7 @@ def test_the_pods_command_makes_the_run_and_another_pod_takes_over(
         assert first.strip() == f"found RayJob/{NAME}-now in {schedule.namespace}"
         assert len(runs(schedule)) == 1
         # What `concurrencyPolicy: Replace` and the history limits do.
-        schedule("delete", "job.batch", name, "--cascade=background", timeout=60)
+        schedule("delete", "job.batch", name, "--cascade=background")
         rest = process.stdout.read()
         assert process.wait(SECONDS) == 1
         assert f"== {NAME}-now: gone: the RayJob was deleted" in rest
@@ -119,8 +129,13 @@ def test_the_account_may_do_what_that_needs_and_no_more(schedule: Kubectl) -> No
         }
 
     anybody = rights(f"system:serviceaccount:{schedule.namespace}:default")
-    own = rights(ACCOUNT.format(schedule.namespace))
-    assert own - anybody == {
+
+    def more() -> set[tuple[str, str, str]]:
+        """The API server learns of a role and of its binding some time after they are made."""
+        return rights(ACCOUNT.format(schedule.namespace)) - anybody
+
+    own = wait_for("its rights", more, seconds=SECONDS, explain=schedule.explain)
+    assert own == {
         ("ray.io", "rayjobs", "create"), ("ray.io", "rayjobs", "get"),
         ("", "pods", "list"), ("", "events", "list"), ("", "pods/log", "get"),
     }  # fmt: skip

@@ -56,7 +56,7 @@ def managed(namespace: Kubectl) -> Iterator[str]:
     assert code == 0, said
     assert f"--namespace {namespace.namespace} --follow draw" in said
     yield "draw"
-    namespace("delete", "rayservice", "draw", timeout=60)
+    namespace("delete", "rayservice", "draw")
 
 
 def test_an_account_that_is_not_there_is_named(namespace: Kubectl, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_an_account_that_is_not_there_is_named(namespace: Kubectl, tmp_path: Pat
     assert submit(namespace, "--no-wait", "-f", "-", stdin=text, seconds=SECONDS)[0] == 0
     with following(namespace, "orphan", tmp_path) as process:
         until(process, "ServiceAccount orphan is not found")
-    namespace("delete", "rayservice", "orphan", timeout=60)
+    namespace("delete", "rayservice", "orphan")
 
 
 def test_what_the_operator_says_of_a_service_that_does_not_start(
