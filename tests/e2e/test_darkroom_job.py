@@ -15,7 +15,7 @@ def _cluster_is_gone(release: Release, job: str) -> None:
     wait_for(
         f"the removal of {job}'s own cluster",
         lambda: not release.kubectl.list("raycluster", f"ray.io/originated-from-cr-name={job}"),
-        seconds=90,
+        seconds=180,
         explain=release.kubectl.explain,
     )
 

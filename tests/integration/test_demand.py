@@ -18,13 +18,14 @@ remote: Any = ray.remote
 
 @pytest.fixture
 def impatient(ray_local: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seconds become tenths; what a test before this one asked for in vain is over.
+    """Seconds become tenths; the node is known and has nothing to do; what a test before this one
+    asked for in vain is over.
 
     A demand outlives the cancelled task that made it, by as long as Ray's reports of it take.
     """
-    limit = time.monotonic() + 60
-    while wanted := demand.describe(get_cluster_status(ray_local)):
-        assert time.monotonic() < limit, f"no test asks for it any more: {wanted}"
+    limit = time.monotonic() + 120
+    while not (status := get_cluster_status(ray_local)).idle_nodes or demand.describe(status):
+        assert time.monotonic() < limit, f"no test asks for it any more: {demand.describe(status)}"
         time.sleep(0.1)
     monkeypatch.setattr(demand, "POLL_SECONDS", 0.2)
     monkeypatch.setattr(demand, "PATIENCE_SECONDS", 0.6)

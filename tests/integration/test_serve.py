@@ -114,9 +114,8 @@ def test_a_client_that_goes_away_stops_its_drawing(
 
     def is_idle() -> bool:
         now = service.stats()
-        return now["drawing"] == now["waiting"] == 0 and (
-            now["cancelled"] > before["cancelled"] or now["drawn"] - before["drawn"] >= 10
-        )
+        has_ended = now["cancelled"] > before["cancelled"] or now["drawn"] - before["drawn"] >= 10
+        return bool(has_ended and now["drawing"] == now["waiting"] == 0)
 
     eventually(is_idle)
     assert service.stats()["drawn"] - before["drawn"] < 10
