@@ -9,6 +9,8 @@ import nbformat
 from nbclient import NotebookClient
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+START_SECONDS = 600
+"""For a kernel; Jupyter's own minute is little for a busy machine."""
 
 
 WITHOUT_RAY = (
@@ -30,7 +32,10 @@ def run_notebook(
     settings = [f"{key} = {value!r}" for key, value in parameters.items()]
     cell.source = "\n".join([before, *settings])
     resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=None, resources=resources).execute()
+    client = NotebookClient(
+        notebook, timeout=None, startup_timeout=START_SECONDS, resources=resources
+    )
+    client.execute()
     return [
         output.get("data", {"text/plain": output.get("text", "")})
         for cell in notebook.cells

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from jupyter_client.manager import start_new_kernel
 from tests.helpers.imagenet import lite0_weights
-from tests.helpers.notebooks import EXAMPLES, WITHOUT_RAY, run_notebook
+from tests.helpers.notebooks import EXAMPLES, START_SECONDS, WITHOUT_RAY, run_notebook
 from tests.helpers.training import pointer_of
 
 
@@ -59,7 +59,7 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 
 
 def test_the_stop_button_publishes_a_checkpoint_and_stops_ray(tmp_path: Path) -> None:
-    manager, client = start_new_kernel(cwd=str(tmp_path))
+    manager, client = start_new_kernel(startup_timeout=START_SECONDS, cwd=str(tmp_path))
     try:
         cell = client.execute(
             "import os, pathlib, darkroom\n"

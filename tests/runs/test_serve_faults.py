@@ -30,7 +30,8 @@ def test_stopping_finishes_what_is_under_way_and_takes_nothing_new(service: Serv
         eventually(lambda: service.stats()["drawing"] > 0 or answer.done())
         stopping = pool.submit(service.stop)
         # Whoever is let in before the service knows may wait until it is no longer there.
-        eventually(lambda: httpx2.get(f"{service.address}/readyz").status_code == 503)
+        ready = f"{service.address}/readyz"
+        eventually(lambda: httpx2.get(ready, timeout=300).status_code == 503)
         refused = service.post({"steps": 1})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "stopping")
         assert len(answer.result().json()["data"]) == 10
