@@ -44,7 +44,7 @@ KNOCK_SECONDS = 10.0
 EXIT_SECONDS = 5.0
 """For the processes of a local Ray to end by themselves once it has ended."""
 
-_START_ATTEMPTS = 2
+_START_ATTEMPTS = 3
 """Ray gives its node 30 s to start, which a busy machine can exceed."""
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (inspected, never written to)
