@@ -55,7 +55,7 @@ format: setup ## Rewrite the code in the project's format
 
 # make bench BENCHMARKS=storage ARGS=--quick; docs/benchmarks.md tells of each.
 BENCHMARKS ?= train resume ingest finetune finetune_cache tune storage publishing prepare classify evaluate generate_overlap serve_engine serve_overhead \
-  peers_storage peers_classify peers_generate growth
+  peers_storage peers_classify peers_generate peers_prepare peers_train peers_serve growth
 bench: setup ## Measure ratios on this machine, interleaved (rows, and JSON in build/benchmarks/)
 	@failed=; for name in $(BENCHMARKS); do \
 	  PYTHONPATH=. $(BIN)/python -m benchmarks.$$name $(ARGS) || failed="$$failed $$name"; done; \
@@ -77,8 +77,9 @@ proof: setup $(PROMETHEUS) ## Run the long proofs (many kills and resumes, every
 docs: setup ## Write what docs/ holds of generated text: JSON Schemas and command-line help
 	$(BIN)/python scripts/generate_docs.py
 
-# What benchmarks measure us beside; in an environment of its own (benchmarks/peers.py).
-PEERS := 'boto3[crt]' daft obstore pillow pyarrow timm torch torchvision
+# What benchmarks measure us beside; in environments of their own (benchmarks/peers.py). img2dataset wants an
+# older pandas than Ray.
+PEERS := 'boto3[crt]' daft diffusers litserve obstore pillow pyarrow timm torch torchvision transformers webdataset
 # make lock UPGRADE=1 takes the newest versions that pyproject.toml allows.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
   --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
@@ -91,6 +92,7 @@ lock: setup ## Resolve pyproject.toml into requirements/*.txt
 	echo playwright | $(COMPILE) - -o requirements/browser.txt
 	echo uv | $(COMPILE) -c requirements/dev.txt - -o requirements/uv.txt
 	printf '%s\n' $(PEERS) | $(COMPILE) -c requirements/dev.txt - -o requirements/peers.txt
+	printf '%s\n' img2dataset s3fs | $(COMPILE) - -o requirements/peers-img2dataset.txt
 
 include mk/charts.mk
 include mk/cluster.mk

@@ -1,9 +1,10 @@
-"""The peers that Darkroom is measured beside: an environment of their own, and programs in it.
+"""The peers that Darkroom is measured beside: environments of their own, and programs in them.
 
 Their packages are locked in requirements/peers.txt and lie in .cache/peers, never in the project's
-own environment. A program of `benchmarks/peer_programs/` is started once and asked by lines of
-JSON, so that its imports count in no time. It knows the S3 server by its environment: where that is
-another one by now, it is started anew.
+own environment; what agrees with no other has a lock of its own. A program of
+`benchmarks/peer_programs/` is started once and asked by lines of JSON, so that its imports count in
+no time. It knows the S3 server by its environment: where that is another one by now, it is started
+anew.
 """
 
 from __future__ import annotations
@@ -20,15 +21,20 @@ from typing import Any, Self
 import psutil
 from benchmarks.s5cmd import ROOT
 
-LOCK = ROOT / "requirements" / "peers.txt"
-FOLDER = ROOT / ".cache" / "peers"
-PYTHON = FOLDER / "bin" / "python"
+PEERS, IMG2DATASET = "peers", "peers-img2dataset"
+"""Names of locks, and of environments."""
 
 
-def build() -> None:
+def python_of(name: str) -> Path:
+    """The interpreter of an environment."""
+    return ROOT / ".cache" / name / "bin" / "python"
+
+
+def build(name: str = PEERS) -> None:
     """Make the environment unless it is current; some minutes the first time."""
-    stamp = FOLDER / ".installed"
-    if stamp.is_file() and stamp.read_text() == LOCK.read_text():
+    lock, folder = ROOT / "requirements" / f"{name}.txt", ROOT / ".cache" / name
+    stamp = folder / ".installed"
+    if stamp.is_file() and stamp.read_text() == lock.read_text():
         return
     uv = [str(Path(sys.executable).with_name("uv"))]
     # A mirror that is set for pip is meant for uv, too, which does not look there.
@@ -38,19 +44,20 @@ def build() -> None:
     ).stdout.strip()  # fmt: skip
     mirror = os.environ.get("PIP_INDEX_URL", known)
     environment = {**({"UV_DEFAULT_INDEX": mirror} if mirror else {}), **os.environ}
-    subprocess.run([*uv, "venv", "--quiet", "--clear", str(FOLDER)], check=True)
+    subprocess.run([*uv, "venv", "--quiet", "--clear", str(folder)], check=True)
     subprocess.run(
-        [*uv, "pip", "sync", "--quiet", "--python", str(PYTHON), "--require-hashes", str(LOCK)],
+        [*uv, "pip", "sync", "--quiet", "--python", str(python_of(name)), "--require-hashes",
+         str(lock)],
         check=True, env=environment,
     )  # fmt: skip
-    stamp.write_text(LOCK.read_text())
+    stamp.write_text(lock.read_text())
 
 
 class Peer:
     """A running program."""
 
-    def __init__(self, program: str, *, python: Path = PYTHON) -> None:
-        self._program, self._python = program, python
+    def __init__(self, program: str, *, python: Path | None = None) -> None:
+        self._program, self._python = program, python or python_of(PEERS)
         self._process: subprocess.Popen[str] | None = None
         self._server: str | None = None
         self.processor_seconds: defaultdict[str, list[float]] = defaultdict(list)

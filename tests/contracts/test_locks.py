@@ -12,7 +12,9 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
-LOCKS = ("runtime", "signing", "prepare", "dev", "models", "uv", "browser", "peers")
+LOCKS = (
+    "runtime", "signing", "prepare", "dev", "models", "uv", "browser", "peers", "peers-img2dataset"
+)  # fmt: skip
 
 # Versions below these have published advisories: remote code execution or worse.
 FLOORS = {"ray": "2.56", "torch": "2.10", "pillow": "12.3", "pyarrow": "14.0.1"}
