@@ -26,8 +26,7 @@ import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812 - as everyone writes it
 from benchmarks.by_hand import LoopByHand
 from PIL import Image
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from darkroom.config import build_config
 from darkroom.diffusion import build_schedule
@@ -70,11 +69,8 @@ class Loop(LoopByHand):
         self._config, self._rows, self._rank, self._world = config, rows, rank, world
         _, channels, height, width = rows.images.shape
         torch.manual_seed(config.seed)
-        self._network = build_unet(config, ImageShape(height, width, channels), rows.num_classes)
-        self._model: nn.Module = self._network
-        if world > 1:
-            self._model = DistributedDataParallel(self._network)
-        super().__init__(config, list(self._network.parameters()))
+        network = build_unet(config, ImageShape(height, width, channels), rows.num_classes)
+        super().__init__(config, network, list(network.parameters()))
         schedule = build_schedule(config.schedule)
         self._signal_T = schedule.sqrt_alphas_cumprod.float()
         self._spread_T = schedule.sqrt_one_minus_alphas_cumprod.float()
@@ -89,7 +85,8 @@ class Loop(LoopByHand):
         noise = torch.randn_like(x0)
         x_t = _per_image(self._signal_T[timesteps]) * x0
         x_t += _per_image(self._spread_T[timesteps]) * noise
-        return F.mse_loss(self._model(x_t, timesteps, class_labels=labels).sample, noise)
+        predicted: Tensor = self._model(x_t, timesteps, class_labels=labels).sample
+        return F.mse_loss(predicted, noise)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """This rank's share of the next batch: images in [-1, 1], labels with some dropped."""
@@ -121,7 +118,10 @@ def main() -> None:
     rows = load_rows(open_artifact(config.input, kind="dataset"))
     if world > 1:
         dist.init_process_group("gloo")
-    found = Loop(config, rows, rank=rank, world=world).run()
+    loop = Loop(config, rows, rank=rank, world=world)
+    if world > 1:
+        loop.distribute()
+    found = loop.run()
     if rank == 0:
         result_file.write_text(json.dumps(found))
     if world > 1:

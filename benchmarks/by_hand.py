@@ -1,15 +1,20 @@
-"""A training loop as one writes it by hand, whatever is trained: plain torch around a loss."""
+"""A training loop as one writes it by hand, whatever is trained: plain torch around a loss.
+
+On several ranks it has DistributedDataParallel, or what accelerate makes of it.
+"""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from darkroom.jobs.training.config import TrainingConfig
 from darkroom.jobs.training.lr import scale_at
@@ -18,16 +23,21 @@ from darkroom.jobs.training.lr import scale_at
 class LoopByHand(ABC):
     """AdamW with its schedule, clipping and average over parameters, and a log."""
 
-    def __init__(self, config: TrainingConfig, trained: Sequence[nn.Parameter]) -> None:
+    def __init__(
+        self, config: TrainingConfig, network: nn.Module, trained: Sequence[nn.Parameter]
+    ) -> None:
         self._training, self._trained = config, list(trained)
-        self._optimizer = torch.optim.AdamW(
+        self._model: Any = network  # what a loss calls
+        self._backward: Any = torch.autograd.backward
+        self._clip: Any = torch.nn.utils.clip_grad_norm_
+        self._optimizer: Any = torch.optim.AdamW(
             self._trained,
             lr=config.optimizer.learning_rate,
             betas=config.optimizer.betas,
             eps=config.optimizer.eps,
             weight_decay=config.optimizer.weight_decay,
         )
-        self._scheduler = torch.optim.lr_scheduler.LambdaLR(
+        self._scheduler: Any = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: scale_at(step, config.lr_schedule, config.max_steps)
         )
         self._ema = EMAModel(
@@ -37,6 +47,17 @@ class LoopByHand(ABC):
             power=config.ema.warmup_power,
             foreach=True,
         )
+
+    def distribute(self) -> None:
+        """Over the ranks of torch's process group."""
+        self._model = DistributedDataParallel(self._model)
+
+    def accelerate(self, accelerator: Any) -> None:
+        """Over the ranks of accelerate, which takes over whatever it can."""
+        self._model, self._optimizer, self._scheduler = accelerator.prepare(
+            self._model, self._optimizer, self._scheduler
+        )
+        self._backward, self._clip = accelerator.backward, accelerator.clip_grad_norm_
 
     @abstractmethod
     def _loss(self) -> Tensor:
@@ -66,8 +87,8 @@ class LoopByHand(ABC):
     def _step(self) -> tuple[Tensor, Tensor]:
         loss = self._loss()
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        grad_norm = torch.nn.utils.clip_grad_norm_(
+        self._backward(loss)
+        grad_norm = self._clip(
             self._trained, self._training.optimizer.max_grad_norm or float("inf")
         )
         self._optimizer.step()

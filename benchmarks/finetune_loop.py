@@ -47,10 +47,12 @@ class Captioned:
 
 
 class Loop(LoopByHand):
-    """Networks, optimizer and average of one run."""
+    """Networks, optimizer and average of one rank."""
 
-    def __init__(self, config: FinetuneConfig, rows: Captioned) -> None:
-        self._config, self._rows = config, rows
+    def __init__(
+        self, config: FinetuneConfig, rows: Captioned, *, rank: int = 0, world: int = 1
+    ) -> None:
+        self._config, self._rows, self._rank, self._world = config, rows, rank, world
         torch.manual_seed(config.seed)
         self._base: Any = StableDiffusionPipeline.from_pretrained(
             config.base, local_files_only=True
@@ -64,10 +66,12 @@ class Loop(LoopByHand):
             self._base.unet.add_adapter(adapter)
         self._base.unet.train()
         unet = self._base.unet
-        super().__init__(config, [each for each in unet.parameters() if each.requires_grad])
+        super().__init__(config, unet, [each for each in unet.parameters() if each.requires_grad])
         self._noise = DDPMScheduler.from_config(self._base.scheduler.config)
         self._shuffle = torch.Generator().manual_seed(config.seed)
         self._order: list[int] = []
+        # The same order on all ranks, other noise on each.
+        torch.manual_seed(config.seed + rank)
 
     def _loss(self) -> Tensor:
         base = self._base
@@ -77,14 +81,15 @@ class Loop(LoopByHand):
         timesteps = torch.randint(0, self._noise.config.num_train_timesteps, (len(latents),))
         noisy = self._noise.add_noise(latents, noise, timesteps)
         text = base.text_encoder(token_ids, return_dict=False)[0]
-        predicted = base.unet(noisy, timesteps, text, return_dict=False)[0]
+        predicted = self._model(noisy, timesteps, text, return_dict=False)[0]
         return F.mse_loss(predicted.float(), noise.float(), reduction="mean")
 
     def _batch(self) -> tuple[Tensor, Tensor]:
+        """This rank's share of the next batch: images in [-1, 1], tokens."""
         size = self._config.batch_size
         if len(self._order) < size:
             self._order += torch.randperm(len(self._rows.images), generator=self._shuffle).tolist()
-        chosen, self._order = self._order[:size], self._order[size:]
+        chosen, self._order = self._order[:size][self._rank :: self._world], self._order[size:]
         tokenizer = self._base.tokenizer
         tokens = tokenizer(
             [self._rows.captions[row] for row in chosen], max_length=tokenizer.model_max_length,
