@@ -46,8 +46,9 @@ def build(name: str = PEERS) -> None:
     environment = {**({"UV_DEFAULT_INDEX": mirror} if mirror else {}), **os.environ}
     subprocess.run([*uv, "venv", "--quiet", "--clear", str(folder)], check=True)
     subprocess.run(
-        [*uv, "pip", "sync", "--quiet", "--python", str(python_of(name)), "--require-hashes",
-         str(lock)],
+        # Compiled: new processes would else read all of their packages' source, each time.
+        [*uv, "pip", "sync", "--quiet", "--compile-bytecode", "--python", str(python_of(name)),
+         "--require-hashes", str(lock)],
         check=True, env=environment,
     )  # fmt: skip
     stamp.write_text(lock.read_text())
@@ -98,9 +99,13 @@ class Peer:
         return float(self.ask(work, **arguments)["seconds"])
 
     def _start(self) -> None:
+        environment = {
+            **os.environ, "PYTHONPATH": str(ROOT),
+            "NO_ALBUMENTATIONS_UPDATE": "1",  # img2dataset's, which would ask the network
+        }  # fmt: skip
         self._process = subprocess.Popen(
             [str(self._python), "-m", f"benchmarks.peer_programs.{self._program}"],
-            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+            cwd=ROOT, env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 

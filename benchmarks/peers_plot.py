@@ -21,7 +21,8 @@ LEAST = 0.02
 
 def plot(benchmarks: list[list[dict[str, Any]]]) -> Figure:
     """A bar from 1 for each row; the whisker is the 95 % interval. A gap between benchmarks."""
-    ratios, places = [], []
+    ratios: list[dict[str, Any]] = []
+    places: list[float] = []
     for rows in benchmarks:
         first = places[-1] + 1.6 if places else 0.0
         ratios += rows

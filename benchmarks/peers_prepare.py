@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import os
 import statistics
 import tempfile
@@ -69,14 +70,19 @@ class Comparison:
             LOOP: lambda count: self._ask(LOOP, count, **self._loop(count), kind="parquet"),
             WEBDATASET: lambda count: self._ask(WEBDATASET, count, **self._loop(count), kind="tar"),
             DAFT: lambda count: self._ask(DAFT, count, prefix=f"{_folder(count)}/"),
-            IMG2DATASET: lambda count: self._ask(
-                IMG2DATASET, count, urls=str(self._urls / f"{count}.parquet"), quality=QUALITY,
-                shard=SHARD,
-            ),
-        }  # fmt: skip
+            IMG2DATASET: self._img2dataset,
+        }
         many: dict[str, Arm] = {name: partial(work, self._count) for name, work in works.items()}
         few: dict[str, Arm] = {_start(name): partial(work, NUM_FEW) for name, work in works.items()}
         return {**many, **few}
+
+    def _img2dataset(self, count: int) -> float:
+        # Its processes end after five shards, and new ones import everything again.
+        shard = math.ceil(count / (4 * (os.cpu_count() or 1)))
+        return self._ask(
+            IMG2DATASET, count, urls=str(self._urls / f"{count}.parquet"), quality=QUALITY,
+            shard=shard,
+        )  # fmt: skip
 
     def _loop(self, count: int) -> dict[str, Any]:
         return {"prefix": f"{_folder(count)}/", "quality": QUALITY, "shard": SHARD}

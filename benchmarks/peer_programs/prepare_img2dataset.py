@@ -9,18 +9,15 @@ import json
 import os
 from typing import Any
 
+import fsspec
 from benchmarks.peer_programs.answering import answer
-
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # one of its packages would ask the network
+from img2dataset import download
 
 
 def prepare(
     *, urls: str, bucket: str, output: str, side: int, quality: int, shard: int
 ) -> dict[str, Any]:
     """urls: a Parquet file with columns `url` and `label`."""
-    import fsspec
-    from img2dataset import download
-
     place = f"s3://{bucket}/{output}"
     download(
         url_list=urls, input_format="parquet", url_col="url", save_additional_columns=["label"],

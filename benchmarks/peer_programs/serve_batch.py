@@ -46,7 +46,7 @@ def main() -> None:
     application: Any = Draw
     serve.run(application.bind(), name="draw", route_prefix=PATH)
     stop.wait()
-    serve.shutdown()
+    serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
 
 

@@ -10,7 +10,7 @@ from benchmarks.peer_programs.drawing import PATH, Pipeline, Settings, answer_of
 WAIT_SECONDS = 0.01
 
 
-class Draw(ls.LitAPI):
+class Draw(ls.LitAPI):  # type: ignore[misc]
     """LitServe makes a batch of requests by itself: lists in, lists out."""
 
     model: str
