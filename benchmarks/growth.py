@@ -140,6 +140,8 @@ def sweep(kind: str, report: Report, given: Any) -> None:
             report.details["largest"][kind] = reached[-1]
             report.write()
         for subject, rows in found.items():
+            if len(rows) < 2:  # a later round that ran out of time has no slope
+                continue
             for value in values_of(rows[0]):
                 series = [values_of(row)[value] for row in rows]
                 slopes[subject, value].append(slope([row["n"] for row in rows], series))
