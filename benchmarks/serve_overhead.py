@@ -73,7 +73,7 @@ class Server:
         return seconds / count
 
     def _ask(self, what: str, count: int) -> None:
-        place = f"{PLAIN}/images" if what == "plain" else "/v1/images/generations"
+        place = PLAIN if what == "plain" else "/v1/images/generations"
         # "response_format" and the sampler: as the plain one answers and draws.
         body = {"prompt": "7", "steps": NUM_STEPS, "response_format": "b64_json"}
         with httpx2.Client(timeout=120) as client:

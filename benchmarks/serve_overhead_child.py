@@ -12,13 +12,13 @@ from __future__ import annotations
 import base64
 import io
 import sys
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from fastapi import Body, FastAPI
 from PIL import Image
 from ray import serve
 from ray.serve.handle import DeploymentHandle
+from starlette.requests import Request as HttpRequest
 
 from darkroom.config import build_config
 from darkroom.diffusion import image_seed
@@ -47,21 +47,20 @@ class PlainDrawing:
         return buffer.getvalue()
 
 
+class PlainHttp:
+    def __init__(self, drawing: DeploymentHandle[Any]) -> None:
+        self._drawing = drawing
+
+    async def __call__(self, request: HttpRequest) -> dict[str, Any]:
+        body = await request.json()
+        picture = await self._drawing.draw.remote(body["prompt"], body["seed"])
+        return {"data": [{"b64_json": base64.b64encode(picture).decode()}]}
+
+
 def plain_application(place: str, num_steps: int) -> Any:
-    app = FastAPI()
-
-    class PlainHttp:
-        def __init__(self, drawing: DeploymentHandle[Any]) -> None:
-            self._drawing = drawing
-
-        @app.post("/images")
-        async def images(self, body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
-            picture = await self._drawing.draw.remote(body["prompt"], body["seed"])
-            return {"data": [{"b64_json": base64.b64encode(picture).decode()}]}
-
     deployment: Any = serve.deployment
     drawing = deployment(PlainDrawing, ray_actor_options={"num_cpus": 1})
-    http = deployment(serve.ingress(app)(PlainHttp), ray_actor_options={"num_cpus": 0})
+    http = deployment(PlainHttp, ray_actor_options={"num_cpus": 0})
     return http.bind(drawing.bind(place, num_steps))
 
 
