@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -119,6 +121,37 @@ class Peer:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+
+
+class Tally:
+    """Processor seconds of each way over all rows; work on fewer, for start-up, is left out."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._used: defaultdict[str, list[float]] = defaultdict(list)
+
+    def here(self, name: str, work: Callable[[int], None]) -> Callable[[int], None]:
+        """The same work, which this process and those below it do on so many rows, counted."""
+
+        def counted(count: int) -> None:
+            before = processor_seconds_here()
+            work(count)
+            self._add(name, count, processor_seconds_here() - before)
+
+        return counted
+
+    def asked(self, name: str, count: int, found: Mapping[str, Any]) -> float:
+        """Take a peer's answer on so many rows; its seconds by its own clock."""
+        assert found["rows"] == count, found
+        self._add(name, count, found["processor_seconds"])
+        return float(found["seconds"])
+
+    def medians(self) -> dict[str, float]:
+        return {name: statistics.median(each) for name, each in self._used.items()}
+
+    def _add(self, name: str, count: int, seconds: float) -> None:
+        if count == self._count:
+            self._used[name].append(seconds)
 
 
 def processor_seconds_here() -> float:

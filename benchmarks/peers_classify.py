@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import statistics
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -30,7 +28,7 @@ from benchmarks import peers
 from benchmarks.classify_jobs import LARGE, SMALL
 from benchmarks.interleaved import Arm, Report, arguments, measure
 from benchmarks.naive_classify import run_naive
-from benchmarks.peers import Peer
+from benchmarks.peers import Peer, Tally
 from benchmarks.photographs import photographs
 from benchmarks.s3_bench import BUCKET
 from pyarrow import fs  # noqa: TID251 - what the peer reads with
@@ -61,14 +59,14 @@ class Comparison:
         )  # fmt: skip
         self._classifier = describe_classifier(config.model.library, config.model.name)
         self._weights = find_weights(self._classifier, "random", seed=0)
-        self.processor_seconds: defaultdict[str, list[float]] = defaultdict(list)
+        self.tally = Tally(count)
 
     def arms(self) -> dict[str, Arm]:
         """Of many pictures, and of one: named "..., one picture"."""
         cores = os.cpu_count() or 1
         works: dict[str, Callable[[int], float | None]] = {
-            OURS: self._here(OURS, self._ours),
-            RAY_DATA: self._here(RAY_DATA, self._ray_data),
+            OURS: self.tally.here(OURS, self._ours),
+            RAY_DATA: self.tally.here(RAY_DATA, self._ray_data),
             ONE_PROCESS: lambda count: self._ask(ONE_PROCESS, count, num_workers=0),
             MANY_PROCESSES: lambda count: self._ask(MANY_PROCESSES, count, num_workers=cores),
             DAFT: lambda count: self._ask(DAFT, count),
@@ -76,15 +74,6 @@ class Comparison:
         many: dict[str, Arm] = {name: partial(work, self._count) for name, work in works.items()}
         one: dict[str, Arm] = {_alone(name): partial(work, 1) for name, work in works.items()}
         return {**many, **one}
-
-    def _here(self, name: str, work: Callable[[int], None]) -> Callable[[int], None]:
-        def counted(count: int) -> None:
-            before = peers.processor_seconds_here()
-            work(count)
-            if count > 1:
-                self.processor_seconds[name].append(peers.processor_seconds_here() - before)
-
-        return counted
 
     def _ours(self, count: int) -> None:
         cores = os.cpu_count() or 1
@@ -114,10 +103,7 @@ class Comparison:
             "classify", bucket=BUCKET, prefix=f"{_folder(count)}/", network=self._network["name"],
             output=f"peer-{next(self._outputs)}", batch_size=BATCH_SIZE, **how,
         )  # fmt: skip
-        assert found["rows"] == count, found
-        if count > 1:
-            self.processor_seconds[name].append(found["processor_seconds"])
-        return float(found["seconds"])
+        return self.tally.asked(name, count, found)
 
 
 def _alone(name: str) -> str:
@@ -139,9 +125,7 @@ def compare(
     names = (RAY_DATA, ONE_PROCESS, MANY_PROCESSES, DAFT)
     report.details[what] = {
         "seconds": timings.seconds, "pictures": count,
-        "processor_seconds": {
-            name: statistics.median(each) for name, each in comparison.processor_seconds.items()
-        },
+        "processor_seconds": comparison.tally.medians(),
     }  # fmt: skip
     start_up = {name: _alone(name) for name in (OURS, *names)}
     work = timings.beyond(**start_up)

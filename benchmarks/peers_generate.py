@@ -16,10 +16,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import statistics
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,9 +25,8 @@ from typing import Any
 
 import numpy as np
 import ray.data
-from benchmarks import peers
 from benchmarks.interleaved import Arm, Report, arguments, measure
-from benchmarks.peers import Peer
+from benchmarks.peers import Peer, Tally
 from benchmarks.s3_bench import BUCKET
 from pyarrow import fs  # noqa: TID251 - what the peer reads with
 from ray.data import ActorPoolStrategy
@@ -69,24 +66,18 @@ class Comparison:
     def __init__(self, model: Path, loop: Peer, *, count: int) -> None:
         self._model, self._loop, self._count = str(model), loop, count
         self._outputs = itertools.count()
-        self.processor_seconds: defaultdict[str, list[float]] = defaultdict(list)
+        self.tally = Tally(count)
 
     def arms(self) -> dict[str, Arm]:
         """Of all rows, and of one: named "..., one row"."""
         works: dict[str, Callable[[int], float | None]] = {
-            OURS: partial(self._here, OURS, self._ours),
-            EXAMPLE: partial(self._here, EXAMPLE, self._example),
+            OURS: self.tally.here(OURS, self._ours),
+            EXAMPLE: self.tally.here(EXAMPLE, self._example),
             LOOP: self._by_loop,
         }
         many: dict[str, Arm] = {name: partial(work, self._count) for name, work in works.items()}
         one: dict[str, Arm] = {_alone(name): partial(work, 1) for name, work in works.items()}
         return {**many, **one}
-
-    def _here(self, name: str, work: Callable[[int], None], count: int) -> None:
-        before = peers.processor_seconds_here()
-        work(count)
-        if count > 1:
-            self.processor_seconds[name].append(peers.processor_seconds_here() - before)
 
     def _ours(self, count: int) -> None:
         values = {
@@ -115,10 +106,7 @@ class Comparison:
             output=f"loop-{next(self._outputs)}", batch_size=BATCH_SIZE, num_steps=NUM_STEPS,
             side=SIDE,
         )  # fmt: skip
-        assert found["rows"] == count, found
-        if count > 1:
-            self.processor_seconds[LOOP].append(found["processor_seconds"])
-        return float(found["seconds"])
+        return self.tally.asked(LOOP, count, found)
 
 
 def _alone(name: str) -> str:
@@ -149,9 +137,7 @@ def main() -> None:
             comparison = Comparison(model, loop, count=count)
             timings = measure(comparison.arms(), num_rounds=given.rounds)
     report.details["seconds"] = timings.seconds
-    report.details["processor_seconds"] = {
-        way: statistics.median(each) for way, each in comparison.processor_seconds.items()
-    }
+    report.details["processor_seconds"] = comparison.tally.medians()
     work = timings.beyond(**{way: _alone(way) for way in (OURS, LOOP, EXAMPLE)})
     for way in (LOOP, EXAMPLE):
         report.add(f"{way}'s time / ours: prompts to pictures", work.ratio(way, OURS))

@@ -22,9 +22,7 @@ import io
 import itertools
 import math
 import os
-import statistics
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -36,7 +34,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from benchmarks import peers
 from benchmarks.interleaved import Arm, Report, arguments, measure
-from benchmarks.peers import Peer
+from benchmarks.peers import Peer, Tally
 from benchmarks.photographs import photographs
 from benchmarks.s3_bench import BUCKET
 from botocore.config import Config
@@ -61,12 +59,12 @@ class Comparison:
     def __init__(self, programs: dict[str, Peer], urls: Path, *, count: int) -> None:
         self._programs, self._urls, self._count = programs, urls, count
         self._outputs = itertools.count()
-        self.processor_seconds: defaultdict[str, list[float]] = defaultdict(list)
+        self.tally = Tally(count)
 
     def arms(self) -> dict[str, Arm]:
         """Of many pictures, and of ten: named "..., start-up"."""
         works: dict[str, Callable[[int], float | None]] = {
-            OURS: self._ours,
+            OURS: self.tally.here(OURS, self._ours),
             LOOP: lambda count: self._ask(LOOP, count, **self._loop(count), kind="parquet"),
             WEBDATASET: lambda count: self._ask(WEBDATASET, count, **self._loop(count), kind="tar"),
             DAFT: lambda count: self._ask(DAFT, count, prefix=f"{_folder(count)}/"),
@@ -93,20 +91,14 @@ class Comparison:
             "output": f"s3://{BUCKET}/ours-{next(self._outputs)}",
             "image_size": (SIDE, SIDE), "encoding": {"format": "jpeg", "quality": QUALITY},
         }  # fmt: skip
-        before = peers.processor_seconds_here()
         found = run(build_config(PrepareConfig, values))
         assert found["num_rows"] == count, found
-        if count == self._count:
-            self.processor_seconds[OURS].append(peers.processor_seconds_here() - before)
 
     def _ask(self, name: str, count: int, **how: Any) -> float:
         found = self._programs[name].ask(
             "prepare", bucket=BUCKET, output=f"peer-{next(self._outputs)}", side=SIDE, **how
         )
-        assert found["rows"] == count, found
-        if count == self._count:
-            self.processor_seconds[name].append(found["processor_seconds"])
-        return float(found["seconds"])
+        return self.tally.asked(name, count, found)
 
 
 def _start(name: str) -> str:
@@ -183,9 +175,7 @@ def main() -> None:
             timings = measure(comparison.arms(), num_rounds=given.rounds)
     names = (LOOP, WEBDATASET, DAFT, IMG2DATASET)
     report.details["seconds"] = timings.seconds
-    report.details["processor_seconds"] = {
-        way: statistics.median(each) for way, each in comparison.processor_seconds.items()
-    }
+    report.details["processor_seconds"] = comparison.tally.medians()
     work = timings.beyond(**{way: _start(way) for way in (OURS, *names)})
     for way in names:
         report.add(f"{way}'s time / ours: prepare", work.ratio(way, OURS))

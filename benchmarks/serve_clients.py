@@ -53,10 +53,10 @@ def latency_ratio(theirs: Sequence[Seen], ours: Sequence[Seen]) -> Ratio:
 
 
 class Clients:
-    """Asks one service."""
+    """Asks one service, at a path of its address."""
 
-    def __init__(self, address: str, service: psutil.Process) -> None:
-        self._address = urlsplit(address).netloc
+    def __init__(self, address: str, service: psutil.Process, path: str = PATH) -> None:
+        self._address, self._path = urlsplit(address).netloc, path
         self._service = service
         self._local = threading.local()
         self._connections: list[http.client.HTTPConnection] = []
@@ -105,6 +105,12 @@ class Clients:
             seconds = time.perf_counter() - started
         return Seen(seconds, latencies, used)
 
+    def idle(self, seconds: float) -> Seen:
+        """Nobody asks: what the service takes by itself."""
+        with self._counted() as used:
+            time.sleep(seconds)
+        return Seen(seconds, [], used)
+
     def _since(self, due: float, body: dict[str, Any]) -> float:
         self._ask(body)
         return time.perf_counter() - due
@@ -118,7 +124,8 @@ class Clients:
             self._local.connection = connection
             self._connections.append(connection)
         try:
-            connection.request("POST", PATH, json.dumps(body), {"content-type": "application/json"})
+            told = {"content-type": "application/json"}
+            connection.request("POST", self._path, json.dumps(body), told)
             answer = connection.getresponse()
             data = answer.read()
         except (OSError, http.client.HTTPException):

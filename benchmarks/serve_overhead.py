@@ -22,19 +22,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-import httpx2
 import psutil
 from benchmarks.interleaved import Ratio, Report, arguments, measure
+from benchmarks.serve_clients import Clients
 from benchmarks.serve_overhead_child import PLAIN
 from tests.helpers.tiny_artifacts import publish_model, tiny_unet
 
+OURS, PLAIN_ONE, CROWD = "ours", "plain", "crowd"
 PYTHON, HAPROXY = "Serve's proxy", "HAProxy"
 ENVIRONMENT = {PYTHON: {}, HAPROXY: {"RAY_SERVE_ENABLE_HA_PROXY": "1"}}
 TARGET_SECONDS = 0.005
@@ -47,50 +47,29 @@ class Server:
     """Both applications behind one proxy."""
 
     def __init__(self, process: psutil.Process, address: str) -> None:
-        self._process = process
-        self._address = address
+        self._clients = {
+            OURS: Clients(address, process), PLAIN_ONE: Clients(address, process, PLAIN)
+        }  # fmt: skip
         self._idle_rate = 0.0
         self.processor: defaultdict[str, list[float]] = defaultdict(list)
-        """Seconds a request, by arm, in their order."""
+        """Of one client's requests: seconds each, by application, in their order."""
 
     def look_at_idle(self) -> None:
         """Learns what Ray takes by itself."""
-        before = self._processor_seconds()
-        time.sleep(IDLE_SECONDS)
-        self._idle_rate = (self._processor_seconds() - before) / IDLE_SECONDS
+        seen = self._clients[OURS].idle(IDLE_SECONDS)
+        self._idle_rate = seen.processor_seconds["service"] / seen.seconds
 
-    def arm(self, what: str, count: int, *, clients: int = 1) -> Callable[[], float]:
+    def arm(self, what: str, count: int, *, num_clients: int = 1) -> Callable[[], float]:
         """So many requests, shared by clients; seconds of one."""
-        return lambda: self._run(what, count, clients)
+        bodies = [{"prompt": "7", "seed": seed, "steps": NUM_STEPS} for seed in range(count)]
+        return lambda: self._run(what, bodies, num_clients)
 
-    def _run(self, what: str, count: int, clients: int) -> float:
-        before, began = self._processor_seconds(), time.perf_counter()
-        with ThreadPoolExecutor(clients) as pool:
-            list(pool.map(lambda _: self._ask(what, count // clients), range(clients)))
-        seconds = time.perf_counter() - began
-        spent = self._processor_seconds() - before - self._idle_rate * seconds
-        self.processor[f"{what}, {clients}"].append(spent / count)
-        return seconds / count
-
-    def _ask(self, what: str, count: int) -> None:
-        place = PLAIN if what == "plain" else "/v1/images/generations"
-        # "response_format" and the sampler: as the plain one answers and draws.
-        body = {"prompt": "7", "steps": NUM_STEPS, "response_format": "b64_json"}
-        with httpx2.Client(timeout=120) as client:
-            for seed in range(count):
-                wanted = {"prompt": "7", "seed": seed} if what == "plain" else body | {"seed": seed}
-                answer = client.post(f"{self._address}{place}", json=wanted)
-                if answer.status_code != 200:
-                    raise RuntimeError(f"{what}: {answer.status_code}")
-                assert answer.json()["data"][0]["b64_json"]
-
-    def _processor_seconds(self) -> float:
-        total = 0.0
-        for process in [self._process, *self._process.children(recursive=True)]:
-            with suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                total += times.user + times.system
-        return total
+    def _run(self, what: str, bodies: list[dict[str, Any]], num_clients: int) -> float:
+        seen = self._clients[what].at_once(bodies, num_clients=num_clients)
+        if num_clients == 1:
+            spent = seen.processor_seconds["service"] - self._idle_rate * seen.seconds
+            self.processor[what].append(spent / len(bodies))
+        return seen.seconds / len(bodies)
 
 
 @contextmanager
@@ -118,7 +97,7 @@ def beyond(server: Server) -> Ratio:
     """Processor seconds of ours beyond the plain one's, of TARGET_SECONDS, by rounds."""
     ours, plain = (
         [statistics.fmean(turns) for turns in zip(found[1::2], found[2::2], strict=True)]
-        for found in (server.processor["ours, 1"], server.processor["plain, 1"])
+        for found in (server.processor[OURS], server.processor[PLAIN_ONE])
     )  # the first was to warm up
     return Ratio.of([(a - b) / TARGET_SECONDS for a, b in zip(ours, plain, strict=True)])
 
@@ -137,9 +116,9 @@ def main() -> None:
         arms = {}
         for name, one in servers.items():
             one.look_at_idle()
-            for what in ("plain", "ours"):
+            for what in (PLAIN_ONE, OURS):
                 arms[f"{what}, {name}"] = one.arm(what, count)
-            arms[f"crowd, {name}"] = one.arm("ours", count, clients=NUM_CLIENTS)
+            arms[f"{CROWD}, {name}"] = one.arm(OURS, count, num_clients=NUM_CLIENTS)
         timings = measure(arms, num_rounds=options.rounds)
         for name, one in servers.items():
             report.add(
@@ -147,7 +126,7 @@ def main() -> None:
                 at_most=None if options.quick or name != PYTHON else 1.0,
             )  # fmt: skip
             report.details[f"processor seconds a request, {name}"] = one.processor
-    for what, said in (("ours", "one client"), ("plain", "plain, one client"), ("crowd", "eight")):
+    for what, said in ((OURS, "one client"), (PLAIN_ONE, "plain, one client"), (CROWD, "eight")):
         ratio = timings.ratio(f"{what}, {PYTHON}", f"{what}, {HAPROXY}")
         report.add(f"serve_overhead: seconds, {PYTHON} / {HAPROXY}, {said}", ratio)
     report.details["seconds a request"] = timings.seconds

@@ -52,6 +52,7 @@ class PlainHttp:
         self._drawing = drawing
 
     async def __call__(self, request: HttpRequest) -> dict[str, Any]:
+        """Of the fields of Darkroom's requests, those that it needs."""
         body = await request.json()
         picture = await self._drawing.draw.remote(body["prompt"], body["seed"])
         return {"data": [{"b64_json": base64.b64encode(picture).decode()}]}

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks.interleaved import Report, arguments, measure
+from benchmarks.phase_table import table_of
 
 from darkroom.jobs.session import ray_session, running_address
 
@@ -166,17 +166,6 @@ def phases_of(
     }
 
 
-def table_of(phases: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Medians of each arm's runs: a line an arm, a column a phase."""
-    columns = [*PHASES, "driver's processor"]
-    width = max(map(len, phases))
-    lines = [" " * width + "".join(f"{name:>20}" for name in columns)]
-    for arm, runs in phases.items():
-        medians = [statistics.median(run[name] for run in runs) for name in columns]
-        lines.append(f"{arm:{width}}" + "".join(f"{seconds:20.2f}" for seconds in medians))
-    return "\n".join(lines)
-
-
 def main() -> None:
     options = arguments(__doc__).parse_args()
     report = Report("start_up")
@@ -189,7 +178,7 @@ def main() -> None:
         timings = measure(arms, num_rounds=options.rounds)
     measured = {name: runs[1:] for name, runs in verbs.phases.items()}  # the first was to warm up
     report.details |= {"seconds": timings.seconds, "phases": measured}
-    print(table_of(measured), flush=True)
+    print(table_of(measured, [*PHASES, "driver's processor"]), flush=True)
     for verb, budget in BUDGETS.items():
         report.add(
             f"{verb}: its start and end / a minimal Ray job",

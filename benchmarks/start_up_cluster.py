@@ -18,11 +18,10 @@ seconds go: Kubernetes writes whole seconds, so a phase may be off by one.
 from __future__ import annotations
 
 import os
-import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import accumulate, count, pairwise
@@ -31,6 +30,7 @@ from typing import Any
 
 import yaml
 from benchmarks.interleaved import Report, arguments, measure
+from benchmarks.phase_table import table_of
 from testcluster.client import Kubectl, rayjob_end
 from testcluster.settings import KUBECONFIG, path_with_binaries, project_version
 from tests.helpers.namespaces import new_namespace
@@ -157,16 +157,6 @@ def phases_of(marks: Sequence[float]) -> dict[str, float]:
     }
 
 
-def table_of(phases: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Medians of each arm's runs: a line an arm, a column a phase."""
-    width = max(map(len, phases))
-    lines = [" " * width + "".join(f"{name:>12}" for name in PHASES)]
-    for arm, runs in phases.items():
-        medians = [statistics.median(run[name] for run in runs) for name in PHASES]
-        lines.append(f"{arm:{width}}" + "".join(f"{seconds:12.1f}" for seconds in medians))
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = arguments(__doc__)
     parser.set_defaults(rounds=2)
@@ -195,7 +185,7 @@ def main() -> None:
                 release.uninstall()
     measured: dict[str, Any] = {name: runs[1:] for name, runs in jobs.phases.items()}
     report.details |= {"seconds": timings.seconds, "phases": measured}
-    print(table_of(measured), flush=True)
+    print(table_of(measured, list(PHASES)), flush=True)
     for ours, (minimal, target) in TARGETS.items():
         report.add(f"{ours} / {minimal}", timings.ratio(ours, minimal), at_most=target)
     report.write()

@@ -9,10 +9,10 @@ import daft
 import numpy as np
 import torch
 from benchmarks.peer_programs.answering import answer
+from benchmarks.peer_programs.daft_s3 import io_config
 from benchmarks.peer_programs.networks import MEAN, STD, build
 from daft import DataType, col
 from daft.functions import decode_image, download, resize
-from daft.io import IOConfig, S3Config
 
 
 @daft.cls(max_concurrency=1, use_process=False)
@@ -36,12 +36,7 @@ def classify(
     *, bucket: str, prefix: str, output: str, network: str, batch_size: int
 ) -> dict[str, Any]:
     """Daft has no crop by the centre, so it resizes to the crop's size: less than others do."""
-    s3 = S3Config(
-        endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"], region_name=os.environ["AWS_REGION"],
-        key_id=os.environ["AWS_ACCESS_KEY_ID"], access_key=os.environ["AWS_SECRET_ACCESS_KEY"],
-        use_ssl=False,
-    )  # fmt: skip
-    config = IOConfig(s3=s3)
+    config = io_config()
     model = Classify(network)
     side = 224
     frame = daft.from_glob_path(f"s3://{bucket}/{prefix}*.jpg", io_config=config)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import daft
 from benchmarks.peer_programs.answering import answer
+from benchmarks.peer_programs.daft_s3 import io_config
 from daft import DataType, col, lit
 from daft.functions import (
     crop,
@@ -20,17 +20,11 @@ from daft.functions import (
     to_list,
     when,
 )
-from daft.io import IOConfig, S3Config
 
 
 def prepare(*, bucket: str, prefix: str, output: str, side: int) -> dict[str, Any]:
     """JPEG by Daft's own quality, which cannot be set."""
-    s3 = S3Config(
-        endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"], region_name=os.environ["AWS_REGION"],
-        key_id=os.environ["AWS_ACCESS_KEY_ID"], access_key=os.environ["AWS_SECRET_ACCESS_KEY"],
-        use_ssl=False,
-    )  # fmt: skip
-    config = IOConfig(s3=s3)
+    config = io_config()
     frame = daft.from_glob_path(f"s3://{bucket}/{prefix}*/*.jpg", io_config=config)
     data = download(col("path"), on_error="null", io_config=config)
     frame = frame.with_column("image", decode_image(data, mode="RGB", on_error="null"))

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from benchmarks.peers import Tally
 from benchmarks.peers_plot import plot, shown
 from benchmarks.serve_clients import PNG, Clients, Seen, latency_ratio
 
@@ -87,3 +88,19 @@ def test_the_chart_has_a_bar_for_each_row_but_those_that_repeat() -> None:
     (axes,) = plot([shown(rows), shown(rows[:1])]).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "a"]
     assert len(axes.patches) == 3
+
+
+def test_a_tally_leaves_out_what_start_up_is_measured_on() -> None:
+    tally = Tally(10)
+    for count, used in ((10, 3.0), (1, 100.0), (10, 5.0)):
+        found = {"rows": count, "processor_seconds": used, "seconds": 2.0}
+        assert tally.asked("a loop", count, found) == 2.0
+    counts: list[int] = []
+    work = tally.here("ours", counts.append)
+    work(1)
+    assert tally.medians() == {"a loop": 4.0}
+    work(10)
+    assert counts == [1, 10]
+    assert set(tally.medians()) == {"a loop", "ours"}
+    with pytest.raises(AssertionError):
+        tally.asked("a loop", 10, {"rows": 9, "processor_seconds": 1.0, "seconds": 2.0})

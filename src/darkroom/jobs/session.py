@@ -77,16 +77,14 @@ def ray_session(
         return
     address = os.environ.get("RAY_ADDRESS", "")
     with ExitStack() as stack:
-        own: set[psutil.Process] = set()
+        own: Iterable[psutil.Process] = ()
         with _keeping_sigterm_handler():
             if address and address != "local":
                 _connect(address, log_to_driver=log_to_driver)
             else:
                 folder = stack.enter_context(local_ray_folder())
                 stack.enter_context(plain_executable())
-                before = set(psutil.Process().children())
-                _start(num_cpus or local_num_cpus(), folder, log_to_driver=log_to_driver)
-                own = set(psutil.Process().children()) - before
+                own = _start(num_cpus or local_num_cpus(), folder, log_to_driver=log_to_driver)
         stack.callback(_stop, own)
         # A driver by ray:// may not reach the cluster's GCS, and Ray ends a process that cannot.
         if watches_demands and not address.startswith("ray://"):
@@ -162,7 +160,8 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
-def _start(num_cpus: int, folder: Path | None, *, log_to_driver: bool) -> None:
+def _start(num_cpus: int, folder: Path | None, *, log_to_driver: bool) -> Iterable[psutil.Process]:
+    """Start a local Ray; its processes that are children of this one."""
     object_store_bytes = local_object_store_bytes()
     _set_local_auth()
     # Asks the autoscaler whether this node is about to be taken away: a process more, for nothing.
@@ -172,15 +171,15 @@ def _start(num_cpus: int, folder: Path | None, *, log_to_driver: bool) -> None:
         before = set(psutil.Process().children())
         try:
             _start_once(num_cpus, object_store_bytes, folder, log_to_driver=log_to_driver)
+            break
         except Exception as error:  # Ray raises bare Exception when its node is slow to start
-            _end(set(psutil.Process().children()) - before)
+            _stop(set(psutil.Process().children()) - before, exit_seconds=0)
             if attempt == _START_ATTEMPTS:
                 raise DarkroomError(
                     f"a local Ray could not be started ({first_line(error)}); "
                     "free CPU, memory or disk on this machine, or set RAY_ADDRESS to a cluster"
                 ) from error
-        else:
-            return
+    return set(psutil.Process().children()) - before
 
 
 def _start_once(
@@ -201,18 +200,10 @@ def _start_once(
         )
 
 
-def _end(processes: Iterable[psutil.Process]) -> None:
-    """Stop what a failed start has left running; Ray itself would only at exit."""
-    import ray
-
-    ray.shutdown()
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
-def _stop(own: Iterable[psutil.Process]) -> None:
+def _stop(own: Iterable[psutil.Process], *, exit_seconds: float = EXIT_SECONDS) -> None:
     """Leave Ray. own: what was started here, of which no process stays.
+
+    exit_seconds: for them to end by themselves.
 
     Ray forgets a worker once that has said goodbye, and a worker can hang after it: Ray 2.60's
     own handler at exit may wait for a lock that it holds.
@@ -224,7 +215,7 @@ def _stop(own: Iterable[psutil.Process]) -> None:
         with suppress(psutil.NoSuchProcess):
             theirs += [process, *process.children(recursive=True)]
     ray.shutdown()
-    _, left = psutil.wait_procs(theirs, timeout=EXIT_SECONDS)
+    _, left = psutil.wait_procs(theirs, timeout=exit_seconds)
     for process in left:
         with suppress(psutil.NoSuchProcess):
             process.kill()
