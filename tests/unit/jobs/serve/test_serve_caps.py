@@ -46,15 +46,38 @@ def measured(
 def test_a_shape_of_which_two_take_twice_as_long_is_drawn_alone(
     clock: Callable[[float], None],
 ) -> None:
-    found = measured(clock, {1: 1.0, 2: 1.91}, most=16)
+    found = measured(clock, {1: 1.0, 2: 1.91, 4: 3.8}, most=16)
     assert max(found) == 1
 
 
 def test_the_cap_ends_where_doubling_gains_nothing(clock: Callable[[float], None]) -> None:
-    cost = {1: 0.25, 2: 0.375, 4: 0.5, 8: 0.75, 16: 1.5}
+    cost = {1: 0.25, 2: 0.375, 4: 0.5, 8: 0.75, 16: 1.5, 32: 3.0}
+    assert max(measured(clock, cost, most=32)) == 8
     assert max(measured(clock, cost, most=16)) == 8
     assert max(measured(clock, cost, most=4)) == 4
     assert max(measured(clock, cost, most=5)) == 4
+
+
+def test_a_doubling_that_another_program_disturbed_is_not_the_end(
+    clock: Callable[[float], None],
+) -> None:
+    cost = {1: 0.25, 2: 0.3, 4: 0.7, 8: 0.6, 16: 0.9}
+    found = measured(clock, cost, most=16)
+    assert found == pytest.approx({1: 0.25, 2: 0.3, 8: 0.6, 16: 0.9})
+
+
+def test_a_short_step_is_repeated_until_a_spell_of_others_is_over(
+    clock: Callable[[float], None],
+) -> None:
+    """The first three of each size meet another program."""
+    repeats: dict[int, int] = {}
+
+    def step(pictures: Sequence[Any]) -> None:
+        size = len(pictures)
+        repeats[size] = repeats.get(size, 0) + 1
+        clock((0.02 if size == 2 and repeats[size] <= 3 else 0.002) + 0.001 * size)
+
+    assert measure(object, step, most=2) == pytest.approx({1: 0.003, 2: 0.004})
 
 
 def test_a_step_never_takes_so_long_that_leaving_and_joining_wait(

@@ -2,11 +2,13 @@
 
 Where two pictures take nearly twice as long as one, a batch gains nothing and makes everybody wait
 for everybody: such a shape is drawn one picture at a time. Each doubling is judged by the same
-rule.
+rule. The cap holds for as long as the process lives, and is measured while others start beside it:
+so a short step is repeated, and one doubling that does not pay is not the end.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +22,8 @@ MAX_STEP_SECONDS = 5.0
 """Larger batches than one whose step takes so long are not tried: whoever leaves, or joins, waits
 for a step to end."""
 _REPEATS = 3
+_ENOUGH_SECONDS = 0.1
+"""A step is repeated at least so many times, and for so long in all."""
 _LONG_SECONDS = 2.0
 """A step that takes so long is not repeated."""
 
@@ -27,15 +31,16 @@ _LONG_SECONDS = 2.0
 def measure(
     begin: Callable[[], Any], step: Callable[[Sequence[Any]], None], *, most: int
 ) -> dict[int, float]:
-    """Seconds of a step by its number of pictures: 1, 2, 4, ... as far as it pays, at most `most`.
+    """Seconds of a step by its number of pictures, of those that pay: 1, 2, 4, ... at most `most`.
 
-    The last one that paid is the cap. begin: makes a picture with many steps ahead.
+    The last one is the cap. begin: makes a picture with many steps ahead.
     Errors: what the first picture raises.
     """
     pictures = [begin()]
     step(pictures)  # warms: kernels are chosen, memory is taken
     seconds = {1: _seconds(step, pictures)}
-    while (size := 2 * len(pictures)) <= most:
+    tried, paid = 1, 1
+    while (size := 2 * tried) <= most and tried <= 2 * paid:
         try:
             pictures += [begin() for _ in range(size - len(pictures))]
             found = _seconds(step, pictures)
@@ -43,20 +48,23 @@ def measure(
             if not is_out_of_memory(error):
                 raise
             break
-        if found > min(MAX_STEP_SECONDS, MAX_DOUBLING * seconds[size // 2]):
+        if found > MAX_STEP_SECONDS:
             break
-        seconds[size] = found
+        tried = size
+        if found <= MAX_DOUBLING ** math.log2(size / paid) * seconds[paid]:
+            seconds[size], paid = found, size
     return seconds
 
 
 def _seconds(step: Callable[[Sequence[Any]], None], pictures: Sequence[Any]) -> float:
     """The shortest of a few: what other programs take is not the step's."""
-    shortest = float("inf")
-    for _ in range(_REPEATS):
+    shortest, passed, repeats = float("inf"), 0.0, 0
+    while repeats < _REPEATS or passed < _ENOUGH_SECONDS:
         start = time.perf_counter()
         step(pictures)
-        shortest = min(shortest, time.perf_counter() - start)
-        if shortest > _LONG_SECONDS:
+        took = time.perf_counter() - start
+        shortest, passed, repeats = min(shortest, took), passed + took, repeats + 1
+        if took > _LONG_SECONDS:
             break
     return shortest
 
