@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from benchmarks.classify_commits import exactly_once, resumed
 from benchmarks.classify_jobs import LARGE, SMALL, SMALL_SETTINGS, Job
-from benchmarks.interleaved import Report, arguments, measure
+from benchmarks.interleaved import Arm, Report, after_each_round, arguments
 from benchmarks.naive_classify import run_naive
 from benchmarks.photographs import LONG_SIDE, photographs
 
@@ -63,14 +63,14 @@ def model_dominates(root: Path, report: Report, *, num_rounds: int, count: int) 
             predictor.predict(pixels)
         return (time.perf_counter() - started) / (count // piece_rows)
 
-    timings = measure(
-        {"ceiling": ceiling, "classify": job.seconds_per_piece}, num_rounds=num_rounds
-    )
-    report.details["model_dominates"] = {"seconds_per_piece": timings.seconds, "pictures": count}
-    report.add(
-        "ResNet-152: rate of classify / of the model alone",
-        timings.ratio("ceiling", "classify"), at_least=0.90,
-    )  # fmt: skip
+    arms = {"ceiling": ceiling, "classify": job.seconds_per_piece}
+    for timings in after_each_round(arms, num_rounds=num_rounds):
+        found = {"seconds_per_piece": timings.seconds, "pictures": count}
+        report.details["model_dominates"] = found
+        report.add(
+            "ResNet-152: rate of classify / of the model alone",
+            timings.ratio("ceiling", "classify"), at_least=0.90,
+        )  # fmt: skip
 
 
 def decoding_dominates(root: Path, report: Report, *, num_rounds: int, count: int) -> None:
@@ -85,23 +85,20 @@ def decoding_dominates(root: Path, report: Report, *, num_rounds: int, count: in
         run_naive(str(pictures), str(output), classifier, weights, batch_size=32, num_threads=1)
         shutil.rmtree(output)
 
-    timings = measure(
-        {
-            "naive": lambda: naive(folder),
-            "classify": Job(root, folder, **SMALL_SETTINGS),
-            "naive, one picture": lambda: naive(one),
-            "classify, one picture": Job(root, one, **SMALL_SETTINGS),
-        },
-        num_rounds=num_rounds,
-    )
-    report.details["decoding_dominates"] = {"seconds": timings.seconds, "pictures": count}
-    work = timings.beyond(naive="naive, one picture", classify="classify, one picture")
-    report.add(
-        "small model: rate of classify / of the naive pipeline",
-        work.ratio("naive", "classify"),
-        at_least=1.5,
-    )
-    report.add("the same, each job's start-up left in", timings.ratio("naive", "classify"))
+    arms: dict[str, Arm] = {
+        "naive": lambda: naive(folder),
+        "classify": Job(root, folder, **SMALL_SETTINGS),
+        "naive, one picture": lambda: naive(one),
+        "classify, one picture": Job(root, one, **SMALL_SETTINGS),
+    }
+    for timings in after_each_round(arms, num_rounds=num_rounds):
+        report.details["decoding_dominates"] = {"seconds": timings.seconds, "pictures": count}
+        work = timings.beyond(naive="naive, one picture", classify="classify, one picture")
+        report.add(
+            "small model: rate of classify / of the naive pipeline",
+            work.ratio("naive", "classify"), at_least=1.5,
+        )  # fmt: skip
+        report.add("the same, each job's start-up left in", timings.ratio("naive", "classify"))
 
 
 def object_store_bytes(root: Path, report: Report) -> None:

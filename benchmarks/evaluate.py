@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from benchmarks.commit_times import seconds_between_commits
-from benchmarks.interleaved import Report, arguments, measure
+from benchmarks.interleaved import Report, after_each_round, arguments
 from numpy.typing import NDArray
 from PIL import Image
 from tests.helpers.feature_networks import photograph_crops, save_timm
@@ -100,15 +100,14 @@ def main() -> None:
             return per_batch
 
         loop = bare_loop(config_of(root, pictures, weights), images)
-        timings = measure({"loop": loop, "evaluate": evaluate}, num_rounds=options.rounds)
-        report.details["seconds_per_batch"] = timings.seconds
-        report.details["whole_seconds"] = whole
+        arms = {"loop": loop, "evaluate": evaluate}
         report.details["pictures"] = {"input": num_pictures, "reference": NUM_REFERENCE}
-        report.add(
-            "ResNet-50: rate of evaluate / of its extractor alone",
-            timings.ratio("loop", "evaluate"), at_least=0.9,
-        )  # fmt: skip
-    report.write()
+        for timings in after_each_round(arms, num_rounds=options.rounds):
+            report.details |= {"seconds_per_batch": timings.seconds, "whole_seconds": whole}
+            report.add(
+                "ResNet-50: rate of evaluate / of its extractor alone",
+                timings.ratio("loop", "evaluate"), at_least=0.9,
+            )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from benchmarks.finetune_loop import Captioned, Loop
-from benchmarks.interleaved import Report, arguments, measure
+from benchmarks.interleaved import Report, after_each_round, arguments
 from benchmarks.train import logged_seconds
 from tests.helpers.captioned_data import publish_captioned
 from tests.helpers.tiny_families import save_tiny
@@ -98,12 +98,10 @@ def main() -> None:
         for method in METHODS:
             sides = Comparison(root, method, steps)
             arms = {"plain": sides.plain, "darkroom": sides.darkroom}
-            timings = measure(arms, num_rounds=given.rounds)
-            ratio = timings.ratio("darkroom", "plain")
             what = f"finetune: {method}, step / step of a plain diffusers loop"
-            report.add(what, ratio, at_most=AT_MOST)
-            report.details[method] = {"step_seconds": timings.seconds}
-    report.write()
+            for timings in after_each_round(arms, num_rounds=given.rounds):
+                report.details[method] = {"step_seconds": timings.seconds}
+                report.add(what, timings.ratio("darkroom", "plain"), at_most=AT_MOST)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from benchmarks.interleaved import Report, arguments, measure
+from benchmarks.interleaved import Report, after_each_round, arguments
 from numpy.typing import NDArray
 
 from darkroom.config import build_config
@@ -179,18 +179,14 @@ def main() -> None:
     profiles: list[object] = []
     report = Report("generate_overlap", details={"rows": num_rows, "piece_rows": PIECE_ROWS})
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as root, ray_session():
-        timings = measure(
-            {
-                "stage by stage": lambda: stage_by_stage(rows, Path(tempfile.mkdtemp(dir=root))),
-                "overlapped": lambda: overlapped(rows, Path(tempfile.mkdtemp(dir=root)), profiles),
-            },
-            num_rounds=given.rounds,
-        )
-    report.details["seconds"] = {name: list(taken) for name, taken in timings.seconds.items()}
-    report.details["overlapped"] = profiles
-    ratio = timings.ratio("stage by stage", "overlapped")
-    report.add("generate: stage by stage over overlapped", ratio, at_least=AT_LEAST)
-    report.write()
+        arms = {
+            "stage by stage": lambda: stage_by_stage(rows, Path(tempfile.mkdtemp(dir=root))),
+            "overlapped": lambda: overlapped(rows, Path(tempfile.mkdtemp(dir=root)), profiles),
+        }
+        for timings in after_each_round(arms, num_rounds=given.rounds):
+            report.details |= {"seconds": timings.seconds, "overlapped": profiles}
+            ratio = timings.ratio("stage by stage", "overlapped")
+            report.add("generate: stage by stage over overlapped", ratio, at_least=AT_LEAST)
 
 
 if __name__ == "__main__":

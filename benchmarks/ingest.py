@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
-from benchmarks.interleaved import Report, arguments, measure
+from benchmarks.interleaved import Report, after_each_round, arguments
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
@@ -121,20 +121,17 @@ def compare(size: int, count: int, folder: Path, report: Report, *, num_rounds: 
     data = TrainingData.of(dataset, config)
     exact = exact_epochs(data, count)
     ray_data = ray_data_epochs(data, config, count)
-    timings = measure(
-        {"exact": lambda: per_image(exact()), "ray_data": lambda: per_image(ray_data())},
-        num_rounds=num_rounds,
-    )
-    report.add(
-        f"CPU time of an image, {size} px: ray_data / exact", timings.ratio("ray_data", "exact")
-    )
-    report.details[f"{size} px"] = {
-        "images": count,
-        "cpu_seconds": timings.seconds,
-        "images_per_core_second": {
-            name: 1 / statistics.median(seconds) for name, seconds in timings.seconds.items()
-        },
-    }
+    arms = {"exact": lambda: per_image(exact()), "ray_data": lambda: per_image(ray_data())}
+    what = f"CPU time of an image, {size} px: ray_data / exact"
+    for timings in after_each_round(arms, num_rounds=num_rounds):
+        report.details[f"{size} px"] = {
+            "images": count,
+            "cpu_seconds": timings.seconds,
+            "images_per_core_second": {
+                name: 1 / statistics.median(seconds) for name, seconds in timings.seconds.items()
+            },
+        }
+        report.add(what, timings.ratio("ray_data", "exact"))
 
 
 def main() -> None:
@@ -144,7 +141,6 @@ def main() -> None:
         for size, count in NUM_IMAGES.items():
             taken = count // QUICK_SHARE if given.quick else count
             compare(size, taken, Path(folder), report, num_rounds=given.rounds)
-    report.write()
 
 
 if __name__ == "__main__":

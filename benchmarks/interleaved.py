@@ -16,7 +16,7 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,17 @@ class Ratio:
 
 def measure(arms: Mapping[str, Arm], *, num_rounds: int, num_warmups: int = 1) -> Timings:
     """Run the arms ABBA: every round gives each arm the mean of its two turns."""
+    *_, timings = after_each_round(arms, num_rounds=num_rounds, num_warmups=num_warmups)
+    return timings
+
+
+def after_each_round(
+    arms: Mapping[str, Arm], *, num_rounds: int, num_warmups: int = 1
+) -> Iterator[Timings]:
+    """`measure` for rounds that take minutes: all rounds so far, each time that one has ended.
+
+    So rows can be written that hold what is known, and an end before the last round costs no other.
+    """
     for _ in range(num_warmups):
         for arm in arms.values():
             arm()
@@ -101,7 +112,7 @@ def measure(arms: Mapping[str, Arm], *, num_rounds: int, num_warmups: int = 1) -
             turns[name].append(timed(arms[name]))
         for name, both in turns.items():
             seconds[name].append(statistics.fmean(both))
-    return Timings(seconds)
+        yield Timings({name: list(each) for name, each in seconds.items()})
 
 
 def arguments(doc: str | None) -> argparse.ArgumentParser:
@@ -138,6 +149,7 @@ class Report:
             at_most: float | None = None) -> bool | None:  # fmt: skip
         """Write a ratio and its target; met means that the interval's bad end meets it.
 
+        A row of that name which is there already is of fewer rounds: this one takes its place.
         Returns whether it is met, None without a target.
         """
         met = None
@@ -148,7 +160,11 @@ class Report:
         row = {
             "what": what, **asdict(ratio), "at_least": at_least, "at_most": at_most, "met": met
         }  # fmt: skip
-        self.ratios.append(row)
+        places = {known["what"]: at for at, known in enumerate(self.ratios)}
+        if what in places:
+            self.ratios[places[what]] = row
+        else:
+            self.ratios.append(row)
         self.write()
         print(f"{self.name} (load {os.getloadavg()[0]:.1f}) {_line(row)}", flush=True)
         return met
@@ -177,5 +193,5 @@ def _line(row: Mapping[str, Any]) -> str:
     if row["at_most"] is not None:
         target = f"<= {row['at_most']:g}"
     met = {True: "met", False: "MISSED", None: ""}[row["met"]]
-    interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
-    return f"{row['what']:58} {row['median']:8.3f} {interval:18} {target:>8} {met}".rstrip()
+    interval = f"[{row['low']:.3f}, {row['high']:.3f}] n={row['num_rounds']}"
+    return f"{row['what']:58} {row['median']:8.3f} {interval:22} {target:>8} {met}".rstrip()

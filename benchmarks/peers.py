@@ -16,11 +16,13 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
+from benchmarks.interleaved import Arm, Report, after_each_round
 from benchmarks.s5cmd import ROOT
 
 PEERS, IMG2DATASET = "peers", "peers-img2dataset"
@@ -152,6 +154,36 @@ class Tally:
     def _add(self, name: str, count: int, seconds: float) -> None:
         if count == self._count:
             self._used[name].append(seconds)
+
+
+Works = Mapping[str, Callable[[int], float | None]]
+"""Each way's work on a number of rows, ours first; seconds as of `interleaved.Arm`."""
+
+
+def arms_of(works: Works, *, count: int, few: int) -> dict[str, Arm]:
+    """Each way on all rows, and on few of them, which is its start-up."""
+    every: dict[str, Arm] = {name: partial(work, count) for name, work in works.items()}
+    return every | {_start_up(name): partial(work, few) for name, work in works.items()}
+
+
+def _start_up(name: str) -> str:
+    return f"{name}, start-up"
+
+
+def compare(
+    report: Report, what: str, works: Works, tally: Tally, *, count: int, few: int, num_rounds: int
+) -> None:
+    """After each round, two rows for each peer: its time over ours, start-up off and left in."""
+    ours, *names = works
+    arms = arms_of(works, count=count, few=few)
+    for timings in after_each_round(arms, num_rounds=num_rounds):
+        report.details[what] = {
+            "rows": count, "seconds": timings.seconds, "processor_seconds": tally.medians()
+        }  # fmt: skip
+        work = timings.beyond(**{name: _start_up(name) for name in works})
+        for name in names:
+            report.add(f"{name}'s time / ours: {what}", work.ratio(name, ours))
+            report.add(f"the same, start-up left in: {name}, {what}", timings.ratio(name, ours))
 
 
 def processor_seconds_here() -> float:

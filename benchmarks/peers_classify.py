@@ -18,17 +18,16 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
 from benchmarks.classify_jobs import LARGE, SMALL
-from benchmarks.interleaved import Arm, Report, arguments, measure
+from benchmarks.interleaved import Report, arguments
 from benchmarks.naive_classify import run_naive
-from benchmarks.peers import Peer, Tally
+from benchmarks.peers import Peer, Tally, Works
 from benchmarks.photographs import photographs
 from benchmarks.s3_bench import BUCKET
 from pyarrow import fs  # noqa: TID251 - what the peer reads with
@@ -52,7 +51,7 @@ class Comparison:
     """One network on two folders of the server: many pictures, and one."""
 
     def __init__(self, network: dict[str, str], programs: dict[str, Peer], *, count: int) -> None:
-        self._network, self._programs, self._count = network, programs, count
+        self._network, self._programs = network, programs
         self._outputs = itertools.count()
         config = build_config(
             ClassifyConfig, {"input": "-", "output": "-", "model": network}
@@ -61,19 +60,15 @@ class Comparison:
         self._weights = find_weights(self._classifier, "random", seed=0)
         self.tally = Tally(count)
 
-    def arms(self) -> dict[str, Arm]:
-        """Of many pictures, and of one: named "..., one picture"."""
+    def works(self) -> Works:
         cores = os.cpu_count() or 1
-        works: dict[str, Callable[[int], float | None]] = {
+        return {
             OURS: self.tally.here(OURS, self._ours),
             RAY_DATA: self.tally.here(RAY_DATA, self._ray_data),
             ONE_PROCESS: lambda count: self._ask(ONE_PROCESS, count, num_workers=0),
             MANY_PROCESSES: lambda count: self._ask(MANY_PROCESSES, count, num_workers=cores),
             DAFT: lambda count: self._ask(DAFT, count),
         }
-        many: dict[str, Arm] = {name: partial(work, self._count) for name, work in works.items()}
-        one: dict[str, Arm] = {_alone(name): partial(work, 1) for name, work in works.items()}
-        return {**many, **one}
 
     def _ours(self, count: int) -> None:
         cores = os.cpu_count() or 1
@@ -106,10 +101,6 @@ class Comparison:
         return self.tally.asked(name, count, found)
 
 
-def _alone(name: str) -> str:
-    return f"{name}, one picture"
-
-
 def _folder(count: int) -> str:
     return f"photographs-{count}"
 
@@ -120,18 +111,10 @@ def compare(
     """A row for each peer, and one with start-up left in."""
     _upload(count)
     with programs() as running:
-        comparison = Comparison(network, running, count=count)
-        timings = measure(comparison.arms(), num_rounds=num_rounds)
-    names = (RAY_DATA, ONE_PROCESS, MANY_PROCESSES, DAFT)
-    report.details[what] = {
-        "seconds": timings.seconds, "pictures": count,
-        "processor_seconds": comparison.tally.medians(),
-    }  # fmt: skip
-    start_up = {name: _alone(name) for name in (OURS, *names)}
-    work = timings.beyond(**start_up)
-    for name in names:
-        report.add(f"{name}'s time / ours: {what}", work.ratio(name, OURS))
-        report.add(f"the same, start-up left in: {name}", timings.ratio(name, OURS))
+        sides = Comparison(network, running, count=count)
+        peers.compare(
+            report, what, sides.works(), sides.tally, count=count, few=1, num_rounds=num_rounds
+        )
 
 
 @contextmanager

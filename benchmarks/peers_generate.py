@@ -18,15 +18,14 @@ import itertools
 import os
 import sys
 import tempfile
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray.data
-from benchmarks.interleaved import Arm, Report, arguments, measure
-from benchmarks.peers import Peer, Tally
+from benchmarks import peers
+from benchmarks.interleaved import Report, arguments
+from benchmarks.peers import Peer, Tally, Works
 from benchmarks.s3_bench import BUCKET
 from pyarrow import fs  # noqa: TID251 - what the peer reads with
 from ray.data import ActorPoolStrategy
@@ -64,20 +63,16 @@ class Comparison:
     """The ways, over a table of many prompts and one of a single one."""
 
     def __init__(self, model: Path, loop: Peer, *, count: int) -> None:
-        self._model, self._loop, self._count = str(model), loop, count
+        self._model, self._loop = str(model), loop
         self._outputs = itertools.count()
         self.tally = Tally(count)
 
-    def arms(self) -> dict[str, Arm]:
-        """Of all rows, and of one: named "..., one row"."""
-        works: dict[str, Callable[[int], float | None]] = {
+    def works(self) -> Works:
+        return {
             OURS: self.tally.here(OURS, self._ours),
             EXAMPLE: self.tally.here(EXAMPLE, self._example),
             LOOP: self._by_loop,
         }
-        many: dict[str, Arm] = {name: partial(work, self._count) for name, work in works.items()}
-        one: dict[str, Arm] = {_alone(name): partial(work, 1) for name, work in works.items()}
-        return {**many, **one}
 
     def _ours(self, count: int) -> None:
         values = {
@@ -109,10 +104,6 @@ class Comparison:
         return self.tally.asked(LOOP, count, found)
 
 
-def _alone(name: str) -> str:
-    return f"{name}, one row"
-
-
 def _table(count: int) -> str:
     return f"prompts-{count}.csv"
 
@@ -122,7 +113,7 @@ def main() -> None:
     parser.set_defaults(rounds=5)
     given = parser.parse_args()
     count = 64 if given.quick else 512
-    report = Report("peers_generate", details={"rows": count})
+    report = Report("peers_generate")
     with (
         tempfile.TemporaryDirectory(prefix="darkroom-bench-") as name,
         EmbeddedServer(Path(name, "s3"), bucket=BUCKET) as server,
@@ -134,14 +125,11 @@ def main() -> None:
         model = save_tiny_stable_diffusion(Path(name, "model"))
         # It draws with the very packages that we do.
         with ray_session(num_cpus=6), Peer("generate_loop", python=Path(sys.executable)) as loop:
-            comparison = Comparison(model, loop, count=count)
-            timings = measure(comparison.arms(), num_rounds=given.rounds)
-    report.details["seconds"] = timings.seconds
-    report.details["processor_seconds"] = comparison.tally.medians()
-    work = timings.beyond(**{way: _alone(way) for way in (OURS, LOOP, EXAMPLE)})
-    for way in (LOOP, EXAMPLE):
-        report.add(f"{way}'s time / ours: prompts to pictures", work.ratio(way, OURS))
-        report.add(f"the same, start-up left in: {way}", timings.ratio(way, OURS))
+            sides = Comparison(model, loop, count=count)
+            peers.compare(
+                report, "prompts to pictures", sides.works(), sides.tally, count=count, few=1,
+                num_rounds=given.rounds,
+            )  # fmt: skip
     report.write()
 
 

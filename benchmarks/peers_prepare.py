@@ -23,9 +23,8 @@ import itertools
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,8 @@ import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 from benchmarks import peers
-from benchmarks.interleaved import Arm, Report, arguments, measure
-from benchmarks.peers import Peer, Tally
+from benchmarks.interleaved import Report, arguments
+from benchmarks.peers import Peer, Tally, Works
 from benchmarks.photographs import photographs
 from benchmarks.s3_bench import BUCKET
 from botocore.config import Config
@@ -57,22 +56,18 @@ class Comparison:
     """The ways, on a folder of many pictures and one of ten."""
 
     def __init__(self, programs: dict[str, Peer], urls: Path, *, count: int) -> None:
-        self._programs, self._urls, self._count = programs, urls, count
+        self._programs, self._urls = programs, urls
         self._outputs = itertools.count()
         self.tally = Tally(count)
 
-    def arms(self) -> dict[str, Arm]:
-        """Of many pictures, and of ten: named "..., start-up"."""
-        works: dict[str, Callable[[int], float | None]] = {
+    def works(self) -> Works:
+        return {
             OURS: self.tally.here(OURS, self._ours),
             LOOP: lambda count: self._ask(LOOP, count, **self._loop(count), kind="parquet"),
             WEBDATASET: lambda count: self._ask(WEBDATASET, count, **self._loop(count), kind="tar"),
             DAFT: lambda count: self._ask(DAFT, count, prefix=f"{_folder(count)}/"),
             IMG2DATASET: self._img2dataset,
         }
-        many: dict[str, Arm] = {name: partial(work, self._count) for name, work in works.items()}
-        few: dict[str, Arm] = {_start(name): partial(work, NUM_FEW) for name, work in works.items()}
-        return {**many, **few}
 
     def _img2dataset(self, count: int) -> float:
         # Its processes end after five shards, and new ones import everything again.
@@ -99,10 +94,6 @@ class Comparison:
             "prepare", bucket=BUCKET, output=f"peer-{next(self._outputs)}", side=SIDE, **how
         )
         return self.tally.asked(name, count, found)
-
-
-def _start(name: str) -> str:
-    return f"{name}, start-up"
 
 
 def _folder(count: int) -> str:
@@ -162,7 +153,7 @@ def main() -> None:
     for environment in (peers.PEERS, peers.IMG2DATASET):
         peers.build(environment)
     count = 200 if given.quick else 2000
-    report = Report("peers_prepare", details={"pictures": count})
+    report = Report("peers_prepare")
     with (
         tempfile.TemporaryDirectory(prefix="darkroom-bench-") as name,
         EmbeddedServer(Path(name, "s3"), bucket=BUCKET) as server,
@@ -171,15 +162,11 @@ def main() -> None:
         upload(Path(name, "pictures"), count)
         sign_urls(Path(name), count)
         with ray_session(num_cpus=os.cpu_count() or 1), programs() as running:
-            comparison = Comparison(running, Path(name), count=count)
-            timings = measure(comparison.arms(), num_rounds=given.rounds)
-    names = (LOOP, WEBDATASET, DAFT, IMG2DATASET)
-    report.details["seconds"] = timings.seconds
-    report.details["processor_seconds"] = comparison.tally.medians()
-    work = timings.beyond(**{way: _start(way) for way in (OURS, *names)})
-    for way in names:
-        report.add(f"{way}'s time / ours: prepare", work.ratio(way, OURS))
-        report.add(f"the same, start-up left in: {way}", timings.ratio(way, OURS))
+            sides = Comparison(running, Path(name), count=count)
+            peers.compare(
+                report, "prepare", sides.works(), sides.tally, count=count, few=NUM_FEW,
+                num_rounds=given.rounds,
+            )  # fmt: skip
     report.write()
 
 

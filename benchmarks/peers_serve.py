@@ -41,7 +41,7 @@ from typing import Any
 
 import psutil
 from benchmarks import peers
-from benchmarks.interleaved import Report, arguments, measure
+from benchmarks.interleaved import Report, Timings, after_each_round, arguments
 from benchmarks.s5cmd import ROOT
 from benchmarks.serve_clients import Clients, Seen, latency_ratio
 from tests.helpers.served import served
@@ -73,13 +73,8 @@ class Comparison:
         self._model = model
         self._saturated, self._loaded = bodies(saturated), bodies(loaded)
         self._gap_seconds = 0.0
-        self.saturated: defaultdict[str, list[Seen]] = defaultdict(list)
-        self.loaded: defaultdict[str, list[Seen]] = defaultdict(list)
-
-    @property
-    def gap_seconds(self) -> float:
-        """Between requests of the load, on average."""
-        return self._gap_seconds
+        self._seen_saturated: defaultdict[str, list[Seen]] = defaultdict(list)
+        self._seen_loaded: defaultdict[str, list[Seen]] = defaultdict(list)
 
     def turn(self, name: str) -> float:
         """One service from its start to its end; the seconds of the saturated part."""
@@ -87,14 +82,41 @@ class Comparison:
             clients.wait(self._saturated[0])
             clients.at_once(self._saturated[:NUM_CLIENTS], num_clients=NUM_CLIENTS)
             seen = clients.at_once(self._saturated, num_clients=NUM_CLIENTS)
-            self.saturated[name].append(seen)
+            self._seen_saturated[name].append(seen)
             if not self._gap_seconds:  # the lock's turn is the first
                 self._gap_seconds = seen.seconds / len(self._saturated) / LOAD
-            chance = random.Random(len(self.loaded[name]))
-            self.loaded[name].append(
+            chance = random.Random(len(self._seen_loaded[name]))
+            self._seen_loaded[name].append(
                 clients.at_random(self._loaded, gap_seconds=self._gap_seconds, chance=chance)
             )
         return seen.seconds
+
+    def tell(self, report: Report, timings: Timings) -> None:
+        """Two rows for each peer, and what explains them."""
+        count = len(self._saturated)
+        report.details = {
+            "clients": NUM_CLIENTS,
+            "requests": {"saturated": count, "under load": len(self._loaded)},
+            "seconds between requests": self._gap_seconds, "seconds": timings.seconds,
+            "images_per_second": {
+                way: [count / each for each in seconds] for way, seconds in timings.seconds.items()
+            },
+            "mean_latency_seconds": {
+                way: [statistics.fmean(seen.latencies) for seen in turns]
+                for way, turns in self._seen_loaded.items()
+            },
+            "processor_seconds": {
+                way: {
+                    "saturated": processor_seconds(self._seen_saturated[way]),
+                    "under load": processor_seconds(self._seen_loaded[way]),
+                }
+                for way in timings.seconds
+            },
+        }  # fmt: skip
+        for way in PROGRAMS:
+            report.add(f"{way}'s time / ours: serve, saturated", timings.ratio(way, OURS))
+            latency = latency_ratio(self._seen_loaded[way], self._seen_loaded[OURS])
+            report.add(f"{way}'s mean latency / ours: serve, load {LOAD}", latency)
 
     @contextmanager
     def _service(self, name: str) -> Iterator[Clients]:
@@ -178,29 +200,8 @@ def main() -> None:
         model = save_tiny_stable_diffusion(Path(name, "model"))
         comparison = Comparison(model, saturated=saturated, loaded=loaded)
         arms = {way: partial(comparison.turn, way) for way in (LOCK, BATCH, LITSERVE, OURS)}
-        timings = measure(arms, num_rounds=given.rounds, num_warmups=0)
-    report.details = {
-        "clients": NUM_CLIENTS, "requests": {"saturated": saturated, "under load": loaded},
-        "seconds between requests": comparison.gap_seconds, "seconds": timings.seconds,
-        "images_per_second": {
-            way: [saturated / each for each in seconds] for way, seconds in timings.seconds.items()
-        },
-        "mean_latency_seconds": {
-            way: [statistics.fmean(seen.latencies) for seen in turns]
-            for way, turns in comparison.loaded.items()
-        },
-        "processor_seconds": {
-            way: {
-                "saturated": processor_seconds(comparison.saturated[way]),
-                "under load": processor_seconds(comparison.loaded[way]),
-            }
-            for way in arms
-        },
-    }  # fmt: skip
-    for way in PROGRAMS:
-        report.add(f"{way}'s time / ours: serve, saturated", timings.ratio(way, OURS))
-        latency = latency_ratio(comparison.loaded[way], comparison.loaded[OURS])
-        report.add(f"{way}'s mean latency / ours: serve, load {LOAD}", latency)
+        for timings in after_each_round(arms, num_rounds=given.rounds, num_warmups=0):
+            comparison.tell(report, timings)
     report.write()
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -73,6 +73,16 @@ def _counted(work: Callable[[], None], used: list[float]) -> Arm:
     return arm
 
 
+def medians(used: Mapping[str, list[float]], programs: Mapping[str, Peer]) -> dict[str, float]:
+    """Processor seconds by side and way."""
+    ours = {f"ours, {way}": statistics.median(each) for way, each in used.items()}
+    return ours | {
+        f"{name}, {way}": statistics.median(each)
+        for name, program in programs.items()
+        for way, each in program.processor_seconds.items()
+    }
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.set_defaults(rounds=5)
@@ -84,23 +94,15 @@ def main() -> None:
             used: defaultdict[str, list[float]] = defaultdict(list)
             with ExitStack() as running:
                 programs = {name: running.enter_context(Peer(each)) for name, each in PEERS.items()}
-                timings = on_fresh_servers(
-                    arms(files, programs, used), CpuSeconds(), num_rounds=given.rounds
-                )
-            report.details[files.what] = {
-                "seconds": {what: each.seconds for what, each in timings.items()},
-                "processor_seconds": {
-                    **{f"ours, {way}": statistics.median(each) for way, each in used.items()},
-                    **{
-                        f"{name}, {way}": statistics.median(each)
-                        for name, program in programs.items()
-                        for way, each in program.processor_seconds.items()
-                    },
-                },
-            }
-            for what, each in timings.items():
-                for name in programs:
-                    report.add(f"{name}'s time / ours: {what}", each.ratio(name, "ours"))
+                ways = arms(files, programs, used)
+                for timings in on_fresh_servers(ways, CpuSeconds(), num_rounds=given.rounds):
+                    report.details[files.what] = {
+                        "seconds": {what: each.seconds for what, each in timings.items()},
+                        "processor_seconds": medians(used, programs),
+                    }
+                    for what, each in timings.items():
+                        for name in programs:
+                            report.add(f"{name}'s time / ours: {what}", each.ratio(name, "ours"))
             for moved in (files.source, files.target):
                 fresh_folder(moved)
     report.write()

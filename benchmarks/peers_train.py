@@ -29,7 +29,7 @@ from typing import Any
 
 from benchmarks.cpu_split import cpu_split
 from benchmarks.digits_run import BUCKET, Digits, prepared_digits
-from benchmarks.interleaved import Arm, Report, arguments, measure
+from benchmarks.interleaved import Arm, Report, after_each_round, arguments
 from benchmarks.train import (
     LOG_EVERY,
     MEASURED_STEPS,
@@ -130,19 +130,20 @@ class Comparison:
 
 def compare(what: str, comparison: Comparison, report: Report, *, num_rounds: int) -> None:
     """A row for each peer; then the processor seconds of a step."""
-    timings = measure(comparison.arms(), num_rounds=num_rounds, num_warmups=0)
-    for name in PEERS:
-        report.add(f"{name}'s time / ours: {what}", timings.ratio(name, OURS))
-    cores, seconds = comparison.cores(), statistics.median(timings.seconds[OURS])
-    report.details[what] = {
-        "step_seconds": timings.seconds,
-        "processor_seconds": {
-            OURS: sum(cores.values()) * seconds,
-            f"{OURS}, its workers alone": cores["ray::RayTrainWorker"] * seconds,
-            **{way: statistics.median(each) for way, each in comparison.processor_seconds.items()},
-        },
-        "cores_by_process": cores,
-    }  # fmt: skip
+    for timings in after_each_round(comparison.arms(), num_rounds=num_rounds, num_warmups=0):
+        cores, seconds = comparison.cores(), statistics.median(timings.seconds[OURS])
+        used = comparison.processor_seconds
+        report.details[what] = {
+            "step_seconds": timings.seconds,
+            "processor_seconds": {
+                OURS: sum(cores.values()) * seconds,
+                f"{OURS}, its workers alone": cores["ray::RayTrainWorker"] * seconds,
+                **{way: statistics.median(each) for way, each in used.items()},
+            },
+            "cores_by_process": cores,
+        }
+        for name in PEERS:
+            report.add(f"{name}'s time / ours: {what}", timings.ratio(name, OURS))
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.decode_loop import DecodeLoop, decode_files
-from benchmarks.interleaved import Report, arguments, measure
+from benchmarks.interleaved import Arm, Report, after_each_round, arguments
 from benchmarks.photographs import photographs
 
 from darkroom.config import build_config
@@ -145,24 +145,19 @@ def main() -> None:
             shutil.copyfile(path, few / path.parent.name / path.name)
         jobs, small_jobs = configs(pictures, Path(name, "out")), configs(few, Path(name, "start"))
         loop = DecodeLoop(paths, num_processes=num_cores)
-        timings = measure(
-            {
-                "decoding": loop,
-                "prepare": lambda: prepare(next(jobs), num_pictures=len(paths)),
-                "start-up": lambda: prepare(next(small_jobs), num_pictures=NUM_FEW),
-            },
-            num_rounds=given.rounds,
-        )
+        arms: dict[str, Arm] = {
+            "decoding": loop,
+            "prepare": lambda: prepare(next(jobs), num_pictures=len(paths)),
+            "start-up": lambda: prepare(next(small_jobs), num_pictures=NUM_FEW),
+        }
+        for timings in after_each_round(arms, num_rounds=given.rounds):
+            report.details |= {"pictures": len(paths), "seconds": timings.seconds}
+            ratio = timings.beyond(prepare="start-up").ratio("decoding", "prepare")
+            report.add("prepare: pictures a second / decoding's", ratio, at_least=AT_LEAST)
+            whole = timings.ratio("decoding", "prepare")
+            report.add("the same, each job's start-up left in", whole)
         loop.close()
-        split = time_split(next(jobs), paths)
-    report.details = {
-        "pictures": len(paths),
-        "seconds": timings.seconds,
-        "processor_milliseconds_for_a_picture": split,
-    }
-    ratio = timings.beyond(prepare="start-up").ratio("decoding", "prepare")
-    report.add("prepare: pictures a second / decoding's", ratio, at_least=AT_LEAST)
-    report.add("the same, each job's start-up left in", timings.ratio("decoding", "prepare"))
+        report.details["processor_milliseconds_for_a_picture"] = time_split(next(jobs), paths)
     report.write()
 
 

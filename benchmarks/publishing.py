@@ -115,10 +115,12 @@ def compare(folder: Path, what: str, report: Report, *, num_rounds: int) -> None
         "writing": cpu.counting("writing", lambda: write(folder, next(output))),
         "publishing": cpu.counting("publishing", lambda: publish(folder, next(output))),
     }
-    timings = on_fresh_servers({what: arms}, cpu, num_rounds=num_rounds)[what]
-    ratio = timings.ratio("publishing", "writing")
-    met = report.add(f"publishing / writing: {what}", ratio, at_most=AT_MOST)
-    report.details[what] = {"seconds": timings.seconds, "processor_seconds": cpu.medians()}
+    met = None
+    for timings in on_fresh_servers({what: arms}, cpu, num_rounds=num_rounds):
+        seconds = timings[what].seconds
+        report.details[what] = {"seconds": seconds, "processor_seconds": cpu.medians()}
+        ratio = timings[what].ratio("publishing", "writing")
+        met = report.add(f"publishing / writing: {what}", ratio, at_most=AT_MOST)
     if not met:
         with fresh_server(cpu):
             publish(folder, next(output))

@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.digits_run import Digits, prepared_digits
-from benchmarks.interleaved import Ratio, Report, Timings, arguments, measure
+from benchmarks.interleaved import Ratio, Report, Timings, after_each_round, arguments
 from tests.helpers.training import pointer_of, started, wait_for_step
 
 from darkroom.jobs.train.config import TrainConfig
@@ -85,14 +85,15 @@ def main() -> None:
     with prepared_digits() as digits:
         runs = Runs(digits, num_steps)
         arms = {"start-up": runs.start_up, "whole": runs.whole, "resumed": runs.resumed}
-        timings = measure(arms, num_rounds=given.rounds, num_warmups=0)
-    # A round's two turns: forward and backward.
-    shares = [(a + b) / 2 for a, b in zip(runs.shares[::2], runs.shares[1::2], strict=True)]
-    report.details = {"steps": num_steps, "seconds": timings.seconds, "remaining_shares": shares}
-    report.add(
-        "train: resumed / ideal, beyond start-up", ratio_to_ideal(timings, shares), at_most=AT_MOST
-    )
-    report.write()
+        for timings in after_each_round(arms, num_rounds=given.rounds, num_warmups=0):
+            # A round's two turns: forward and backward.
+            turns = zip(runs.shares[::2], runs.shares[1::2], strict=True)
+            shares = [(a + b) / 2 for a, b in turns]
+            report.details = {
+                "steps": num_steps, "seconds": timings.seconds, "remaining_shares": shares
+            }  # fmt: skip
+            ratio = ratio_to_ideal(timings, shares)
+            report.add("train: resumed / ideal, beyond start-up", ratio, at_most=AT_MOST)
 
 
 if __name__ == "__main__":

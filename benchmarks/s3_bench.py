@@ -102,11 +102,11 @@ def fresh_server(cpu: CpuSeconds) -> Iterator[None]:
 
 def on_fresh_servers(
     comparisons: Mapping[str, Mapping[str, Arm]], cpu: CpuSeconds, *, num_rounds: int
-) -> dict[str, Timings]:
-    """Each comparison's rounds, every round of all of them on a server of its own."""
+) -> Iterator[dict[str, Timings]]:
+    """Each comparison's rounds so far, each time that one has ended on a server of its own."""
     rounds: defaultdict[str, list[Timings]] = defaultdict(list)
     for _ in range(num_rounds):
         with fresh_server(cpu):
             for name, arms in comparisons.items():
                 rounds[name].append(measure(arms, num_rounds=1))
-    return {name: Timings.joined(parts) for name, parts in rounds.items()}
+        yield {name: Timings.joined(parts) for name, parts in rounds.items()}

@@ -27,13 +27,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.interleaved import Ratio, Report, arguments, measure
-from benchmarks.serve_policies import FrozenBatches, WholeBatches, equal_steps, first_alone
+from benchmarks.interleaved import Ratio, Report, after_each_round, arguments
+from benchmarks.serve_policies import (
+    Choose,
+    FrozenBatches,
+    WholeBatches,
+    equal_steps,
+    first_alone,
+)
 from diffusers import UNet2DModel
 from tests.helpers.drawing_engine import ask_all, close, usual
 from tests.helpers.tiny_artifacts import publish_model, tiny_unet
@@ -120,8 +125,27 @@ class EngineFutures:
         self._loop.close()
 
 
+def seconds_alone(engine: Engine, requests: Sequence[DrawRequest]) -> float:
+    """Of a request, on average, when each is drawn by itself and the next waits for it."""
+    with closing(whole_batches(engine, first_alone)) as policy:
+        policy.draw(requests[0]).result()
+        start = time.perf_counter()
+        for future in [policy.draw(request) for request in requests]:
+            future.result()
+        return (time.perf_counter() - start) / len(requests)
+
+
+def model_of(engine: Engine) -> Any:
+    """What the engine draws with, for the other policies."""
+    return engine._thread.models["model"]  # noqa: SLF001 - the same for all
+
+
+def whole_batches(engine: Engine, choose: Choose) -> WholeBatches:
+    return WholeBatches(model_of(engine), choose, num_threads=NUM_THREADS)
+
+
 class UnderLoad:
-    """One load. unit_seconds: of a request drawn alone, on average."""
+    """One load: requests that come gap_seconds apart, on average."""
 
     def __init__(self, engine: Engine, requests: Sequence[DrawRequest], gap_seconds: float) -> None:
         self._engine, self._requests, self._gap = engine, requests, gap_seconds
@@ -141,15 +165,14 @@ class UnderLoad:
         return lambda: self._run(name)
 
     def _policy(self, name: str) -> Any:
-        model: Any = self._engine._thread.models["model"]  # noqa: SLF001 - the same for all
         cap = max(entry["cap"] for entry in self._engine.stats()["caps"])
         match name:
             case "one by one":
-                return WholeBatches(model, first_alone, num_threads=NUM_THREADS)
+                return whole_batches(self._engine, first_alone)
             case "work-conserving":
-                return WholeBatches(model, equal_steps(cap), num_threads=NUM_THREADS)
+                return whole_batches(self._engine, equal_steps(cap))
             case "frozen":
-                return FrozenBatches(model, cap, num_threads=NUM_THREADS)
+                return FrozenBatches(model_of(self._engine), cap, num_threads=NUM_THREADS)
             case _:
                 return EngineFutures(self._engine)
 
@@ -187,15 +210,15 @@ def saturated(report: Report, root: Path, *, quick: bool, rounds: int) -> None:
         side = Saturation(root / name, num_pictures=num_pictures, num_steps=num_steps)
         try:
             arms = {"offline": side.offline, "served": side.served}
-            timings = measure(arms, num_rounds=rounds)
-            what = f"serve_engine: {name}, images/s of requests / offline"
-            report.add(what, timings.ratio("offline", "served"), at_least=at_least)
-            report.details[f"saturated {name}"] = {
-                "seconds": timings.seconds,
+            known = report.details[f"saturated {name}"] = {
                 "pictures": num_pictures,
                 "cpu_seconds_per_picture": side.cpu_seconds_per_picture(),
                 "caps": side.engine.stats()["caps"],
             }
+            what = f"serve_engine: {name}, images/s of requests / offline"
+            for timings in after_each_round(arms, num_rounds=rounds):
+                known["seconds"] = timings.seconds
+                report.add(what, timings.ratio("offline", "served"), at_least=at_least)
         finally:
             close(side.engine)
 
@@ -208,27 +231,23 @@ def under_load(report: Report, root: Path, *, quick: bool, rounds: int) -> None:
             usual(engine, seed=at, num_steps=short if at % 2 else long, label=str(at % 10))
             for at in range(num_requests)
         ]
-        lone = [replace(requests[0], exact=True), replace(requests[1], exact=True)]
         for load in LOADS:
-            ask_all(engine, lone)
-            start = time.perf_counter()
-            ask_all(engine, lone * 2)
-            unit = (time.perf_counter() - start) / 4
+            unit = seconds_alone(engine, requests[:8])
             side = UnderLoad(engine, requests, unit / load)
             names = (ONE, FROZEN, CONSERVING, STEPS)
-            timings = measure(
-                {name: side.arm(name) for name in names}, num_rounds=rounds, num_warmups=0
-            )
-            for name in (ONE, FROZEN, CONSERVING):
-                target = AT_MOST if (load, name) == (0.9, ONE) and not quick else None
-                what = f"serve_engine: load {load}, mean latency of steps / {name}"
-                report.add(what, timings.ratio(STEPS, name), at_most=target)
-                p95 = f"serve_engine: load {load}, p95 of steps / {name}"
-                report.add(p95, side.p95_ratio(name))
-            report.details[f"load {load}"] = {
-                "unit_seconds": unit, "mean_seconds": timings.seconds, "p95_seconds": side.p95s,
-                "waiting_at_the_last_arrival": side.queues, "requests": num_requests,
-            }  # fmt: skip
+            arms = {name: side.arm(name) for name in names}
+            for timings in after_each_round(arms, num_rounds=rounds, num_warmups=0):
+                report.details[f"load {load}"] = {
+                    "unit_seconds": unit, "mean_seconds": timings.seconds, "p95_seconds": side.p95s,
+                    "waiting_at_the_last_arrival": side.queues, "requests": num_requests,
+                    "caps": engine.stats()["caps"],
+                }  # fmt: skip
+                for name in (ONE, FROZEN, CONSERVING):
+                    target = AT_MOST if (load, name) == (0.9, ONE) and not quick else None
+                    what = f"serve_engine: load {load}, mean latency of steps / {name}"
+                    report.add(what, timings.ratio(STEPS, name), at_most=target)
+                    p95 = f"serve_engine: load {load}, p95 of steps / {name}"
+                    report.add(p95, side.p95_ratio(name))
     finally:
         close(engine)
 

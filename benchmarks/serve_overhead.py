@@ -23,13 +23,13 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
-from benchmarks.interleaved import Ratio, Report, arguments, measure
+from benchmarks.interleaved import Ratio, Report, Timings, after_each_round, arguments
 from benchmarks.serve_clients import Clients
 from benchmarks.serve_overhead_child import PLAIN
 from tests.helpers.tiny_artifacts import publish_model, tiny_unet
@@ -102,6 +102,20 @@ def beyond(server: Server) -> Ratio:
     return Ratio.of([(a - b) / TARGET_SECONDS for a, b in zip(ours, plain, strict=True)])
 
 
+def tell(report: Report, timings: Timings, servers: Mapping[str, Server], *, quick: bool) -> None:
+    """Rows of what was seen by now."""
+    report.details["seconds a request"] = timings.seconds
+    for name, one in servers.items():
+        report.details[f"processor seconds a request, {name}"] = one.processor
+        report.add(
+            f"serve_overhead: processor time beyond Serve's / 5 ms, {name}", beyond(one),
+            at_most=None if quick or name != PYTHON else 1.0,
+        )  # fmt: skip
+    for what, said in ((OURS, "one client"), (PLAIN_ONE, "plain, one client"), (CROWD, "eight")):
+        ratio = timings.ratio(f"{what}, {PYTHON}", f"{what}, {HAPROXY}")
+        report.add(f"serve_overhead: seconds, {PYTHON} / {HAPROXY}, {said}", ratio)
+
+
 def main() -> None:
     options = arguments(__doc__).parse_args()
     count = 16 if options.quick else 200
@@ -119,18 +133,8 @@ def main() -> None:
             for what in (PLAIN_ONE, OURS):
                 arms[f"{what}, {name}"] = one.arm(what, count)
             arms[f"{CROWD}, {name}"] = one.arm(OURS, count, num_clients=NUM_CLIENTS)
-        timings = measure(arms, num_rounds=options.rounds)
-        for name, one in servers.items():
-            report.add(
-                f"serve_overhead: processor time beyond Serve's / 5 ms, {name}", beyond(one),
-                at_most=None if options.quick or name != PYTHON else 1.0,
-            )  # fmt: skip
-            report.details[f"processor seconds a request, {name}"] = one.processor
-    for what, said in ((OURS, "one client"), (PLAIN_ONE, "plain, one client"), (CROWD, "eight")):
-        ratio = timings.ratio(f"{what}, {PYTHON}", f"{what}, {HAPROXY}")
-        report.add(f"serve_overhead: seconds, {PYTHON} / {HAPROXY}, {said}", ratio)
-    report.details["seconds a request"] = timings.seconds
-    report.write()
+        for timings in after_each_round(arms, num_rounds=options.rounds):
+            tell(report, timings, servers, quick=options.quick)
 
 
 if __name__ == "__main__":

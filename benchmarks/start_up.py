@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
-from benchmarks.interleaved import Report, arguments, measure
+from benchmarks.interleaved import Report, after_each_round, arguments
 from benchmarks.phase_table import table_of
 
 from darkroom.jobs.session import ray_session, running_address
@@ -175,16 +175,16 @@ def main() -> None:
         verbs = Verbs(Path(folder))
         verbs.prepare_inputs()
         arms = {name: verbs.arm(name) for name in (MINIMAL, *BUDGETS)}
-        timings = measure(arms, num_rounds=options.rounds)
-    measured = {name: runs[1:] for name, runs in verbs.phases.items()}  # the first was to warm up
-    report.details |= {"seconds": timings.seconds, "phases": measured}
-    print(table_of(measured, [*PHASES, "driver's processor"]), flush=True)
-    for verb, budget in BUDGETS.items():
-        report.add(
-            f"{verb}: its start and end / a minimal Ray job",
-            timings.ratio(verb, MINIMAL), at_most=budget,
-        )  # fmt: skip
-    report.write()
+        for timings in after_each_round(arms, num_rounds=options.rounds):
+            # The first was to warm up.
+            measured = {name: runs[1:] for name, runs in verbs.phases.items()}
+            report.details |= {"seconds": timings.seconds, "phases": measured}
+            print(table_of(measured, [*PHASES, "driver's processor"]), flush=True)
+            for verb, budget in BUDGETS.items():
+                report.add(
+                    f"{verb}: its start and end / a minimal Ray job",
+                    timings.ratio(verb, MINIMAL), at_most=budget,
+                )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from benchmarks.interleaved import Report, arguments, measure
+from benchmarks.interleaved import Report, Timings, after_each_round, arguments
 from benchmarks.phase_table import table_of
 from testcluster.client import Kubectl, rayjob_end
 from testcluster.settings import KUBECONFIG, path_with_binaries, project_version
@@ -157,6 +157,15 @@ def phases_of(marks: Sequence[float]) -> dict[str, float]:
     }
 
 
+def tell(report: Report, timings: Timings, jobs: Jobs) -> None:
+    """What was seen by now: rows, and a table of phases."""
+    measured: dict[str, Any] = {name: runs[1:] for name, runs in jobs.phases.items()}
+    report.details |= {"seconds": timings.seconds, "phases": measured}
+    print(table_of(measured, list(PHASES)), flush=True)
+    for ours, (minimal, target) in TARGETS.items():
+        report.add(f"{ours} / {minimal}", timings.ratio(ours, minimal), at_most=target)
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.set_defaults(rounds=2)
@@ -179,16 +188,11 @@ def main() -> None:
                 jobs = Jobs(release, options.image)
                 jobs.prepare()
                 arms = {name: jobs.arm(name) for name in (PLAIN, TRAIN, TASK, TRAIN_THERE)}
-                timings = measure(arms, num_rounds=options.rounds)
+                for timings in after_each_round(arms, num_rounds=options.rounds):
+                    tell(report, timings, jobs)
         finally:
             with suppress(AssertionError):
                 release.uninstall()
-    measured: dict[str, Any] = {name: runs[1:] for name, runs in jobs.phases.items()}
-    report.details |= {"seconds": timings.seconds, "phases": measured}
-    print(table_of(measured, list(PHASES)), flush=True)
-    for ours, (minimal, target) in TARGETS.items():
-        report.add(f"{ours} / {minimal}", timings.ratio(ours, minimal), at_most=target)
-    report.write()
 
 
 if __name__ == "__main__":

@@ -156,18 +156,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
         for files in file_sets(Path(folder), quick=given.quick):
             cpu = CpuSeconds()
-            timings = on_fresh_servers(files.comparisons(cpu), cpu, num_rounds=given.rounds)
-            met = [
-                report.add(
-                    f"s5cmd's time / ours: {name}", each.ratio("s5cmd", "ours"), at_least=AT_LEAST
-                )
-                for name, each in timings.items()
-            ]
-            report.details[files.what] = {
-                "seconds": {name: each.seconds for name, each in timings.items()},
-                "processor_seconds": cpu.medians(),
-            }
-            if not all(met):
+            met: dict[str, bool | None] = {}
+            comparisons = files.comparisons(cpu)
+            for timings in on_fresh_servers(comparisons, cpu, num_rounds=given.rounds):
+                report.details[files.what] = {
+                    "seconds": {name: each.seconds for name, each in timings.items()},
+                    "processor_seconds": cpu.medians(),
+                }
+                for name, each in timings.items():
+                    ratio = each.ratio("s5cmd", "ours")
+                    met[name] = report.add(f"s5cmd's time / ours: {name}", ratio, at_least=AT_LEAST)
+            if not all(met.values()):
                 with fresh_server(cpu):
                     report.details[files.what]["profile"] = files.profile()
             for moved in (files.source, files.target):

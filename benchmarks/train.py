@@ -33,7 +33,7 @@ from typing import Any
 
 from benchmarks.cpu_split import cpu_split
 from benchmarks.digits_run import Digits, prepared_digits
-from benchmarks.interleaved import Report, arguments, measure
+from benchmarks.interleaved import Report, after_each_round, arguments
 from tests.helpers.training import complete, pointer_of, started
 
 from darkroom.jobs.session import ray_session
@@ -139,21 +139,22 @@ def compare(digits: Digits, report: Report, *, num_workers: int, rounds: int, st
     ours = Comparison(digits, num_workers=num_workers, num_steps=steps)
     other = "a bare torch loop" if num_workers == 1 else f"torchrun DDP, {num_workers} workers"
     arms = {BARE: ours.bare, BESIDE_RAY: ours.bare_beside_ray, "darkroom": ours.darkroom}
-    timings = measure(arms, num_rounds=rounds, num_warmups=0)
-    ratio = timings.ratio("darkroom", BARE)
-    met = report.add(f"train: step / step of {other}", ratio, at_most=AT_MOST)
-    beside_ray = timings.ratio("darkroom", BESIDE_RAY)
-    report.add(f"train: step / step of {other}, beside an idle Ray", beside_ray)
-    cores, seconds = ours.cores(), statistics.median(timings.seconds["darkroom"])
-    report.details[other] = {
-        "step_seconds": timings.seconds,
-        "processor_seconds_of_a_worker": {
-            **{arm: statistics.median(found) for arm, found in ours.processor_seconds.items()},
-            "darkroom": cores["ray::RayTrainWorker"] / num_workers * seconds,
-        },
-        "data_wait_share": statistics.median(ours.data_wait_shares),
-        "cores_by_process": cores,
-    }
+    met = None
+    for timings in after_each_round(arms, num_rounds=rounds, num_warmups=0):
+        cores, seconds = ours.cores(), statistics.median(timings.seconds["darkroom"])
+        report.details[other] = {
+            "step_seconds": timings.seconds,
+            "processor_seconds_of_a_worker": {
+                **{arm: statistics.median(found) for arm, found in ours.processor_seconds.items()},
+                "darkroom": cores["ray::RayTrainWorker"] / num_workers * seconds,
+            },
+            "data_wait_share": statistics.median(ours.data_wait_shares),
+            "cores_by_process": cores,
+        }
+        ratio = timings.ratio("darkroom", BARE)
+        met = report.add(f"train: step / step of {other}", ratio, at_most=AT_MOST)
+        beside_ray = timings.ratio("darkroom", BESIDE_RAY)
+        report.add(f"train: step / step of {other}, beside an idle Ray", beside_ray)
     if not met and num_workers == 1:
         report.details[other]["profile"] = ours.profile()
 
@@ -164,9 +165,9 @@ def compare_deterministic(digits: Digits, report: Report, *, rounds: int, steps:
         name: Comparison(digits, num_workers=1, num_steps=steps, deterministic=wanted).bare
         for name, wanted in (("free", False), ("deterministic", True))
     }
-    timings = measure(arms, num_rounds=rounds, num_warmups=0)
-    report.add("train: deterministic step / step", timings.ratio("deterministic", "free"))
-    report.details["compute.deterministic"] = {"step_seconds": timings.seconds}
+    for timings in after_each_round(arms, num_rounds=rounds, num_warmups=0):
+        report.details["compute.deterministic"] = {"step_seconds": timings.seconds}
+        report.add("train: deterministic step / step", timings.ratio("deterministic", "free"))
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks.interleaved import Ratio, Report, arguments, measure
+from benchmarks.interleaved import Ratio, Report, after_each_round, arguments
 from tests.helpers.tiny_artifacts import publish_digits
 from tests.helpers.tune_runs import study_config
 
@@ -69,15 +69,15 @@ def main() -> None:
         root = Path(name)
         publish_digits(root / "data")
         arms = Arms(root, str(root / "data"), num_trials)
-        timings = measure({STUDY: arms.study, RUNS: arms.runs}, num_rounds=given.rounds)
-    pairs = zip(timings.seconds[STUDY], timings.seconds[RUNS], strict=True)
-    beyond = [(study - runs) / num_trials for study, runs in pairs]
-    report.details["seconds"] = timings.seconds
-    report.details["overhead_seconds_per_trial"] = statistics.median(beyond)
-    shares = [seconds / TARGET_SECONDS for seconds in beyond]
-    report.add("tune: overhead of a trial / 5 s", Ratio.of(shares), at_most=1.0)
-    report.add("tune: study / its runs", timings.ratio(STUDY, RUNS))
-    report.write()
+        sides = {STUDY: arms.study, RUNS: arms.runs}
+        for timings in after_each_round(sides, num_rounds=given.rounds):
+            pairs = zip(timings.seconds[STUDY], timings.seconds[RUNS], strict=True)
+            beyond = [(study - runs) / num_trials for study, runs in pairs]
+            report.details["seconds"] = timings.seconds
+            report.details["overhead_seconds_per_trial"] = statistics.median(beyond)
+            shares = [seconds / TARGET_SECONDS for seconds in beyond]
+            report.add("tune: overhead of a trial / 5 s", Ratio.of(shares), at_most=1.0)
+            report.add("tune: study / its runs", timings.ratio(STUDY, RUNS))
 
 
 if __name__ == "__main__":

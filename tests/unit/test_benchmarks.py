@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from benchmarks import growth, interleaved
 from benchmarks.classify_jobs import Job
 from benchmarks.cpu_split import role
 from benchmarks.growth import expected, sizes_in_time, slope, table
-from benchmarks.interleaved import Ratio, Report, Timings, measure
+from benchmarks.interleaved import Ratio, Report, Timings, after_each_round, measure
 from benchmarks.profiles import package, profiled
 from benchmarks.resume import ratio_to_ideal
 from benchmarks.start_up import PHASES, phases_of
@@ -74,6 +75,20 @@ def test_a_row_is_written_when_it_is_measured(
         rows = json.loads((results / "unit.json").read_text())["ratios"]
         assert [row["what"] for row in rows] == ["this", "that"][:number]
         assert what in capsys.readouterr().out
+
+
+def test_a_row_holds_the_rounds_that_have_ended(results: Path) -> None:
+    seconds = iter([1.0, 2.0, 2.0, 3.0, 8.0, 2.0])  # the third round has no second turn
+    arms = {"a": lambda: next(seconds), "b": lambda: 1.0}
+    report = Report("unit")
+    report.add("other", Ratio.of([1.0]))
+    with suppress(RuntimeError):
+        for timings in after_each_round(arms, num_rounds=5):
+            report.add("a / b", timings.ratio("a", "b"))
+    rows = json.loads((results / "unit.json").read_text())["ratios"]
+    assert [(row["what"], row["median"], row["num_rounds"]) for row in rows] == [
+        ("other", 1.0, 1), ("a / b", 3.75, 2)
+    ]  # fmt: skip
 
 
 def test_no_two_runs_of_a_process_have_one_output(tmp_path: Path) -> None:

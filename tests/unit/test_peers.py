@@ -8,11 +8,14 @@ import random
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from benchmarks.peers import Tally
+from benchmarks import interleaved
+from benchmarks.interleaved import Report
+from benchmarks.peers import Tally, compare
 from benchmarks.peers_plot import plot, shown
 from benchmarks.serve_clients import PNG, Clients, Seen, latency_ratio
 
@@ -104,3 +107,21 @@ def test_a_tally_leaves_out_what_start_up_is_measured_on() -> None:
     assert set(tally.medians()) == {"a loop", "ours"}
     with pytest.raises(AssertionError):
         tally.asked("a loop", 10, {"rows": 9, "processor_seconds": 1.0, "seconds": 2.0})
+
+
+def test_start_up_is_taken_off_and_left_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interleaved, "RESULTS", tmp_path)
+    tally = Tally(10)
+
+    def peer(count: int) -> float:
+        return tally.asked("Peer", count, {"rows": count, "processor_seconds": 1.0,
+                                           "seconds": 1.0 + 0.4 * count})  # fmt: skip
+
+    works = {"ours": lambda count: 0.5 + 0.1 * count, "Peer": peer}
+    report = Report("unit")
+    compare(report, "work", works, tally, count=10, few=1, num_rounds=2)
+    assert [(row["what"], row["median"], row["num_rounds"]) for row in report.ratios] == [
+        ("Peer's time / ours: work", pytest.approx(4.0), 2),
+        ("the same, start-up left in: Peer, work", pytest.approx(5 / 1.5), 2),
+    ]
+    assert report.details["work"]["processor_seconds"] == {"Peer": 1.0}
