@@ -13,6 +13,7 @@ from testcluster.client import Kubectl, wait_for
 from tests.helpers.release import NAME, Release
 
 REDIS = "gcsFaultToleranceOptions.redisAddress=redis:6379"
+OF_RELEASE = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/managed-by=Helm"
 SECONDS = 180
 
 
@@ -30,8 +31,7 @@ def test_the_job_that_removes_the_keys_gets_its_pod(namespace: Kubectl) -> None:
         seconds=SECONDS,
         explain=namespace.explain,
     )
-    of_release = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/managed-by=Helm"
-    (account,) = namespace.list("serviceaccount", of_release)
+    (account,) = namespace.list("serviceaccount", OF_RELEASE)
     assert pod["spec"]["serviceAccountName"] == account["metadata"]["name"]
     # As documented: once the cluster is gone the account is removed by hand, and nothing is left.
     ended = json.dumps([{"op": "remove", "path": "/metadata/finalizers"}])
@@ -39,3 +39,15 @@ def test_the_job_that_removes_the_keys_gets_its_pod(namespace: Kubectl) -> None:
     namespace("delete", "serviceaccount", account["metadata"]["name"])
     release.upgrade()
     release.uninstall()
+
+
+def test_the_account_stays_where_the_options_went_shortly_before(namespace: Kubectl) -> None:
+    """A service's old cluster, which has them, may end after the release."""
+    release = Release(namespace)
+    release.upgrade(REDIS)
+    release.upgrade()
+    release.upgrade()
+    done = namespace.helm("uninstall", NAME)
+    assert done.returncode == 0, done.stderr
+    (account,) = namespace.list("serviceaccount", OF_RELEASE)
+    namespace("delete", "serviceaccount", account["metadata"]["name"])
