@@ -7,6 +7,9 @@ each.
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -17,7 +20,7 @@ from tests.helpers.fault_proxy import ONE_SHOT, Fault, FaultKind, FaultProxy
 from tests.helpers.small_run import check_published, read_run, run
 
 from darkroom.errors import StorageAccessError, StorageError
-from darkroom.storage import open_store, s3_client
+from darkroom.storage import PartWriter, open_store, parse_uri, s3_client
 
 STRIDE = 12
 
@@ -83,6 +86,42 @@ def test_an_outage_is_sat_out(bucket_uri: str, fault_proxy: FaultProxy, num_call
         assert thread.is_alive()
     thread.join()
     assert not failures
+
+
+READ = """
+import pickle, sys
+from darkroom.storage import open_store
+sent = pickle.load(sys.stdin.buffer)
+print(open_store(sent["uri"]).get("object").decode())
+"""
+
+
+@pytest.mark.parametrize("sent", ["writer", "store", "nothing"])
+def test_a_process_that_begins_in_an_outage_sits_it_out(
+    sent: str, bucket_uri: str, fault_proxy: FaultProxy
+) -> None:
+    """As a task of a job does, told by what it is sent; one that stands alone gives up soon."""
+    store = open_store(bucket_uri)
+    store.put("object", b"whole")
+    writer = PartWriter(parse_uri(bucket_uri), "attempt")
+    work = {"uri": bucket_uri, "sent": {"writer": writer, "store": store, "nothing": None}[sent]}
+    with subprocess.Popen(
+        [sys.executable, "-c", READ], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:  # fmt: skip
+        with fault_proxy.outage():
+            before = fault_proxy.num_calls
+            assert child.stdin is not None
+            child.stdin.write(pickle.dumps(work))
+            child.stdin.close()
+            child.stdin = None
+            while child.poll() is None and fault_proxy.num_calls <= before + s3_client.FIRST_TRIES:
+                time.sleep(0.02)
+            if sent == "nothing":
+                child.wait()
+        out, said = child.communicate()
+    assert (child.returncode == 0) == (sent != "nothing"), said
+    assert out.decode().strip() == ("" if sent == "nothing" else "whole")
 
 
 @pytest.mark.parametrize("outage_seconds", [60.0, 1.0])

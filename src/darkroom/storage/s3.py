@@ -18,8 +18,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from darkroom.errors import PreconditionFailedError, StorageError
-from darkroom.storage import s3_parts
-from darkroom.storage.s3_client import Connection, connect
+from darkroom.storage import answered, s3_parts
+from darkroom.storage.s3_client import Connection, connect, has_answered
 from darkroom.storage.s3_direct import Reply
 from darkroom.storage.s3_errors import ConflictError, translate_fault, translated
 from darkroom.storage.store import (
@@ -65,6 +65,11 @@ class S3Store(ObjectStore):
         super().__init__(root)
         self.fail_fast = fail_fast
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process, it says whether the server has answered this one."""
+        state = {"fail_fast": self.fail_fast}
+        return _sent if has_answered() else type(self), (self.root,), state
+
     def full_key(self, key: str) -> str:
         """The key within the bucket."""
         return f"{self.root.key}/{key}" if self.root.key else key
@@ -80,7 +85,7 @@ class S3Store(ObjectStore):
         uri = f"{self.root}/{key}" if key else str(self.root)
         with translated(uri, verb, reachable=connection.reachable):
             yield connection.client
-        connection.answered = True
+        connection.note_answer()
 
     def send(
         self,
@@ -111,7 +116,7 @@ class S3Store(ObjectStore):
                 **digest,
             )
             if reply is not None:
-                connection.answered = True
+                connection.note_answer()
                 return reply
         return self._ask(operation, key, body=body, **parameters)
 
@@ -270,6 +275,12 @@ class S3Store(ObjectStore):
     def abort(self, upload: Unfinished) -> None:
         with self.request("abort uploads", upload.key) as client:
             client.abort_multipart_upload(**self.location(upload.key), UploadId=upload.upload_id)
+
+
+def _sent(root: Uri) -> S3Store:
+    """A store from a process that has had answers."""
+    answered.tell()
+    return S3Store(root)
 
 
 def _is_marker(item: Any) -> bool:

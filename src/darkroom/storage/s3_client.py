@@ -26,6 +26,7 @@ from botocore.httpsession import get_cert_path
 from botocore.utils import parse_timestamp
 
 from darkroom.loopback import is_loopback
+from darkroom.storage.answered import was_told
 from darkroom.storage.aws_settings import (
     VettedCredentials,
     check_environment,
@@ -65,17 +66,27 @@ _lock = threading.Lock()
 class Connection:
     """One identity's way to one server.
 
-    Until the server has answered once, few tries are made: the endpoint is probably wrong,
-    and someone is waiting. From then on an outage is the server's, and worth sitting out.
+    Until the server has answered once, here or where this process was sent its work from, few
+    tries are made: the endpoint is probably wrong, and someone is waiting. From then on an outage
+    is the server's, and worth sitting out.
     """
 
     def __init__(self, *, anonymous: bool, fail_fast: bool) -> None:
-        self.answered = False
+        self._answered = False
         self._fail_fast = fail_fast
         self._factory = _ClientFactory(anonymous=anonymous)
         self._first = self._factory.client(FAIL_FAST_TRIES if fail_fast else FIRST_TRIES)
         self.direct = None if fail_fast else self._factory.direct(self._first)
         """The direct client for plain requests, where it will do."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server is known to be one."""
+        return self._answered or was_told()
+
+    def note_answer(self) -> None:
+        """After each."""
+        self._answered = True
 
     @property
     def client(self) -> S3Client:
@@ -100,6 +111,14 @@ def connect(*, anonymous: bool = False, fail_fast: bool = False) -> Connection:
         if identity not in _connections:
             _connections[identity] = Connection(anonymous=anonymous, fail_fast=fail_fast)
         return _connections[identity]
+
+
+def has_answered() -> bool:
+    """Whether a server is known to be one, under this process's settings."""
+    identity = (os.getpid(), in_force())
+    with _lock:
+        known = [each for key, each in _connections.items() if key[:2] == identity]
+    return was_told() or any(connection.answered for connection in known)
 
 
 def _time(value: Any) -> datetime:

@@ -1,6 +1,7 @@
 """Writing the parts of one attempt: uploaded with a checksum, then compared with the store.
 
-A `PartWriter` holds nothing but the attempt's URI, so Ray tasks carry it between processes.
+A `PartWriter` holds nothing but the attempt's URI, so Ray tasks carry it between processes; it
+tells them that the server has answered (`answered.py`).
 Parts are invisible to readers until `publish.py` names them in a manifest.
 """
 
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.errors import IntegrityError
+from darkroom.storage import answered
 from darkroom.storage.failpoint import failpoint
 from darkroom.storage.manifest import ATTEMPTS_PREFIX, FileEntry
 from darkroom.storage.names import check_name
@@ -26,6 +28,10 @@ class PartWriter:
 
     output: Uri
     attempt: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An attempt is begun in the store, so its server has answered whoever sends this."""
+        return _sent, (self.output, self.attempt)
 
     @property
     def prefix(self) -> str:
@@ -119,3 +125,8 @@ def verify_written(output: Uri, written: Written, held: ObjectInfo | None) -> No
     ):
         if sent is not None and found is not None and sent != found:
             raise IntegrityError(f"{where}: the store's {what} {found} is not the sent {sent}")
+
+
+def _sent(output: Uri, attempt: str) -> PartWriter:
+    answered.tell()
+    return PartWriter(output, attempt)

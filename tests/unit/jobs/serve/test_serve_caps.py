@@ -32,6 +32,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return pass_by
 
 
+class Picture:
+    """Has so many steps ahead."""
+
+    num_left = 1000
+
+    @property
+    def done(self) -> bool:
+        return self.num_left == 0
+
+
 def measured(
     clock: Callable[[float], None], cost: dict[int, float], *, most: int, room: int = 1000
 ) -> dict[int, float]:
@@ -40,7 +50,7 @@ def measured(
             raise torch.OutOfMemoryError("CUDA out of memory")
         clock(cost[len(pictures)])
 
-    return measure(object, step, most=most)
+    return measure(Picture, step, most=most)
 
 
 def test_a_shape_of_which_two_take_twice_as_long_is_drawn_alone(
@@ -77,7 +87,29 @@ def test_a_short_step_is_repeated_until_a_spell_of_others_is_over(
         repeats[size] = repeats.get(size, 0) + 1
         clock((0.02 if size == 2 and repeats[size] <= 3 else 0.002) + 0.001 * size)
 
-    assert measure(object, step, most=2) == pytest.approx({1: 0.003, 2: 0.004})
+    assert measure(Picture, step, most=2) == pytest.approx({1: 0.003, 2: 0.004})
+
+
+@pytest.mark.parametrize("num_steps", [1, 4])
+def test_a_picture_that_is_done_gives_its_place_to_another(
+    clock: Callable[[float], None], num_steps: int
+) -> None:
+    """A model of few steps is measured as often as any."""
+    num_calls = 0
+
+    class Short(Picture):
+        num_left = num_steps
+
+    def step(pictures: Sequence[Any]) -> None:
+        nonlocal num_calls
+        num_calls += 1
+        for picture in pictures:
+            assert not picture.done
+            picture.num_left -= 1
+        clock(0.001)
+
+    assert max(measure(Short, step, most=4)) == 4
+    assert num_calls > 3 * 10
 
 
 def test_a_step_never_takes_so_long_that_leaving_and_joining_wait(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.serve.engine.joined import BatchKey
@@ -23,27 +23,34 @@ MAX_STEP_SECONDS = 5.0
 for a step to end."""
 _REPEATS = 3
 _ENOUGH_SECONDS = 0.1
-"""A step is repeated at least so many times, and for so long in all."""
+_MOST_REPEATS = 20
+"""A step is repeated at least so many times, then until that took so long, or so many times."""
 _LONG_SECONDS = 2.0
 """A step that takes so long is not repeated."""
 
 
+class Steppable(Protocol):
+    """A picture under way."""
+
+    @property
+    def done(self) -> bool: ...
+
+
 def measure(
-    begin: Callable[[], Any], step: Callable[[Sequence[Any]], None], *, most: int
+    begin: Callable[[], Steppable], step: Callable[[Sequence[Any]], None], *, most: int
 ) -> dict[int, float]:
     """Seconds of a step by its number of pictures, of those that pay: 1, 2, 4, ... at most `most`.
 
-    The last one is the cap. begin: makes a picture with many steps ahead.
-    Errors: what the first picture raises.
+    The last one is the cap. Errors: what the first picture raises.
     """
     pictures = [begin()]
     step(pictures)  # warms: kernels are chosen, memory is taken
-    seconds = {1: _seconds(step, pictures)}
+    seconds = {1: _seconds(begin, step, pictures)}
     tried, paid = 1, 1
     while (size := 2 * tried) <= most and tried <= 2 * paid:
         try:
             pictures += [begin() for _ in range(size - len(pictures))]
-            found = _seconds(step, pictures)
+            found = _seconds(begin, step, pictures)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -56,17 +63,24 @@ def measure(
     return seconds
 
 
-def _seconds(step: Callable[[Sequence[Any]], None], pictures: Sequence[Any]) -> float:
-    """The shortest of a few: what other programs take is not the step's."""
-    shortest, passed, repeats = float("inf"), 0.0, 0
-    while repeats < _REPEATS or passed < _ENOUGH_SECONDS:
+def _seconds(
+    begin: Callable[[], Steppable],
+    step: Callable[[Sequence[Any]], None],
+    pictures: list[Steppable],
+) -> float:
+    """The shortest of a few: what other programs take is not the step's.
+
+    A picture that is done gives its place to another.
+    """
+    found: list[float] = []
+    while len(found) < _REPEATS or sum(found) < _ENOUGH_SECONDS:
+        pictures[:] = [begin() if picture.done else picture for picture in pictures]
         start = time.perf_counter()
         step(pictures)
-        took = time.perf_counter() - start
-        shortest, passed, repeats = min(shortest, took), passed + took, repeats + 1
-        if took > _LONG_SECONDS:
+        found.append(time.perf_counter() - start)
+        if found[-1] > _LONG_SECONDS or len(found) == _MOST_REPEATS:
             break
-    return shortest
+    return min(found)
 
 
 class Caps:
