@@ -122,6 +122,11 @@ class Service:
         )
         return row
 
+    def answers(self) -> bool:
+        """Whether the client's pod reaches it."""
+        look = f"import urllib.request as u; u.urlopen('http://{self.address}/healthz', timeout=5)"
+        return self.kubectl.run("exec", "client", "--", "python", "-c", look).returncode == 0
+
     @contextmanager
     def load(self) -> Iterator[Rows]:
         """Requests for as long as the block lasts; what became of each, afterwards."""
@@ -160,6 +165,8 @@ def installed_service(
     began = time.monotonic()
     found.upgrade(*settings)
     found.until("a ready service", found.cluster, seconds=600)
+    # Ready is the operator's word; the node learns of the Service after it.
+    found.until("a way to the service", found.answers)
     found.until(
         f"{num_workers} workers that take requests", lambda: len(found.workers()) >= num_workers
     )
