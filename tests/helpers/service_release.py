@@ -82,6 +82,8 @@ class Service:
             return not left and not self.kubectl.list("rayservice")
 
         self.until("nothing of the service", is_gone, seconds=400)
+        # With Redis it is kept (docs/decisions/0020), and removed by hand.
+        self.kubectl("delete", "serviceaccount", NAME, "--ignore-not-found")
 
     def cluster(self) -> str:
         """The RayCluster that has the traffic, while the service is ready; else nothing."""
