@@ -48,6 +48,13 @@ def drawing_workers(service: Service) -> list[dict[str, Any]]:
     return service.kubectl.list("pods", f"ray.io/group={POOL}")
 
 
+def ask(service: Service) -> dict[str, Any]:
+    """A picture, and how long it took."""
+    drawn = service.ask(KEY, seconds=MOST_SECONDS + 30, prompt="7", steps=5)
+    assert drawn["ok"], f"{drawn['status']} after {drawn['seconds']} s: {drawn['said']}"
+    return drawn
+
+
 def seconds_of(text: str) -> float:
     """A time of Kubernetes', which has whole seconds."""
     return datetime.fromisoformat(text).timestamp()
@@ -55,11 +62,9 @@ def seconds_of(text: str) -> float:
 
 @pytest.mark.timeout(1800)
 def test_the_first_picture_after_zero_comes_within_minutes(service: Service) -> None:
-    drawn = service.ask(KEY, seconds=MOST_SECONDS, prompt="7", steps=5)
-    assert drawn["ok"], drawn["said"] + f" after {drawn['seconds']} s"
+    ask(service)
     service.until("no worker that draws", lambda: not drawing_workers(service), seconds=600)
-    first = service.ask(KEY, seconds=MOST_SECONDS + 30, prompt="7", steps=5)
-    assert first["ok"], first
+    first = ask(service)
     (pod,) = drawing_workers(service)
     assert is_ready(pod)
     (container,) = pod["status"]["containerStatuses"]
@@ -73,7 +78,7 @@ def test_the_first_picture_after_zero_comes_within_minutes(service: Service) -> 
         "until Ray has joined and the model is loaded and warm": draws - runs,
         "drawing": first["drawing_seconds"],
     }
-    again = service.ask(KEY, prompt="7", steps=5)
+    again = ask(service)
     figures = {name: round(seconds, 1) for name, seconds in phases.items()}
     whole = {"all": first["seconds"], "the next picture": again["seconds"]}
     record("from zero", {**figures, **whole})
