@@ -123,9 +123,11 @@ class HttpApi:
         limits = self._config.limits
         values = parse_json(await read_body(request, limits.max_body_bytes))
         asked = parse_request(values, limits)
-        drawings = drawings_of(asked, await self._models(), limits)
+        began = time.monotonic()
+        drawings = drawings_of(asked, await self._models(seconds=limits.deadline_seconds), limits)
         run = ImagesRun(self._drawers, asked, drawings, sign=self._sign)
-        return await run.respond(request.receive, self._admission, owner, limits.deadline_seconds)
+        left = limits.deadline_seconds - (time.monotonic() - began)
+        return await run.respond(request.receive, self._admission, owner, left)
 
     async def _list_models(self, request: Request) -> Response:
         self._owner(request)
@@ -151,26 +153,34 @@ class HttpApi:
         await self._models(ready=True)
         return JSONResponse({"status": "ready"})
 
-    async def _models(self, *, ready: bool = False) -> tuple[ServedModel, ...]:
+    async def _models(
+        self, *, ready: bool = False, seconds: float = _MODELS_SECONDS
+    ) -> tuple[ServedModel, ...]:
         """What was served a moment ago: a request needs not ask, and in a flood none could.
 
-        ready: only if replicas answer now. Errors: ApiError 503 where nothing is known.
+        ready: only if replicas answer now. seconds: how long to wait where nothing is known, as
+        when what draws has gone to zero. Errors: ApiError 503 where nothing is known.
         """
-        if time.monotonic() - self._known_at < _KNOWN_SECONDS:
+        if self._are_fresh():
             return self._known
-        async with self._asking:  # one asks for all
-            if time.monotonic() - self._known_at < _KNOWN_SECONDS:
-                return self._known
-            try:
-                async with asyncio.timeout(_MODELS_SECONDS):
+        try:
+            async with (
+                asyncio.timeout(_MODELS_SECONDS if self._known else seconds),
+                self._asking,  # one asks for all
+            ):
+                if not self._are_fresh():
                     self._known = await self._drawers.models()
-            except Exception as error:  # whatever keeps replicas from answering
-                if ready or not self._known:
-                    raise ApiError(
-                        503, "no model is loaded yet", code="not_ready", retry_after=5
-                    ) from error
-            self._known_at = time.monotonic()
+                    self._known_at = time.monotonic()
+        except Exception as error:  # whatever keeps replicas from answering
+            if ready or not self._known:
+                raise ApiError(
+                    503, "no model is loaded yet", code="not_ready", retry_after=5
+                ) from error
+            self._known_at = time.monotonic()  # nobody else waits for them, either
         return self._known
+
+    def _are_fresh(self) -> bool:
+        return time.monotonic() - self._known_at < _KNOWN_SECONDS
 
     def _told(self, model: ServedModel) -> dict[str, Any]:
         """As OpenAI's client reads it, and what the page offers, within this service's limits."""

@@ -308,6 +308,47 @@ def test_unloaded_models_and_stopping_services_are_not_ready() -> None:
     run(scenario)
 
 
+def test_a_request_waits_for_the_first_model_and_who_only_looks_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when what draws has gone to zero, and this replica has never seen it."""
+    monkeypatch.setattr("darkroom.jobs.serve.http_api._MODELS_SECONDS", 0.01)
+    loaded = asyncio.Event()
+
+    class Loading(FakeDrawers):
+        async def models(self) -> Any:
+            await loaded.wait()
+            return self.served
+
+    async def scenario() -> None:
+        async with client_of(http_api(Loading())) as client:
+            drawing = asyncio.create_task(client.post(PATH, json={"prompt": "7", "steps": 1}))
+            await asyncio.sleep(0)
+            for path in ("/readyz", "/v1/models"):
+                answer = await client.get(path)
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+            assert not drawing.done()
+            loaded.set()
+            assert (await drawing).status_code == 200
+            assert (await client.get("/readyz")).status_code == 200
+
+    run(scenario)
+
+
+def test_a_request_waits_for_the_first_model_until_its_deadline() -> None:
+    class Never(FakeDrawers):
+        async def models(self) -> Any:
+            await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        api = http_api(Never(), limits={"deadline_seconds": 0.05})
+        async with client_of(api) as client:
+            answer = await client.post(PATH, json={"prompt": "7", "steps": 1})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
+
+    run(scenario)
+
+
 def test_models_are_asked_for_once_and_remembered_when_replicas_are_busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
