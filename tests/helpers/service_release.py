@@ -75,14 +75,15 @@ class Service:
 
     def close(self) -> None:
         """Wait until the service, which somebody deletes, and all of `open` is gone."""
-        self.kubectl("delete", "pod/client", "secret/api-keys", "--grace-period=1")
+        self.kubectl("delete", "pod/client", "--grace-period=1")
 
         def is_gone() -> bool:
             left = self.kubectl.list("raycluster", f"ray.io/originated-from-cr-name={NAME}")
             return not left and not self.kubectl.list("rayservice")
 
         self.until("nothing of the service", is_gone, seconds=400)
-        # With Redis it is kept (docs/decisions/0020), and removed by hand.
+        # With Redis the pod that removes the keys needs both (docs/decisions/0020).
+        self.kubectl("delete", "secret", "api-keys")
         self.kubectl("delete", "serviceaccount", NAME, "--ignore-not-found")
 
     def cluster(self) -> str:
