@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.helpers.release import Release
-from tests.helpers.service_release import KEY, Service, installed_service, is_ready, record
+from tests.helpers.service_release import KEY, Service, installed_service, record
 
 POOL = "draw"
 SETTINGS = (
@@ -66,7 +66,6 @@ def test_the_first_picture_after_zero_comes_within_minutes(service: Service) -> 
     service.until("no worker that draws", lambda: not drawing_workers(service), seconds=600)
     first = ask(service)
     (pod,) = drawing_workers(service)
-    assert is_ready(pod)
     (container,) = pod["status"]["containerStatuses"]
     asked = first["ended"] - first["seconds"]
     made = seconds_of(pod["metadata"]["creationTimestamp"])
