@@ -10,11 +10,24 @@ from __future__ import annotations
 import json
 
 from testcluster.client import Kubectl, wait_for
-from tests.helpers.release import NAME, Release
+from tests.helpers.release import NAME, Object, Release
 
 REDIS = "gcsFaultToleranceOptions.redisAddress=redis:6379"
 OF_RELEASE = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/managed-by=Helm"
 SECONDS = 180
+
+
+def remove_by_hand(namespace: Kubectl, account: Object) -> None:
+    """As documented: once the cluster is gone the account is removed, and nothing is left."""
+    ended = json.dumps([{"op": "remove", "path": "/metadata/finalizers"}])
+    namespace.run("patch", "raycluster", NAME, "--type=json", f"--patch={ended}")
+    wait_for(
+        "no cluster",
+        lambda: not namespace.list("raycluster"),
+        seconds=SECONDS,
+        explain=namespace.explain,
+    )
+    namespace("delete", "serviceaccount", account["metadata"]["name"])
 
 
 def test_the_job_that_removes_the_keys_gets_its_pod(namespace: Kubectl) -> None:
@@ -33,10 +46,7 @@ def test_the_job_that_removes_the_keys_gets_its_pod(namespace: Kubectl) -> None:
     )
     (account,) = namespace.list("serviceaccount", OF_RELEASE)
     assert pod["spec"]["serviceAccountName"] == account["metadata"]["name"]
-    # As documented: once the cluster is gone the account is removed by hand, and nothing is left.
-    ended = json.dumps([{"op": "remove", "path": "/metadata/finalizers"}])
-    namespace("patch", "raycluster", NAME, "--type=json", f"--patch={ended}")
-    namespace("delete", "serviceaccount", account["metadata"]["name"])
+    remove_by_hand(namespace, account)
     release.upgrade()
     release.uninstall()
 
@@ -50,4 +60,4 @@ def test_the_account_stays_where_the_options_went_shortly_before(namespace: Kube
     done = namespace.helm("uninstall", NAME)
     assert done.returncode == 0, done.stderr
     (account,) = namespace.list("serviceaccount", OF_RELEASE)
-    namespace("delete", "serviceaccount", account["metadata"]["name"])
+    remove_by_hand(namespace, account)
