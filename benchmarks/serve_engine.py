@@ -60,7 +60,7 @@ NUM_THREADS = 1
 
 
 def wide_unet() -> UNet2DModel:
-    """A CPU second a picture and more, with 20 steps at 32 pixels."""
+    """A CPU second a picture and more, with 40 steps at 32 pixels."""
     torch.manual_seed(0)
     return UNet2DModel(
         sample_size=32, in_channels=3, out_channels=3, block_out_channels=(64, 128),
@@ -203,7 +203,7 @@ class UnderLoad:
 def saturated(report: Report, root: Path, *, quick: bool, rounds: int) -> None:
     models: dict[str, tuple[UNet2DModel, int, int, float | None]] = {
         "digits": (tiny_unet(), 32, 10, None),
-        "wide": (wide_unet(), 4, 2, None) if quick else (wide_unet(), 16, 20, AT_LEAST),
+        "wide": (wide_unet(), 4, 2, None) if quick else (wide_unet(), 16, 40, AT_LEAST),
     }
     for name, (unet, num_pictures, num_steps, at_least) in models.items():
         publish_model(root / name, unet)
@@ -224,7 +224,7 @@ def saturated(report: Report, root: Path, *, quick: bool, rounds: int) -> None:
 
 
 def under_load(report: Report, root: Path, *, quick: bool, rounds: int) -> None:
-    num_requests, short, long = (10, 2, 5) if quick else (60, 8, 20)
+    num_requests, short, long = (10, 2, 5) if quick else (200, 8, 20)
     engine = engine_of(root / "digits")
     try:
         requests = [
