@@ -156,7 +156,6 @@ def main() -> None:
             for what, network, count in sizes(quick=given.quick):
                 if given.only is None or what in given.only:
                     compare(what, network, report, count=count, num_rounds=given.rounds)
-    report.write()
 
 
 if __name__ == "__main__":

@@ -130,7 +130,6 @@ def main() -> None:
                 report, "prompts to pictures", sides.works(), sides.tally, count=count, few=1,
                 num_rounds=given.rounds,
             )  # fmt: skip
-    report.write()
 
 
 if __name__ == "__main__":

@@ -167,7 +167,6 @@ def main() -> None:
                 report, "prepare", sides.works(), sides.tally, count=count, few=NUM_FEW,
                 num_rounds=given.rounds,
             )  # fmt: skip
-    report.write()
 
 
 if __name__ == "__main__":

@@ -202,7 +202,6 @@ def main() -> None:
         arms = {way: partial(comparison.turn, way) for way in (LOCK, BATCH, LITSERVE, OURS)}
         for timings in after_each_round(arms, num_rounds=given.rounds, num_warmups=0):
             comparison.tell(report, timings)
-    report.write()
 
 
 if __name__ == "__main__":

@@ -105,7 +105,6 @@ def main() -> None:
                             report.add(f"{name}'s time / ours: {what}", each.ratio(name, "ours"))
             for moved in (files.source, files.target):
                 fresh_folder(moved)
-    report.write()
 
 
 if __name__ == "__main__":

@@ -167,7 +167,6 @@ def main() -> None:
                 what = f"step of {name}, {given.workers} workers"
                 comparison = Comparison(verb, digits, config, given.workers)
                 compare(what, comparison, report, num_rounds=given.rounds)
-    report.write()
 
 
 if __name__ == "__main__":

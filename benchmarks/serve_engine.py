@@ -258,7 +258,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as name:
         saturated(report, Path(name), quick=given.quick, rounds=given.rounds)
         under_load(report, Path(name), quick=given.quick, rounds=given.rounds)
-    report.write()
 
 
 if __name__ == "__main__":

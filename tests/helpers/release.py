@@ -22,6 +22,8 @@ CHART = PROJECT / "charts" / "darkroom-cluster"
 JOB_CHART = PROJECT / "charts" / "darkroom-job"
 NAME = "darkroom"
 BUCKET = "darkroom"
+OF_RELEASE = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/managed-by=Helm"
+"""What Helm made for it, as a selector."""
 HEAD_ADDRESS = "--address=http://127.0.0.1:8265"
 
 Object = dict[str, Any]
@@ -69,8 +71,7 @@ class Release:
     def _is_gone(self) -> bool:
         kinds = "raycluster,statefulset,service,networkpolicy,serviceaccount,secret,role"
         kinds += ",rolebinding,configmap,persistentvolumeclaim"
-        of_release = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/managed-by=Helm"
-        left = self.kubectl.list(kinds, of_release)
+        left = self.kubectl.list(kinds, OF_RELEASE)
         return not left and not self.kubectl.list("pods", f"ray.io/cluster={NAME}")
 
     def pods(self, node_type: str, group: str = "") -> list[Object]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 
 from testcluster.client import Kubectl, wait_for
-from tests.helpers.release import NAME, Object, Release
+from tests.helpers.release import NAME, OF_RELEASE, Object, Release
 
 REDIS = "gcsFaultToleranceOptions.redisAddress=redis:6379"
-OF_RELEASE = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/managed-by=Helm"
 SECONDS = 180
 
 

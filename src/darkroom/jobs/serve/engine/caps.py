@@ -46,10 +46,9 @@ def measure(
     pictures = [begin()]
     step(pictures)  # warms: kernels are chosen, memory is taken
     seconds = {1: _seconds(begin, step, pictures)}
-    tried, paid = 1, 1
-    while (size := 2 * tried) <= most and tried <= 2 * paid:
+    while (size := 2 * len(pictures)) <= most and len(pictures) <= 2 * (paid := max(seconds)):
         try:
-            pictures += [begin() for _ in range(size - len(pictures))]
+            pictures += [begin() for _ in pictures]
             found = _seconds(begin, step, pictures)
         except Exception as error:
             if not is_out_of_memory(error):
@@ -57,9 +56,8 @@ def measure(
             break
         if found > MAX_STEP_SECONDS:
             break
-        tried = size
         if found <= MAX_DOUBLING ** math.log2(size / paid) * seconds[paid]:
-            seconds[size], paid = found, size
+            seconds[size] = found
     return seconds
 
 
