@@ -58,6 +58,12 @@ def submit(
         str | None,
         typer.Option(help="Delete a job or service and what it started.", metavar="NAME"),
     ] = None,
+    force_conflicts: Annotated[
+        bool,
+        typer.Option(
+            "--force-conflicts", help="Take over fields that kubectl or an operator has written."
+        ),
+    ] = False,
     for_job: Annotated[
         str | None,
         typer.Option(
@@ -108,6 +114,7 @@ def submit(
             follow=wait,
             pending_timeout_seconds=pending_timeout,
             for_job=for_job,
+            force_conflicts=force_conflicts,
             open_store=open_store,
         )
     raise typer.Exit(code)

@@ -26,6 +26,8 @@ from darkroom.messages import first_line
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 FIELD_MANAGER = "darkroom-submit"
+_OTHER_MANAGER = "Apply failed with"
+"""So the API server begins where another field manager (kubectl, an operator) owns a field."""
 TIMEOUT_SECONDS = 30
 
 # Neither has types.
@@ -46,9 +48,16 @@ class ClusterError(DarkroomError):
 class Cluster:
     """One namespace of one cluster."""
 
-    def __init__(self, namespace: str | None = None, context: str | None = None) -> None:
+    def __init__(
+        self,
+        namespace: str | None = None,
+        context: str | None = None,
+        *,
+        force_conflicts: bool = False,
+    ) -> None:
         """Reads the kubeconfig as kubectl does, or the pod's own account inside a cluster.
 
+        force_conflicts: an apply takes over fields that another manager has written.
         Errors: InputError when there is no usable configuration.
         """
         try:
@@ -59,6 +68,7 @@ class Cluster:
             remedy = "set KUBECONFIG, or name a context that it has"
             raise InputError("context", context, f"no usable kubeconfig: {first}", remedy) from None
         self.namespace = namespace or _current_namespace(context)
+        self._force_conflicts = force_conflicts
         self._api: Any = client.ApiClient()
         self._core = client.CoreV1Api(self._api)
         self._dynamic: Any = None
@@ -78,7 +88,10 @@ class Cluster:
         try:
             if metadata.get("name"):
                 applied = resource.server_side_apply(
-                    body=manifest, name=metadata["name"], **arguments
+                    body=manifest,
+                    name=metadata["name"],
+                    force_conflicts=self._force_conflicts,
+                    **arguments,
                 )
             else:
                 applied = resource.create(body=manifest, **arguments)
@@ -276,6 +289,9 @@ def _translate(error: Any, subject: str) -> DarkroomError:
     """
     status = error.status or 0
     message = _message(error)
+    if status == 409 and message.startswith(_OTHER_MANAGER):
+        remedy = "--force-conflicts takes these fields over"
+        return RefusedError(subject, None, f"others have written what this sets: {message}", remedy)
     unknown_field = "failed to create typed patch object" in message
     if unknown_field or (400 <= status < 500 and status not in (409, 429)):
         return RefusedError(subject, None, f"refused by the API server: {message}")

@@ -65,6 +65,8 @@ class Cause:
     message: str
     fatal_after_seconds: int | None = None
     """None: waiting may mend it."""
+    pool: str | None = None
+    """The pool of a worker's pod."""
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.reason}: {self.message}"
@@ -78,36 +80,33 @@ def causes(pods: Iterable[Object], events: Iterable[Object], names: Iterable[str
     return list(dict.fromkeys(found))
 
 
-def _subject(pod: Object) -> str:
-    """The pod, and the pool that it belongs to: the user knows pools, not pods' names."""
+def _pod_causes(pod: Object) -> Iterator[Cause]:
     metadata = pod["metadata"]
     labels = metadata.get("labels") or {}
     pool = labels.get("ray.io/group") if labels.get("ray.io/node-type") == "worker" else None
-    return f"pod {metadata['name']}" + (f" of pool {pool}" if pool else "")
-
-
-def _pod_causes(pod: Object) -> Iterator[Cause]:
-    subject = _subject(pod)
+    # The user knows pools, not pods' names.
+    subject = f"pod {metadata['name']}" + (f" of pool {pool}" if pool else "")
     status = pod.get("status") or {}
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            yield Cause(subject, condition.get("reason", ""), condition.get("message", ""))
+            reason, message = condition.get("reason", ""), condition.get("message", "")
+            yield Cause(subject, reason, message, pool=pool)
     kinds = ("initContainerStatuses", "containerStatuses")
     for container in [item for kind in kinds for item in status.get(kind) or []]:
-        yield from _container_causes(subject, container)
+        yield from _container_causes(subject, pool, container)
 
 
-def _container_causes(subject: str, container: Object) -> Iterator[Cause]:
+def _container_causes(subject: str, pool: str | None, container: Object) -> Iterator[Cause]:
     state = container.get("state") or {}
     waiting = state.get("waiting") or {}
     reason = waiting.get("reason")
     if reason in FATAL_AFTER_SECONDS:
         message = waiting.get("message") or f"image {container.get('image')}"
-        yield Cause(subject, reason, message, FATAL_AFTER_SECONDS[reason])
+        yield Cause(subject, reason, message, FATAL_AFTER_SECONDS[reason], pool)
     ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
     if ended.get("reason") == "OOMKilled":
         text = f"container {container.get('name')} went over its memory limit"
-        yield Cause(subject, "OOMKilled", text)
+        yield Cause(subject, "OOMKilled", text, pool=pool)
 
 
 def _event_causes(events: Iterable[Object], pods: list[str], names: list[str]) -> Iterator[Cause]:

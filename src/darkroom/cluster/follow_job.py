@@ -12,9 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 from darkroom.cluster.client import ClusterError, Object, RefusedError
+from darkroom.cluster.explain import Cause
+from darkroom.cluster.finding import mapping, sequence
 from darkroom.cluster.following import FollowedCluster, Follower, Verdict, error_line
 
 SUBMITTER_CONTAINER = "ray-job-submitter"
+"""The operator's name for it, where the job's own template gives none."""
 
 
 def verdict(job: Object, log: list[str]) -> Verdict | None:
@@ -64,11 +67,17 @@ class JobFollower(Follower):
         return [name] if name else []
 
     def _judge(self, followed: Object, pods: list[Object]) -> Verdict | None:
-        self._log.attend(pods)
+        self._log.attend(pods, submitter_container(followed))
         if found := verdict(followed, self.record.log):
             self._log.drain()
             return verdict(followed, self.record.log) or found
         return self._explain(pods)
+
+    def _may_be_fatal(self, cause: Cause) -> bool:
+        """On a cluster that is others' too, the job waits for its submitter and the head alone."""
+        if not (self.record.followed.get("spec") or {}).get("clusterSelector"):
+            return True
+        return cause.pool is None
 
     def _pods(self) -> list[Object]:
         submitters = self.cluster.pods(f"batch.kubernetes.io/job-name={self.name}")
@@ -76,7 +85,7 @@ class JobFollower(Follower):
         return submitters + super()._pods()
 
     def _waits_by_itself(self) -> bool:
-        """Ray runs the driver; from there on the driver itself says what it waits for."""
+        """Ray runs the driver; from there on it says itself what it waits for, and for how long."""
         return (self.record.followed.get("status") or {}).get("jobStatus") == "RUNNING"
 
 
@@ -91,10 +100,10 @@ class LogFollower:
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
 
-    def attend(self, pods: list[Object]) -> None:
-        """Follow the newest submitter pod that has started."""
+    def attend(self, pods: list[Object], container: str) -> None:
+        """Follow the newest submitter pod whose `container` has started."""
         newest = max(
-            (pod for pod in pods if _has_started(pod)),
+            (pod for pod in pods if _has_started(pod, container)),
             key=lambda pod: str(pod["metadata"].get("creationTimestamp")),
             default=None,
         )
@@ -104,7 +113,8 @@ class LogFollower:
         if self._pod is not None:
             self._say(f"-- a new submitter, {newest['metadata']['name']}, takes over")
         self._pod = newest["metadata"]["name"]
-        self._thread = threading.Thread(target=self._stream, args=(self._pod,), daemon=True)
+        of = (self._pod, container)
+        self._thread = threading.Thread(target=self._stream, args=of, daemon=True)
         self._thread.start()
 
     def drain(self, timeout_seconds: float = 15) -> None:
@@ -115,13 +125,13 @@ class LogFollower:
     def stop(self) -> None:
         self._stopped.set()
 
-    def _stream(self, pod: str) -> None:
+    def _stream(self, pod: str, container: str) -> None:
         last: str | None = None
         shown: set[str] = set()
         failures = 0
         while not self._stopped.is_set() and failures < 100:
             try:
-                for line in self._cluster.follow_log(pod, SUBMITTER_CONTAINER, last):
+                for line in self._cluster.follow_log(pod, container, last):
                     stamp, _, text = line.partition(" ")
                     # The server starts again at a whole second, so some lines come twice.
                     if last is not None and (stamp < last or line in shown):
@@ -139,10 +149,16 @@ class LogFollower:
                 return
 
 
-def _has_started(pod: Object) -> bool:
+def submitter_container(job: Object) -> str:
+    """The first one of the job's own template keeps its name."""
+    template = mapping(mapping(mapping(job.get("spec")).get("submitterPodTemplate")).get("spec"))
+    first = next(iter(sequence(template.get("containers"))), None)
+    return str(mapping(first).get("name") or SUBMITTER_CONTAINER)
+
+
+def _has_started(pod: Object, container: str) -> bool:
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
     return any(
-        item.get("name") == SUBMITTER_CONTAINER
-        and {"running", "terminated"} & set(item.get("state") or {})
+        item.get("name") == container and {"running", "terminated"} & set(item.get("state") or {})
         for item in statuses
     )

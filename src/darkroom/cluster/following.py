@@ -163,9 +163,11 @@ class Follower(ABC):
 
     def _hopeless(self, current: list[Cause], now: float) -> Verdict | None:
         """A cause that waiting does not mend and that has been seen for long enough."""
-        for cause in current:
+        if self._waits_by_itself():
+            return None
+        for cause in filter(self._may_be_fatal, current):
             limit: float | None = cause.fatal_after_seconds
-            if cause.reason == UNSCHEDULABLE and not self._waits_by_itself():
+            if cause.reason == UNSCHEDULABLE:
                 limit = self._pending_timeout_seconds
             seen = self._since(cause, now)
             if limit is not None and now - seen >= limit:
@@ -173,8 +175,12 @@ class Follower(ABC):
         return None
 
     def _waits_by_itself(self) -> bool:
-        """Whether what runs says itself what it waits for, and for how long."""
+        """Whether it runs, and says itself what it waits for, and for how long."""
         return False
+
+    def _may_be_fatal(self, cause: Cause) -> bool:  # noqa: ARG002 - a subclass's to say
+        """Whether what is followed cannot begin while this lasts."""
+        return True
 
     def _since(self, cause: Cause, now: float) -> float:
         """Pull errors change their reason and words while they stay the same fault."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from darkroom.cluster import kubernetes_yaml
+from darkroom.cluster.begun import check_begun
 from darkroom.cluster.finding import Finding, label
 from darkroom.cluster.rules import check_manifest
 from darkroom.errors import InputError
@@ -26,7 +27,10 @@ FOLLOWED = ("RayJob", "RayService")
 class Applier(Protocol):
     """What the dry-run needs of a cluster."""
 
+    namespace: str
+
     def apply(self, manifest: Object, *, dry_run: bool = False) -> Object: ...
+    def get(self, api_version: str, kind: str, name: str) -> Object | None: ...
 
 
 def read_manifests(sources: Sequence[str]) -> list[Object]:
@@ -88,6 +92,9 @@ def _check_shape(source: str, item: Any) -> None:
             problem = f"holds something whose {key} is no text: {item[key]!r}"
             raise InputError("manifest", source, problem, "quote it")
     metadata = item.get("metadata")
+    if isinstance(metadata, dict):
+        # What renders to nothing (`namespace:`) is absent, as for kubectl.
+        metadata = item["metadata"] = {k: v for k, v in metadata.items() if v is not None}
     if not isinstance(metadata, dict) or not (metadata.get("name") or metadata.get("generateName")):
         remedy = "give it metadata.name, or metadata.generateName"
         raise InputError("manifest", source, f"holds a {item['kind']} without a name", remedy)
@@ -123,15 +130,32 @@ def check_rules(objects: Iterable[Object]) -> list[Finding]:
     return [finding for _, finding in found]
 
 
-def check_dry_run(cluster: Applier, objects: Iterable[Object]) -> None:
-    """Ask the API server about every object. Errors: RefusedError."""
+def check_dry_run(cluster: Applier, objects: Sequence[Object]) -> list[str]:
+    """Ask the API server about every object; what to know of RayJobs that are there already.
+
+    A namespace that comes with them is not there yet: what lies in it is checked by its apply.
+    Errors: InputError.
+    """
+    coming = {item["metadata"]["name"] for item in objects if item["kind"] == "Namespace"}
+    notes = []
     for item in objects:
-        cluster.apply(item, dry_run=True)
+        try:
+            wanted = cluster.apply(item, dry_run=True)
+        except InputError as error:
+            namespace = item["metadata"].get("namespace") or cluster.namespace
+            if namespace in coming and f'namespaces "{namespace}" not found' in str(error):
+                continue
+            raise
+        if item["kind"] == "RayJob" and (name := item["metadata"].get("name")):
+            there = cluster.get(item["apiVersion"], "RayJob", name)
+            if there is not None and (note := check_begun(wanted, there)):
+                notes.append(note)
+    return notes
 
 
 def in_order(objects: Iterable[Object]) -> list[Object]:
-    """RayJobs and RayServices last: what they need comes with them."""
-    return sorted(objects, key=lambda item: item["kind"] in FOLLOWED)
+    """Namespaces first, RayJobs and RayServices last: what they need comes with them."""
+    return sorted(objects, key=lambda item: (item["kind"] != "Namespace", item["kind"] in FOLLOWED))
 
 
 def _last_line(data: bytes) -> str:

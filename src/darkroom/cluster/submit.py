@@ -39,12 +39,14 @@ def submit(
     follow: bool = True,
     pending_timeout_seconds: float = PENDING_TIMEOUT_SECONDS,
     for_job: str | None = None,
+    force_conflicts: bool = False,
     open_store: OpenStore,
 ) -> int:
     """Run what `sources` have, one after the other; the first that fails ends it.
 
     `logs` is where post-mortems go instead of below each job's output; `open_store` opens a URI.
     `for_job` is the Job, NAME/UID, of a schedule that this is a run of (see `scheduled`).
+    `force_conflicts` takes over fields that others have written.
     Errors: InputError (exit 2) when something is refused.
     """
     objects = read_manifests(sources)
@@ -52,11 +54,12 @@ def submit(
         objects = [scheduled.run_of(objects, scheduled.Owner.parse(for_job))]
     for warning in check_rules(objects):
         say(f"warning: {warning}")
-    cluster = Cluster(namespace, context)
+    cluster = Cluster(namespace, context, force_conflicts=force_conflicts)
     _take_namespace(cluster, objects, namespace)
     if for_job:
         return _run_of_schedule(cluster, objects[0], logs, open_store)
-    check_dry_run(cluster, objects)
+    for note in check_dry_run(cluster, objects):
+        say(note)
     name = ""
     for item in in_order(objects):
         name = cluster.apply(item)["metadata"]["name"]

@@ -129,6 +129,44 @@ def test_a_bad_image_is_given_up_within_a_minute() -> None:
     assert sum("darkroom:nope" in line for line in said) == 2
 
 
+def worker_without_image(name: str = "shared-gpu-worker-x") -> dict[str, Any]:
+    state = {"waiting": {"reason": "ImagePullBackOff", "message": "no darkroom:nope"}}
+    labels = {"ray.io/node-type": "worker", "ray.io/group": "gpu"}
+    return {
+        "metadata": {"name": name, "labels": labels},
+        "status": {"containerStatuses": [{"name": "ray-worker", "state": state}]},
+    }
+
+
+def test_a_job_that_runs_is_not_left_for_a_worker_without_image() -> None:
+    jobs = [job("Running", "RUNNING")] * 40 + [job("Complete", "SUCCEEDED")]
+    _, said, _, ended = follow(ScriptedCluster(jobs, [[worker_without_image()]]))
+    assert ended.exit_code == 0
+    assert sum("darkroom:nope" in line for line in said) == 1
+
+
+def test_workers_of_a_selected_cluster_do_not_hold_a_job_up() -> None:
+    """Other jobs' pools, which this one may not need."""
+    jobs = [job("Running", "PENDING")] * 40 + [job("Complete", "SUCCEEDED")]
+    for item in jobs:
+        item["spec"] = {"clusterSelector": {"ray.io/cluster": "shared"}}
+    assert follow(ScriptedCluster(jobs, [[worker_without_image()]]))[3].exit_code == 0
+    own = [job("Running", "PENDING")] * 40 + [job("Complete", "SUCCEEDED")]
+    assert follow(ScriptedCluster(own, [[worker_without_image()]]))[3].exit_code == 1
+
+
+def test_the_submitter_of_a_template_with_a_name_of_its_own_is_read() -> None:
+    """The operator keeps the name."""
+    jobs = [job("Running", "RUNNING"), job("Complete", "SUCCEEDED")]
+    for item in jobs:
+        containers = {"containers": [{"name": "my-submitter"}]}
+        item["spec"] = {"submitterPodTemplate": {"spec": containers}}
+    pod = submitter()
+    pod["status"]["containerStatuses"][0]["name"] = "my-submitter"
+    follower, *_ = follow(ScriptedCluster(jobs, [[pod]], {"train-1": [["t1 step 1"]]}))
+    assert follower.record.log == ["step 1"]
+
+
 def test_waiting_goes_on_when_asked_to() -> None:
     state = {"waiting": {"reason": "InvalidImageName", "message": "x"}}
     statuses = [{"name": "ray-job-submitter", "state": state}]

@@ -88,6 +88,12 @@ def test_what_is_no_job_is_refused_in_one_line(tmp_path: Path, text: str, words:
     assert "\n" not in str(refused.value)
 
 
+def test_what_renders_to_nothing_is_absent() -> None:
+    text = "{apiVersion: v1, kind: A, metadata: {name: null, generateName: a-, namespace: null}}"
+    (item,) = parse("x", text.encode())
+    assert item["metadata"] == {"generateName": "a-"}
+
+
 def test_a_missing_file_is_refused() -> None:
     with pytest.raises(InputError, match="No such file"):
         read_manifests(["/nowhere/job.yaml"])
