@@ -226,6 +226,33 @@ def test_a_probe_of_values_takes_the_place_of_the_charts() -> None:
     }
 
 
+def test_a_probe_and_ports_of_a_pool_join_the_charts() -> None:
+    ground = {"models": ["s3://b/m"], "keys": {"secretName": "keys"}}
+    own = {"readinessProbe": {"timeoutSeconds": 10}, "ports": [{"containerPort": 9000}]}
+    objects = render("darkroom-service", ground | {"pools": {"cpu": own}})
+    container = templates(objects)["cpu"]["spec"]["containers"][0]
+    plain = templates(render("darkroom-service", ground))["cpu"]["spec"]["containers"][0]
+    assert container["readinessProbe"] == plain["readinessProbe"] | {"timeoutSeconds": 10}
+    assert container["ports"] == [*plain["ports"], {"containerPort": 9000}]
+
+
+@pytest.mark.parametrize(
+    "context", [{"privileged": True}, {"capabilities": {"add": ["CAP_SYS_ADMIN"]}}]
+)
+def test_a_container_that_asks_for_privileges_is_one_that_an_api_server_takes(
+    context: dict[str, Any],
+) -> None:
+    """Beside these it takes no `allowPrivilegeEscalation: false`."""
+    init = {"name": "sysctl", "image": "busybox:1.37", "securityContext": context}
+    values = {"head": {"initContainers": [init], "securityContext": context}}
+    pod = templates(render("darkroom-cluster", values))["head"]["spec"]
+    for container in (pod["initContainers"][0], pod["containers"][0]):
+        assert "allowPrivilegeEscalation" not in container["securityContext"]
+    init["securityContext"] = context | {"allowPrivilegeEscalation": True}
+    pod = templates(render("darkroom-cluster", values))["head"]["spec"]
+    assert pod["initContainers"][0]["securityContext"]["allowPrivilegeEscalation"] is True
+
+
 def test_other_devices_may_be_many() -> None:
     resources = {"limits": {"memory": "8Gi", "example.com/bytes": 2_000_000}}
     found = templates(render("darkroom-cluster", {"pools": {"cpu": {"resources": resources}}}))
@@ -281,6 +308,23 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     *(
         ("darkroom-cluster", {"pools": {"a": given}}, "replicas-order")
         for given in ({"replicas": 2}, {"replicas": 1, "minReplicas": 2, "maxReplicas": 3})
+    ),
+    ("darkroom-job", JOB | {"autoscaler": {"enabled": False}}, "job-no-workers"),
+    ("darkroom-job", JOB | {"pools": {"cpu": {"maxReplicas": 0}}}, "job-no-workers"),
+    *(
+        (
+            "darkroom-job",
+            JOB
+            | several
+            | {
+                "gcsFaultToleranceOptions": {
+                    "redisAddress": "redis:6379",
+                    "externalStorageNamespace": "runs",
+                }
+            },
+            "redis-namespace-shared",
+        )
+        for several in ({"backoffLimit": 1}, {"nameHash": True})
     ),
     ("darkroom-job", JOB | {"entrypointResources": "{a: 1}"}, "entrypoint-resources"),
     (

@@ -212,6 +212,22 @@ def test_two_aliases_in_a_release_are_apart(tmp_path: Path, helm: str) -> None:
             assert image.startswith("mirror.example.com/darkroom")
 
 
+@pytest.mark.parametrize(
+    ("release", "aliases"),
+    [("ray-a100", ("a10", "a100")), ("research-vision", ("research", "vision"))],
+)
+def test_a_release_that_is_called_like_its_aliases_has_a_name_for_each(
+    tmp_path: Path, release: str, aliases: tuple[str, ...]
+) -> None:
+    dependencies = [{"name": "darkroom-cluster", "alias": alias} for alias in aliases]
+    values = dict.fromkeys(aliases, GROUND["darkroom-cluster"])
+    objects = render(umbrella(tmp_path, values, dependencies), release=release)
+    made = [(o["kind"], o["metadata"]["name"]) for o in objects]
+    assert len({*made}) == len(made)
+    clusters = {name for kind, name in made if kind == "RayCluster"}
+    assert clusters == {f"{release}-{aliases[0]}", release}
+
+
 def images(node: Any) -> list[str]:
     if isinstance(node, list):
         return [found for item in node for found in images(item)]

@@ -4,14 +4,16 @@ Names and labels. Every helper of this chart takes the root context, or a dict w
 
 {{/*
 Stem of every name. Alone in a release it is the release's name; below an umbrella chart the name of
-the chart, or its alias, is joined to it, so that two charts of one release do not collide.
+the chart, or its alias, is joined to it unless the release's ends in it, so that two charts of one
+release do not collide: one that merely holds it (`ray-a100`) would hold another alias too (`a10`).
 */}}
 {{- define "darkroom.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride -}}
 {{- else -}}
 {{- $name := default (ternary "" .Chart.Name .Chart.IsRoot) .Values.nameOverride -}}
-{{- if or (not $name) (contains $name .Release.Name) -}}
+{{- $isHeld := ternary (contains $name .Release.Name) (hasSuffix (printf "-%s" $name) (printf "-%s" .Release.Name)) .Chart.IsRoot -}}
+{{- if or (not $name) $isHeld -}}
 {{- .Release.Name -}}
 {{- else -}}
 {{- printf "%s-%s" .Release.Name $name -}}

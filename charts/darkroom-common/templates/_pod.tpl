@@ -38,6 +38,11 @@ seccompProfile:
 {{- if and (hasKey $own "runAsUser") (eq (int64 $own.runAsUser) 0) (not (hasKey $own "runAsNonRoot")) -}}
 {{- $_ := set $context "runAsNonRoot" false -}}
 {{- end -}}
+{{- /* The API server takes no container that is one of these and may not gain privileges. */ -}}
+{{- $isPrivileged := or $own.privileged (has "CAP_SYS_ADMIN" (default list (default dict $own.capabilities).add)) -}}
+{{- if and $isPrivileged (not (hasKey $own "allowPrivilegeEscalation")) -}}
+{{- $_ := unset $context "allowPrivilegeEscalation" -}}
+{{- end -}}
 {{- toJson (merge (dict "securityContext" $context) .container) -}}
 {{- end -}}
 
@@ -183,9 +188,7 @@ grace period and Ray's workers never hear of it. */ -}}
 {{- end -}}
 {{- $container := dict "name" (printf "ray-%s" .role) -}}
 {{- range $key, $value := default dict (get $more .role) -}}
-{{- if not (get $group $key) -}}
 {{- $_ := set $container $key $value -}}
-{{- end -}}
 {{- end -}}
 {{- /* The root is read-only: what torch.compile writes goes below /tmp. */ -}}
 {{- $_ := set $container "env" (include "darkroom.envList" (list $own $root.Values.env $last (default dict $more.env)) | fromJsonArray) -}}

@@ -346,26 +346,3 @@ rayStartParams say, or nothing), resources, name (of the GPU).
 {{- include "darkroom.validate.volumes" (dict "field" (list "extraVolumes" "extraVolumeMounts") "volumes" .Values.extraVolumes "mounts" .Values.extraVolumeMounts) -}}
 {{- include "darkroom.validate.labels" (dict "field" "commonLabels" "labels" .Values.commonLabels) -}}
 {{- end -}}
-
-{{/* A Ray cluster's values: head, pools, autoscaler. Takes the root. */}}
-{{- define "darkroom.validate.cluster" -}}
-{{- $root := . -}}
-{{- include "darkroom.validate.serviceAccount" . -}}
-{{- include "darkroom.validate.podGroup" (dict "root" . "field" "head" "group" .Values.head "taken" (ternary (list "ray-head" "autoscaler") (list "ray-head") .Values.autoscaler.enabled)) -}}
-{{- include "darkroom.validate.gpus" (dict "field" "head" "gpus" 0 "told" (get .Values.head.rayStartParams "num-gpus") "resources" .Values.head.resources "name" "") -}}
-{{- include "darkroom.validate.env" (dict "field" "autoscaler.env" "env" .Values.autoscaler.env) -}}
-{{- include "darkroom.validate.headEnv" (dict "root" . "field" "head.env" "env" .Values.head.env) -}}
-{{- include "darkroom.validate.rayStartParams" (dict "field" "head.rayStartParams" "params" .Values.head.rayStartParams) -}}
-{{- include "darkroom.validate.resources" (dict "field" "autoscaler.resources" "resources" .Values.autoscaler.resources) -}}
-{{- $pools := list -}}
-{{- range $name, $values := .Values.pools -}}
-{{- if not (kindIs "invalid" $values) -}}
-{{- $pool := fromJson (include "darkroom.pool" (dict "root" $root "pool" $values)) -}}
-{{- if $pool.enabled -}}
-{{- $pools = append $pools $name -}}
-{{- include "darkroom.validate.pool" (dict "root" $root "name" $name "pool" $pool) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- include "darkroom.validate.kueue" (dict "root" $root "pools" $pools) -}}
-{{- end -}}

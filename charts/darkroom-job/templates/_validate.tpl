@@ -22,6 +22,10 @@
 {{- include "darkroom-job.validate.selector" . -}}
 {{- else -}}
 {{- include "darkroom.validate.cluster" . -}}
+{{- include "darkroom.validate.workers" (dict "root" . "rule" "job-no-workers" "problem" "has no worker, and no work runs on the head") -}}
+{{- if or (gt (int .Values.backoffLimit) 0) .Values.nameHash .Values.schedule.cron -}}
+{{- include "darkroom.validate.redisName" (list . "the clusters of several runs (backoffLimit, nameHash or schedule)") -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -46,16 +46,8 @@
 {{- include "darkroom.refuse" (list "submission-ignored" "networkPolicy.submitterExtraEgress" "is given, and a service has no submitter" "remove it") -}}
 {{- end -}}
 {{- include "darkroom.validate.cluster" . -}}
-{{- $workers := 0 -}}
-{{- range $values := .Values.pools -}}
-{{- $pool := include "darkroom.pool" (dict "root" $ "pool" $values) | fromJson -}}
-{{- if and (not (kindIs "invalid" $values)) $pool.enabled -}}
-{{- $workers = add $workers (int64 $pool.maxReplicas) -}}
-{{- end -}}
-{{- end -}}
-{{- if not $workers -}}
-{{- include "darkroom.refuse" (list "service-no-workers" "pools" "has no worker, and nothing is served on the head" "give a pool with maxReplicas 1 or more") -}}
-{{- end -}}
+{{- include "darkroom.validate.workers" (dict "root" . "rule" "service-no-workers" "problem" "has no worker, and nothing is served on the head") -}}
+{{- include "darkroom.validate.redisName" (list . "the old and the new cluster of an upgrade") -}}
 {{- end -}}
 
 {{/* A request must be able to end before what carries it does. */}}
