@@ -1,13 +1,19 @@
 from darkroom.api import (
+    cache,
     classify,
     evaluate,
+    finetune,
     generate,
     open,  # noqa: A004 - darkroom.open
     prepare,
     report,
     sample,
     train,
+    tune,
 )
 
-__all__ = ["classify", "evaluate", "generate", "open", "prepare", "report", "sample", "train"]
+__all__ = [
+    "cache", "classify", "evaluate", "finetune", "generate", "open", "prepare", "report", "sample",
+    "train", "tune",
+]  # fmt: skip
 __version__: str

