@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import openai
@@ -39,14 +38,13 @@ OPENED = [
     f"networkPolicy.extraIngress[0].from[0].ipBlock.cidr={HOST_LINK_ADDRESS}/32",
     "networkPolicy.extraIngress[0].ports[0].port=8000",
 ]
+# A worker has room for one drawing replica: two would share one that came first, for good.
+APART = ["pools.cpu.cpus=1"]
 OPERATOR = "deployment/kuberay-operator"
 BEFORE_SECONDS = 8
 """Requests come for so long before anything is taken away: some of each kind are under way."""
 LATEST_SECONDS = 5
 """Nothing fails later than this after a pod is killed by force."""
-MOST_CLUSTERS = 3
-PROBED_SECONDS = 45
-"""A healthy service's workers are ready by then, if they are to be."""
 HOLDS_SECONDS = 20
 """Serve's state is to be good for so long: while no head answers, the old one stays written."""
 
@@ -82,37 +80,17 @@ def service(release: Release, image: str, redis: None) -> Iterator[Service]:
 
 
 def with_redis(service: Service, wanted: bool = True) -> None:
-    """The service, whole, on a cluster whose head keeps its state in Redis, or does not.
+    """The service, whole, on a cluster whose head keeps its state in Redis, or does not."""
 
-    All replicas may share one worker, which came first or is left
-    (docs/kubernetes/serve.md): then on a new cluster.
-    """
-    settings = [*([REDIS] if wanted else []), *OPENED]
-
-    def is_healthy(instead_of: str = "") -> bool:
+    def is_whole() -> bool:
         name = service.cluster()
-        if name in ("", instead_of) or not service.is_healthy():
+        if not name or not service.is_healthy() or len(service.workers()) != 2:
             return False
         spec = service.kubectl.get("raycluster", name)["spec"]
         return ("gcsFaultToleranceOptions" in spec) == wanted
 
-    def is_whole() -> bool:
-        return is_healthy() and len(service.workers()) == 2
-
-    service.upgrade(*settings)
-    service.until("a healthy service", is_healthy, seconds=900)
-    for _ in range(MOST_CLUSTERS):
-        # The kubelet asks again after seconds; where Serve has put the replicas does not change.
-        end = time.monotonic() + PROBED_SECONDS
-        while time.monotonic() < end:
-            if is_whole():
-                return
-            time.sleep(1)
-        shared = service.cluster()
-        service.num_renewed += 1
-        service.upgrade(*settings)
-        service.until("another cluster", partial(is_healthy, instead_of=shared), seconds=900)
-    service.until("a whole service", is_whole, seconds=PROBED_SECONDS)
+    service.upgrade(*([REDIS] if wanted else []), *OPENED, *APART)
+    service.until("a whole service", is_whole, seconds=900)
 
 
 def pod_of(service: Service, node_type: str) -> str:

@@ -47,8 +47,6 @@ class Service:
 
     def __init__(self, release: Release, address: str = f"{ADDRESS}:8000") -> None:
         self.kubectl: Kubectl = release.kubectl
-        self.num_renewed = 0
-        """How often its pods were made anew for no other reason."""
         self.address = address
         """host:port, as the client's pod calls it."""
 
@@ -57,7 +55,6 @@ class Service:
         own = [
             f"models={{{FOLDER}/first}}", "names={digits}",
             f"s3.endpoint=http://darkroom-s3.{namespace}.svc:8333",
-            f"pools.cpu.podAnnotations.renewed=no-{self.num_renewed}",
         ]  # fmt: skip
         flags = [f"--set={each}" for each in (*own, *settings)]
         done = self.kubectl.helm(
