@@ -19,7 +19,8 @@
     |-- ServingError                    a request's picture was not drawn
     |   |-- DeadlineError               its time ran out
     |   |-- DeviceMemoryError           the device's memory did not suffice; a retry may do
-    |   `-- ClosingError                the engine drains, and takes nothing new
+    |   |-- ClosingError                the engine drains, and takes nothing new
+    |   `-- ReplicaLostError            what drew is lost: its process, or its machine
     |-- GateError                       exit 3: the figures are not what was required of them
     `-- InterruptedBySignal             exit 143: stopped cleanly, resumable
 
@@ -139,6 +140,10 @@ class DeviceMemoryError(ServingError):
 
 class ClosingError(ServingError):
     """The engine is closing: another one must draw."""
+
+
+class ReplicaLostError(ServingError):
+    """What drew is lost, its process or its machine: another one may draw."""
 
 
 class GateError(DarkroomError):

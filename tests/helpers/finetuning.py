@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from tests.helpers.tiny_families import CAPTIONS, PIXELS
 
-from darkroom.config import build_config
+from darkroom.config import JobConfig, build_config
+from darkroom.jobs.artifacts.model import FinetunedInfo
 from darkroom.jobs.finetune.config import FinetuneConfig
 from darkroom.jobs.finetune.export import export_lora
 from darkroom.jobs.finetune.module import FinetuneModule
 from darkroom.jobs.training.seeding import row_key
 from darkroom.jobs.training.training_stream import Batch, make_batch
 from darkroom.models.families.base import load_base
+from darkroom.storage import open_output
+
+LORA_FILE = "pytorch_lora_weights.safetensors"
 
 
 def finetune_config(base: Path | str, **changes: Any) -> FinetuneConfig:
@@ -77,3 +81,17 @@ def write_untrained_lora(base: Path, folder: Path) -> None:
     module = finetune_module(finetune_config(base, text_encoder={"learning_rate": 1e-3}))
     folder.mkdir()
     export_lora(module.config, module.base, trained_weights(module), folder)
+
+
+def publish_lora(
+    lora: Path, uri: Path, *, of: str, method: Literal["lora", "full"] = "lora"
+) -> str:
+    """The file in a folder as `finetune` publishes it. of: the digest of its base."""
+    info = FinetunedInfo(
+        family="sd", method=method, base_digest=of, base_license="mit", trigger_words=(),
+        image_sizes=((32, 32),), step=1, seconds=1.0, final={},
+    )  # fmt: skip
+    with open_output(str(uri), kind="model", config=JobConfig(output=str(uri)), parents=[]) as out:
+        file = out.writer.write_bytes(f"model/{LORA_FILE}", (lora / LORA_FILE).read_bytes())
+        out.publish([file], metadata=info.to_metadata())
+    return str(uri)

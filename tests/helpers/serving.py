@@ -50,6 +50,7 @@ PAINTER = ServedModel(
     max_steps=1000,
     samplers=("euler", "own"),
     guidable=True,
+    negative_prompts=True,
     defaults=Defaults(num_steps=4, guidance=5.0, sampler="own"),
     loras={"ink": "f3" * 32},
     steps_joined=True,

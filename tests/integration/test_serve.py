@@ -6,12 +6,13 @@ and stopping in tests/runs/test_serve_faults.py.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import io
 import json
 import re
-from contextlib import closing
+from contextlib import aclosing, closing
 from typing import Any
 
 import httpx2
@@ -24,9 +25,11 @@ from tests.helpers.serve_runs import KEY, LONG, Service, eventually
 
 from darkroom.config import build_config
 from darkroom.diffusion.seeds import image_seed
+from darkroom.errors import ConfigError
 from darkroom.jobs.drawing.class_conditional import ClassConditionalDrawer
 from darkroom.jobs.drawing.config import ClassDrawingConfig
 from darkroom.jobs.drawing.drawer import Drawn, Request
+from darkroom.jobs.serve.request import DrawRequest
 from darkroom.jobs.serve.telemetry import METRICS, PREFIX
 from darkroom.models.find import find_model
 
@@ -89,6 +92,31 @@ def test_strangers_and_nonsense_are_refused_by_the_application(service: Service)
     assert (refused.value.param, refused.value.code) == ("n", "invalid_value")
     large = service.post({"prompt": "x" * 2**20})
     assert (large.status_code, large.json()["error"]["code"]) == (413, "body_too_large")
+
+
+def test_what_a_replica_raises_arrives_as_it_was_raised(service: Service) -> None:
+    """Not as Ray's own error, whose text is the traceback. The HTTP side sends nothing unfit."""
+    from ray import serve
+
+    from darkroom.jobs.serve.app import HandleDrawers
+
+    assert service.address
+    drawers = HandleDrawers(serve.get_deployment_handle("drawing", "darkroom"))
+    unfit = DrawRequest(
+        model="digits", seed=1, num_steps=2, guidance=1.0, sampler="ddim", width=8, height=8,
+        label="seven",
+    )  # fmt: skip
+
+    async def scenario() -> None:
+        async with aclosing(drawers.draw(unfit)) as items:
+            async for _ in items:
+                pass
+
+    with pytest.raises(ConfigError) as caught:
+        asyncio.run(scenario())
+    assert type(caught.value) is ConfigError
+    assert caught.value.field == "label"
+    assert "Traceback" not in str(caught.value)
 
 
 def go_away(service: Service, body: dict[str, Any], headers: dict[str, str]) -> None:

@@ -7,7 +7,6 @@ under the LoRA's name. So names and shapes are compared first, and what was appl
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from darkroom.errors import ConfigError
@@ -39,44 +38,52 @@ def find_lora(config: TextOptions, base: FoundModel, *, prefix: str = "") -> Fou
     does."""
     if config.lora is None:
         return None
-    return find_adapter(config.lora, base, prefix=prefix)
+    return find_adapter(config.lora, base, field=f"{prefix}lora", base_field=f"{prefix}model")
 
 
-def find_adapter(use: LoraUse, base: FoundModel, *, prefix: str = "") -> FoundModel:
-    """A LoRA over `base`. Errors: as `find_lora`."""
-    lora = find_model(use.model, field=f"{prefix}lora.model")
-    _check_base(use, lora, base, prefix=prefix)
+def find_adapter(
+    use: LoraUse, base: FoundModel, *, field: str = "lora", base_field: str = "model"
+) -> FoundModel:
+    """A LoRA over `base`. field, base_field: where the config has the use and the base.
+
+    Errors: as `find_lora`.
+    """
+    lora = find_model(use.model, field=f"{field}.model")
+    _check_base(use, lora, base, field, base_field)
+    _file_name(lora, f"{field}.model")
     return lora
 
 
-def _check_base(use: LoraUse, lora: FoundModel, base: FoundModel, *, prefix: str) -> None:
+def _check_base(
+    use: LoraUse, lora: FoundModel, base: FoundModel, use_field: str, base_field: str
+) -> None:
     """What Darkroom published says which base it belongs to."""
     if lora.manifest_digest is None:
         return
-    field = f"{prefix}lora.model"
+    field = f"{use_field}.model"
     info = FinetunedInfo.of(open_artifact(str(lora.uri)), field=field)
     if info.method != "lora":
         raise ConfigError(
-            field, lora.name, "is a whole model and no LoRA", f"give it as {prefix}model"
+            field, lora.name, "is a whole model and no LoRA", f"give it as {base_field}"
         )
     if info.base_digest != base.digest and not use.any_base:
         raise ConfigError(
             field, lora.name,
             f"was trained over another base ({info.base_digest[:12]}, not {base.digest[:12]})",
-            f"give its own base as {prefix}model, or set {prefix}lora.any_base for a relative",
+            f"give its own base as {base_field}, or set {use_field}.any_base for a relative",
         )  # fmt: skip
 
 
 def load_lora(
-    pipeline: Any, use: LoraUse, lora: FoundModel, *, prefix: str = "", name: str = NAME
+    pipeline: Any, use: LoraUse, lora: FoundModel, *, field: str = "lora", name: str = NAME
 ) -> None:
     """Put the adapter into the pipeline with its weight, as `name`, and draw with it alone.
 
     Errors: ConfigError in one line.
     """
-    field = f"{prefix}lora.model"
+    field = f"{field}.model"
     with lora.local() as folder:
-        path = _file(folder, lora, field)
+        path = folder / _file_name(lora, field)
         for problem in _faults(pipeline, tensor_shapes(path)):
             raise ConfigError(field, lora.name, problem, _REMEDY)
         try:
@@ -97,13 +104,13 @@ def load_lora(
 _REMEDY = "give a LoRA in diffusers' format that was trained over this base"
 
 
-def _file(folder: Path, lora: FoundModel, field: str) -> Path:
+def _file_name(lora: FoundModel, field: str) -> str:
     names = [name for name, _ in lora.files if name.endswith(".safetensors")]
     if len(names) != 1 or "/" in names[0]:
         raise ConfigError(
             field, lora.name, f"holds {len(names)} files of weights, and a LoRA is one", _REMEDY
         )
-    return folder / names[0]
+    return names[0]
 
 
 def _faults(pipeline: Any, shapes: Shapes) -> Iterator[str]:

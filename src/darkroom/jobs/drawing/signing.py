@@ -21,7 +21,7 @@ from darkroom import __version__
 from darkroom.errors import ConfigError, DarkroomError
 from darkroom.jobs.drawing.config import SigningConfig
 from darkroom.jobs.drawing.picture_bytes import SOURCE_TYPE, Origin, Sign, picture_bytes
-from darkroom.messages import first_line
+from darkroom.messages import first_line, one_line
 from darkroom.watched_files import WatchedFiles
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ class PictureSigner:
         try:
             return _signed(self._current(), data, media_type)
         except library.C2paError as error:
-            raise DarkroomError(f"a picture could not be signed ({first_line(error)})") from error
+            # Clients of a service read the error; the library's words are its operator's.
+            _log.error("a picture could not be signed: %s", one_line(error))
+            raise DarkroomError("a picture could not be signed; the log says why") from error
 
     def _current(self) -> c2pa.Context:
         """A certificate is renewed while a service runs."""
@@ -164,6 +166,6 @@ def _library() -> Any:
     except ImportError as error:
         raise ConfigError(
             "signing", None, f"needs c2pa-python, which is not usable here ({first_line(error)})",
-            "install darkroom[c2pa] wherever pictures are written, workers included",
+            "install requirements/signing.txt wherever pictures are written, workers included",
         ) from None  # fmt: skip
     return c2pa

@@ -38,7 +38,7 @@ class TextToImageDrawer:
             f"`darkroom train` published needs {prefix}kind class_conditional",
         )  # fmt: skip
         if config.lora is not None and lora is not None:
-            load_lora(self._pipeline, config.lora, lora, prefix=prefix)
+            load_lora(self._pipeline, config.lora, lora, field=f"{prefix}lora")
         self._pipeline.to(device)
         self._pipeline.set_progress_bar_config(disable=True)
         tune(getattr(self._pipeline, "transformer", None) or self._pipeline.unet, config)

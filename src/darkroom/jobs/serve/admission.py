@@ -54,6 +54,8 @@ class Admission:
         """
         self._check_key(owner)
         self._check_room(work)
+        if self._limits.requests_per_minute:  # the last, for it costs what it lets through
+            self._take_token(owner, self._limits.requests_per_minute)
         began = self._clock()
         self._num += 1
         self._num_of[owner] += 1
@@ -89,8 +91,6 @@ class Admission:
                 code="concurrency_limit_exceeded",
                 retry_after=_FIRST_RETRY_SECONDS,
             )
-        if limits.requests_per_minute:
-            self._take_token(owner, limits.requests_per_minute)
 
     def _take_token(self, owner: str, per_minute: float) -> None:
         now = self._clock()

@@ -16,16 +16,19 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import RayActorError
+from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, RayTaskError
+from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from darkroom.config import build_config
+from darkroom.errors import ReplicaLostError
+from darkroom.jobs.serve.api_error import ApiError
 from darkroom.jobs.serve.config import ServeConfig
 from darkroom.jobs.serve.drawers import Drawn
 from darkroom.jobs.serve.http_api import HttpApi
 from darkroom.jobs.serve.pod_variables import with_pod_variables
 from darkroom.jobs.serve.replica import DrawingReplica
-from darkroom.jobs.serve.request import DrawRequest, Preview, ServedModel
+from darkroom.jobs.serve.request import DrawRequest, ServedModel
 
 APP = "darkroom"
 HTTP = "http"
@@ -35,6 +38,8 @@ _LOADING_TRIES = 3
 _SURGE_PERCENT = 100
 _NUM_CONNECTIONS = 1000
 """What one replica of the HTTP side has open at once; Serve refuses more with 429."""
+_LOST = (RayActorError, NodeDiedError, ObjectLostError)
+"""A picture that was drawn lies on the replica's node until it is fetched."""
 
 
 def build(args: Mapping[str, Any]) -> serve.Application:
@@ -101,22 +106,23 @@ class HandleDrawers:
         return models
 
     async def draw(self, request: DrawRequest, /) -> AsyncGenerator[Drawn]:
-        """When the replica dies, another begins again, once: the picture is the same, so what was
-        told already is left out."""
-        seen = -1
-        for last in (False, True):
-            response: Any = self._streaming.draw.remote(request)
-            try:
-                async for item in response:
-                    if isinstance(item, Preview):
-                        if item.index <= seen:
-                            continue
-                        seen = item.index
-                    yield item
-            except RayActorError:
-                if last:
-                    raise
-            else:
-                return
-            finally:
-                response.cancel()
+        """Serve's router waits for a replica. Whether to begin again is the caller's to say.
+
+        Errors: as of `Drawers.draw`; ApiError 503 where what draws could not be deployed; what the
+        replica raised, as it was raised there.
+        """
+        response: Any = self._streaming.draw.remote(request)
+        try:
+            async for item in response:
+                yield item
+        except _LOST as error:
+            raise ReplicaLostError(f"what drew is lost ({type(error).__name__})") from error
+        except DeploymentUnavailableError as error:
+            raise ApiError(
+                503, "no model is loaded yet", code="not_ready", retry_after=5
+            ) from error
+        except RayTaskError as error:
+            # Ray's own is of the cause's type too, and its text is the traceback.
+            raise error.cause from None
+        finally:
+            response.cancel()

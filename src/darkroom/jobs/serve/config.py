@@ -132,10 +132,17 @@ class ServeConfig(Config):
                 "set keys, or leave host at 127.0.0.1"
             )
         for origin in self.origins:
-            parts = urlsplit(origin)
-            if parts.scheme not in ("http", "https") or not parts.netloc or parts.path:
+            if not _is_origin(origin):
                 raise ValueError(f"origins: {origin!r} is no origin; write https://host[:port]")
         return self
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # a bracket that is not closed
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc) and not parts.path
 
 
 def default_name(place: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from darkroom.errors import ReplicaLostError
 from darkroom.jobs.drawing.picture_bytes import Origin
 from darkroom.jobs.serve.api_error import ApiError
 from darkroom.jobs.serve.request import Drawing, DrawRequest, Preview, ServedModel
@@ -44,7 +45,11 @@ class Drawers(Protocol):
         """What can be drawn with. Errors: any, while nothing is loaded."""
 
     def draw(self, request: DrawRequest, /) -> AsyncGenerator[Drawn]:
-        """Begun, previews as asked for, the drawing. Closing it stops at the next step."""
+        """Begun, previews as asked for, the drawing. Closing it stops at the next step.
+
+        Before Begun it waits for a replica that can draw, for as long as it takes.
+        Errors: ReplicaLostError for one that went down meanwhile; what drawing raised.
+        """
 
 
 def refuse_blanked(drawing: Drawing) -> None:
@@ -60,13 +65,26 @@ async def draw_all(
 ) -> None:
     """Draw all side by side, telling of each item as it comes with the request's index.
 
-    The first failure, or being cancelled, stops the others.
+    When a replica is lost, another begins again, once: the picture is the same, so previews that
+    were told already are left out. The first failure, or being cancelled, stops the others.
     """
 
     async def draw(index: int, request: DrawRequest) -> None:
-        async with aclosing(drawers.draw(request)) as items:
-            async for item in items:
-                await on_item(index, item)
+        seen = -1
+        for last in (False, True):
+            try:
+                async with aclosing(drawers.draw(request)) as items:
+                    async for item in items:
+                        if isinstance(item, Preview):
+                            if item.index <= seen:
+                                continue
+                            seen = item.index
+                        await on_item(index, item)
+            except ReplicaLostError:
+                if last:
+                    raise
+            else:
+                return
 
     await side_by_side(draw(*each) for each in enumerate(requests))
 

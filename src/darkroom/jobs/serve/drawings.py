@@ -41,22 +41,23 @@ def drawings_of(
 
     Errors: ApiError for a model, class, LoRA, size or sampler that is not there.
     """
-    model = _model(request, models)
+    model = within(_model(request, models), limits)
     label, prompt = _subject(request, model)
     width, height = _size(request, model, limits)
     seed = secrets.randbelow(_NEW_SEEDS) if request.seed is None else request.seed
+    guidance = _guidance(request, model)
     first = DrawRequest(
         model=model.name,
         seed=seed,
         index=request.index,
         num_steps=_steps(request, model),
-        guidance=_guidance(request, model),
+        guidance=guidance,
         sampler=_sampler(request, model),
         width=width,
         height=height,
         label=label,
         prompt=prompt,
-        negative_prompt=_negative_prompt(request, model),
+        negative_prompt=_negative_prompt(request, model, guidance),
         lora=_lora(request, model),
         exact=request.exact,
         num_previews=request.partial_images,
@@ -64,6 +65,13 @@ def drawings_of(
     )
     draws = tuple(replace(first, index=request.index + number) for number in range(request.n))
     return Drawings(model, draws, prompt_digest(prompt if label is None else label))
+
+
+def within(model: ServedModel, limits: RequestLimits) -> ServedModel:
+    """The model with no more steps than the service takes, by default as well."""
+    most = min(model.max_steps, limits.max_steps)
+    steps = min(model.defaults.num_steps, most)
+    return replace(model, max_steps=most, defaults=replace(model.defaults, num_steps=steps))
 
 
 def _model(request: ImagesRequest, models: tuple[ServedModel, ...]) -> ServedModel:
@@ -154,9 +162,17 @@ def _guidance(request: ImagesRequest, model: ServedModel) -> float:
     return request.guidance_scale
 
 
-def _negative_prompt(request: ImagesRequest, model: ServedModel) -> str | None:
-    if request.negative_prompt is not None and model.kind == "class":
+def _negative_prompt(request: ImagesRequest, model: ServedModel, guidance: float) -> str | None:
+    if request.negative_prompt is None:
+        return None
+    if model.kind == "class":
         raise invalid("negative_prompt", "the model draws classes and takes none")
+    if not model.negative_prompts:
+        raise invalid("negative_prompt", f"{model.name} takes none; leave it out")
+    if guidance <= 1:
+        raise invalid(
+            "negative_prompt", f"has no effect at guidance {guidance:g}; set guidance_scale above 1"
+        )
     return request.negative_prompt
 
 

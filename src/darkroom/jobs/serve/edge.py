@@ -101,7 +101,7 @@ class Edge:
                 code="host_not_allowed",
             )  # fmt: skip
         origin = headers.get("origin")
-        foreign = origin is not None and not allowed and urlsplit(origin).netloc != host
+        foreign = origin is not None and not allowed and not _is_at(origin, host)
         # A link on another site may lead to the page, not to what the page asks for.
         embedded = headers.get("sec-fetch-site") in ("cross-site", "same-site") and not (
             headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"
@@ -123,6 +123,14 @@ def _name(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:
         return ""
+
+
+def _is_at(origin: str, host: str) -> bool:
+    """Whether a page of that origin came from this very address."""
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:
+        return False
 
 
 def _check_type(headers: Headers) -> None:

@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
@@ -31,7 +31,7 @@ from darkroom.jobs.serve.api_error import ApiError, unknown
 from darkroom.jobs.serve.client_gone import ClientGoneError, EventStream
 from darkroom.jobs.serve.config import ServeConfig
 from darkroom.jobs.serve.drawers import Drawers
-from darkroom.jobs.serve.drawings import drawings_of
+from darkroom.jobs.serve.drawings import drawings_of, within
 from darkroom.jobs.serve.edge import Edge, read_body
 from darkroom.jobs.serve.images_api import ImagesRun
 from darkroom.jobs.serve.images_request import parse_json, parse_request
@@ -71,7 +71,10 @@ class HttpApi:
         self._sign = signing_of(config.signing)
         self._admission = Admission(config.limits)
         self._known: tuple[ServedModel, ...] = ()
-        self._known_at = -math.inf
+        self._answered_at = -math.inf
+        """When replicas last said so."""
+        self._asked_at = -math.inf
+        """When they last did, or could not, while it was known."""
         self._asking = asyncio.Lock()
         self.draining = False
         """Whether new drawings are refused, because the service stops."""
@@ -161,31 +164,31 @@ class HttpApi:
         ready: only if replicas answer now. seconds: how long to wait where nothing is known, as
         when what draws has gone to zero. Errors: ApiError 503 where nothing is known.
         """
-        if self._are_fresh():
+        if self._are_fresh(ready=ready):
             return self._known
         try:
             async with (
                 asyncio.timeout(_MODELS_SECONDS if self._known else seconds),
                 self._asking,  # one asks for all
             ):
-                if not self._are_fresh():
+                if not self._are_fresh(ready=ready):
                     self._known = await self._drawers.models()
-                    self._known_at = time.monotonic()
+                    self._answered_at = self._asked_at = time.monotonic()
         except Exception as error:  # whatever keeps replicas from answering
             if ready or not self._known:
                 raise ApiError(
                     503, "no model is loaded yet", code="not_ready", retry_after=5
                 ) from error
-            self._known_at = time.monotonic()  # nobody else waits for them, either
+            self._asked_at = time.monotonic()  # no other request waits for them, either
         return self._known
 
-    def _are_fresh(self) -> bool:
-        return time.monotonic() - self._known_at < _KNOWN_SECONDS
+    def _are_fresh(self, *, ready: bool) -> bool:
+        since = self._answered_at if ready else self._asked_at
+        return time.monotonic() - since < _KNOWN_SECONDS
 
     def _told(self, model: ServedModel) -> dict[str, Any]:
         """As OpenAI's client reads it, and what the page offers, within this service's limits."""
-        most = min(model.max_steps, self._config.limits.max_steps)
-        told = asdict(replace(model, max_steps=most))
+        told = asdict(within(model, self._config.limits))
         return {
             "id": model.name,
             "object": "model",

@@ -22,6 +22,7 @@ from darkroom.errors import (
     DeadlineError,
     DeviceMemoryError,
     InputError,
+    ReplicaLostError,
 )
 from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.drawing.drawer import Pixels
@@ -223,6 +224,6 @@ def as_api_error(error: Exception) -> ApiError:
     if isinstance(error, InputError):
         param = _WIRE_NAMES.get(error.field, error.field)
         return ApiError(400, f"{param}: {error.problem}", code="invalid_value", param=param)
-    if isinstance(error, DarkroomError):
+    if isinstance(error, DarkroomError) and not isinstance(error, ReplicaLostError):
         return ApiError(500, str(error), code="drawing_failed", should_retry=False)
     return ApiError(500, "the drawing failed", code="internal_error")

@@ -6,6 +6,7 @@ refused, those under way are finished, and what was started here is stopped.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from darkroom.errors import ConfigError, DarkroomError
+from darkroom.jobs.drawing.lora import find_adapter
 from darkroom.jobs.drawing.signing import signing_of
 from darkroom.jobs.drawing.text_model import check_is_model, finetuned_info
 from darkroom.jobs.named_function import find_function
@@ -26,7 +28,7 @@ from darkroom.jobs.serve.jobs.place import JobsPlace
 from darkroom.jobs.serve.keys import KeyRing
 from darkroom.jobs.session import local_num_cpus, ray_session
 from darkroom.messages import first_line
-from darkroom.models.find import find_model
+from darkroom.models.find import FoundModel, find_model
 
 _PROXY_READY_SECONDS = "60"
 """Ray gives its proxy 5 s, which a busy machine exceeds; serve.start then fails."""
@@ -48,11 +50,11 @@ class Serving:
 def serving(config: ServeConfig) -> Iterator[Serving]:
     """Serve for as long as the context lasts; leaving it drains.
 
-    Errors: ConfigError and DataError for models, keys or a port that cannot be used, DarkroomError
-    where the application does not come up.
+    Errors: ConfigError and DataError for models, LoRAs, keys, an address or a port that cannot be
+    used, DarkroomError where the application does not come up.
     """
     _check(config)
-    port = config.port or _free_port(config.host)
+    port = _port(config.host, config.port)
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", _PROXY_READY_SECONDS)
     workers = config.workers
     needed = int(workers.reserved_cpus * workers.num_workers) + 1
@@ -94,35 +96,47 @@ def _check(config: ServeConfig) -> None:
     signing_of(config.signing)
     if config.jobs.place is not None:
         JobsPlace(config.jobs.place, days=config.jobs.days).check()
-    for model in config.models:
+    for number, model in enumerate(config.models):
         found = find_model(model, field="models", variant=config.variant)
         check_is_model(found, field="models")
-        if found.manifest_digest is not None:
-            finetuned_info(found, field="models", lora_field="loras")
-    for name, lora in config.loras.items():
-        find_model(lora.model, field=f"loras.{name}")
+        is_published = found.manifest_digest is not None
+        finetuned = (
+            finetuned_info(found, field="models", lora_field="loras") if is_published else None
+        )
+        if not number:
+            _check_loras(config, found, draws_classes=is_published and finetuned is None)
     if config.safety_check is not None and not _is_borrowed():
         find_function("safety_check", config.safety_check)
-    if config.port:
-        _knock(config.host, config.port)
 
 
-def _knock(host: str, port: int) -> None:
+def _check_loras(config: ServeConfig, base: FoundModel, *, draws_classes: bool) -> None:
+    for name, lora in config.loras.items():
+        if draws_classes:
+            raise ConfigError(
+                f"loras.{name}", lora.model, f"goes over {base.name}, which draws classes",
+                "leave it out, or give its base as the first model",
+            )  # fmt: skip
+        find_adapter(lora, base, field=f"loras.{name}", base_field="models")
+
+
+def _port(host: str, port: int) -> int:
+    """The port to listen at: a free one for 0. Errors: ConfigError where one cannot listen."""
     try:
         with _socket(host) as listener:
             listener.bind((host, port))
-    except OSError as error:
+            found: int = listener.getsockname()[1]
+            return found
+    except (OSError, TypeError, ValueError) as error:  # the others of what can be no address
+        reason = getattr(error, "strerror", None) or "it is no address"
+        if port and getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES):
+            raise ConfigError(
+                "port", port, f"cannot be listened at on {host} ({reason})",
+                "choose another with --port; 0 takes a free one",
+            ) from None  # fmt: skip
         raise ConfigError(
-            "port", port, f"cannot be listened at on {host} ({error.strerror})",
-            "choose another with --port; 0 takes a free one",
+            "host", host, f"cannot be listened at ({reason})",
+            "give an address of this machine with --host",
         ) from None  # fmt: skip
-
-
-def _free_port(host: str) -> int:
-    with _socket(host) as listener:
-        listener.bind((host, 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _socket(host: str) -> socket.socket:

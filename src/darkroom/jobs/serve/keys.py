@@ -1,7 +1,8 @@
 """API keys: from a file or a folder, compared in constant time, rotated without a restart.
 
 A file has `name key` on each line (`#` begins a comment); a folder has one file for each key, as
-Kubernetes mounts a Secret, whose name is the key's name. What a request is refused or counted by is
+Kubernetes mounts a Secret, whose name is the key's name. A name that stands on several lines has
+several keys, as while one takes another's place. What a request is refused or counted by is
 the name; the keys themselves are hidden from every message and never logged.
 """
 
@@ -20,8 +21,8 @@ from darkroom.watched_files import WatchedFiles
 MIN_KEY_CHARS = 16
 _MAX_BYTES = 2**20
 
-Digests = dict[str, bytes]
-"""Name -> sha256 of the key."""
+Digests = tuple[tuple[str, bytes], ...]
+"""(name, sha256 of a key of that name)."""
 
 
 class KeyRing:
@@ -43,7 +44,7 @@ class KeyRing:
         given = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
         found = None
         # Every key is compared, so that the time taken tells nothing.
-        for name, digest in self._current().items():
+        for name, digest in self._current():
             if hmac.compare_digest(digest, given):
                 found = name
         if found is None:
@@ -55,7 +56,7 @@ class KeyRing:
             try:
                 self._digests = self._read()
             except ConfigError:
-                self._digests = {}  # what was withdrawn must open nothing
+                self._digests = ()  # what was withdrawn must open nothing
         return self._digests
 
     def _files(self) -> list[Path]:
@@ -70,20 +71,20 @@ class KeyRing:
     def _read(self) -> Digests:
         where = str(self._path)
         try:
-            keys = dict(self._named_keys())
+            keys = tuple(self._named_keys())
         except (OSError, UnicodeDecodeError) as error:
             problem = getattr(error, "strerror", None) or "is no text"
             raise ConfigError("keys", where, f"cannot be read ({problem})", _REMEDY) from None
-        hide(*keys.values())
+        hide(*(key for _, key in keys))
         if not keys:
             raise ConfigError("keys", where, "holds no key", _REMEDY)
-        for name, key in keys.items():
+        for name, key in keys:
             if len(key) < MIN_KEY_CHARS:
                 raise ConfigError(
                     "keys", where, f"the key of {name} has under {MIN_KEY_CHARS} characters",
                     "make one by `openssl rand -hex 32`",
                 )  # fmt: skip
-        return {name: hashlib.sha256(key.encode()).digest() for name, key in keys.items()}
+        return tuple((name, hashlib.sha256(key.encode()).digest()) for name, key in keys)
 
     def _named_keys(self) -> Iterator[tuple[str, str]]:
         if self._path.is_dir():

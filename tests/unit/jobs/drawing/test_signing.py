@@ -190,9 +190,12 @@ def serial(sign: Sign) -> str:
     return str(info["cert_serial_number"])
 
 
-def test_a_picture_that_cannot_be_signed_is_an_error(sign: Sign) -> None:
-    with pytest.raises(DarkroomError, match="could not be signed"):
+def test_a_picture_that_cannot_be_signed_is_an_error(
+    sign: Sign, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(DarkroomError, match="could not be signed; the log says why") as caught:
         sign(os.urandom(64), "image/png")
+    assert str(caught.value.__cause__) in caplog.text
 
 
 def test_whose_key_signs_is_no_part_of_the_digest(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ def quick_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
         "worker.EXPIRY_SECONDS": 0.1,
         "worker.LEASE_SECONDS": 1.0,
         "lease.LEASE_SECONDS": 1.0,
+        "place._AGAIN_SECONDS": 0.1,
         "drawing.FIRST_PAUSE_SECONDS": 0.01,
+        "drawing.LONGEST_PAUSE_SECONDS": 0.05,
     }.items():
         monkeypatch.setattr(f"darkroom.jobs.serve.jobs.{name}", seconds)

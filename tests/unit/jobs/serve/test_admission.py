@@ -78,6 +78,16 @@ def test_each_key_has_its_own_rate() -> None:
     refusal(door)
 
 
+def test_what_is_refused_for_want_of_room_costs_no_rate() -> None:
+    door, _ = admission(max_requests=1, requests_per_minute=2.0)
+    with door.admitted("ann", 1.0):
+        for _ in range(5):
+            assert refusal(door).code == "busy"
+    with door.admitted("ann", 1.0):
+        pass
+    assert refusal(door).code == "rate_limit_exceeded"
+
+
 def test_each_key_has_its_own_number_under_way() -> None:
     door, _ = admission(requests_per_key=1)
     with ExitStack() as stack:

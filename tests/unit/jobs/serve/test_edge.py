@@ -52,6 +52,7 @@ def keys(tmp_path: Path) -> str:
         ({"origin": "https://evil.example"}, 403, "origin_not_allowed"),
         ({"origin": "null"}, 403, "origin_not_allowed"),
         ({"origin": "http://127.0.0.1:9999"}, 403, "origin_not_allowed"),
+        ({"origin": "http://["}, 403, "origin_not_allowed"),
         ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"}, 403, "origin_not_allowed"),
         ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, 403, "origin_not_allowed"),
         ({"content-type": "text/plain"}, 415, "unsupported_media_type"),

@@ -7,7 +7,9 @@ import base64
 import io
 import json
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.helpers.certificates import manifest_of, signing_files
+from tests.helpers.clock import Clock
 from tests.helpers.serving import (
     DIGITS,
     PAINTER,
@@ -124,6 +127,8 @@ def test_what_a_prompt_model_is_asked() -> None:
         ({"class": "7", "prompt": "8"}, 400, "prompt", BAD, "reads no prompt"),
         ({}, 400, "class", "missing_required_parameter", "name one"),
         ({**SEVEN, "negative_prompt": "x"}, 400, "negative_prompt", BAD, "none"),
+        ({**PAINT, "negative_prompt": "x", "guidance_scale": 1}, 400, "negative_prompt", BAD,
+         "no effect at guidance 1; set guidance_scale above 1"),
         ({**SEVEN, "sampler": "dim"}, 400, "sampler", BAD, "did you mean 'ddim'"),
         ({**SEVEN, "lora": "ink"}, 400, "lora", "unknown_lora", "unknown LoRA"),
         ({"model": "painter"}, 400, "prompt", "missing_required_parameter", "required"),
@@ -163,6 +168,34 @@ def test_what_cannot_be_honoured_is_refused_by_its_name(
     assert words in error["message"]
     assert len(error["message"]) < 1600
     assert not drawers.asked
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_negative_prompt_is_refused_before_anything_where_the_model_takes_none(
+    stream: bool,
+) -> None:
+    drawers = FakeDrawers(served=(DIGITS, replace(PAINTER, negative_prompts=False)))
+    response = ask({**PAINT, "negative_prompt": "x", "stream": stream}, drawers)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["param"], error["code"]) == ("negative_prompt", BAD)
+    assert "painter takes none; leave it out" in error["message"]
+    assert not drawers.asked
+
+
+def test_the_services_limit_of_steps_holds_where_a_request_says_nothing() -> None:
+    drawers = FakeDrawers()
+    assert DIGITS.defaults.num_steps == 50
+
+    async def scenario() -> None:
+        async with client_of(http_api(drawers, limits={"max_steps": 20})) as client:
+            (drawn,) = (await client.post(PATH, json=SEVEN)).json()["data"]
+            assert drawn["steps"] == 20
+            told = (await client.get("/v1/models/digits")).json()
+            assert (told["max_steps"], told["defaults"]["num_steps"]) == (20, 20)
+
+    run(scenario)
+    assert [asked.num_steps for asked in drawers.asked] == [20]
 
 
 def test_a_stream_has_partial_pictures_and_then_each_picture() -> None:
@@ -373,5 +406,40 @@ def test_models_are_asked_for_once_and_remembered_when_replicas_are_busy(
             monkeypatch.setattr("darkroom.jobs.serve.http_api._MODELS_SECONDS", 0.1)
             assert (await client.post(PATH, json=body)).status_code == 200
             assert (await client.get("/readyz")).status_code == 503
+
+    run(scenario)
+
+
+def test_a_service_whose_replicas_do_not_answer_is_not_ready_under_traffic_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Leaving(FakeDrawers):
+        calls = 0
+        gone = False
+
+        async def models(self) -> Any:
+            self.calls += 1
+            if self.gone:
+                raise RuntimeError("no replica")
+            return self.served
+
+    clock = Clock()
+    monkeypatch.setattr("darkroom.jobs.serve.http_api.time", SimpleNamespace(monotonic=clock))
+
+    async def scenario() -> None:
+        drawers = Leaving()
+        async with client_of(http_api(drawers)) as client:
+            body = {"prompt": "7", "steps": 1}
+            assert (await client.post(PATH, json=body)).status_code == 200
+            assert (await client.get("/readyz")).status_code == 200
+            assert drawers.calls == 1
+            drawers.gone = True
+            clock.now += 60
+            for _ in range(2):
+                assert (await client.post(PATH, json=body)).status_code == 200
+                assert drawers.calls == 2, "no other request waits for them"
+            assert (await client.get("/readyz")).status_code == 503
+            drawers.gone = False
+            assert (await client.get("/readyz")).status_code == 200
 
     run(scenario)

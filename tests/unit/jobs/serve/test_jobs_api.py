@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from tests.helpers.serving_jobs import (
 from darkroom.errors import StorageError
 from darkroom.jobs.artifacts.drawings import DrawingsInfo
 from darkroom.jobs.serve.jobs.place import JobsPlace
-from darkroom.storage import gc, lineage, open_artifact
+from darkroom.jobs.serve.jobs.publishing import cancel
+from darkroom.storage import gc, lineage, open_artifact, open_store
+from darkroom.storage.manifest import sealed_json
 
 pytestmark = pytest.mark.usefixtures("quick_jobs")
 
@@ -224,6 +227,61 @@ def test_addresses_of_nothing_are_404_and_bad_lists_400(local_uri: str) -> None:
             for query in ("limit=0", "limit=101", "limit=x", "after=x"):
                 assert (await one.client.get(f"{PATH}?{query}")).status_code == 400
             assert (await one.client.put(f"{PATH}/{job}", json={})).status_code == 405
+
+    asyncio.run(scenario())
+
+
+def with_one_field_more(sealed: bytes) -> bytes:
+    """A record as a newer release writes it."""
+    values = json.loads(sealed)
+    del values["seal"]
+    return sealed_json({**values, "mood": "blue"})
+
+
+@pytest.mark.parametrize("name", ["job.json", "end.json", "commits/000000.json"])
+@pytest.mark.parametrize("damage", [lambda _: b"{", with_one_field_more])
+def test_a_job_that_cannot_be_read_hides_no_other(
+    name: str, damage: Callable[[bytes], bytes], local_uri: str, darkroom_log: list[str]
+) -> None:
+    async def scenario() -> None:
+        store = open_store(local_uri)
+        async with replica(local_uri, FakeDrawers(), idle=True) as one:
+            ids = [(await one.post({**SEVEN, "seed": seed})).json()["id"] for seed in range(3)]
+            place = JobsPlace(local_uri, days=1)
+            asked = place.asked("anyone", ids[1])
+            assert asked is not None
+            if name == "end.json":
+                cancel(place, asked, [])
+            part = f"attempts/{asked.attempt}/{name}" if name.startswith("commits") else name
+            key = f"keys/anyone/{ids[1]}/{part}"
+            there = keys_of(local_uri, key)
+            assert bool(there) == (name in ("job.json", "end.json"))
+            store.put(key, damage(store.get(key) if there else sealed_json({"version": 1})))
+            for query, most in (("", 20), ("?limit=1", 1)):
+                listed = (await one.client.get(f"{PATH}{query}")).json()
+                shown = [each["id"] for each in listed["data"]]
+                assert shown == sorted({ids[0], ids[2]}, reverse=True)[:most]
+                assert listed["has_more"] == (most == 1)
+            assert (await one.client.get(f"{PATH}/{ids[1]}")).status_code == 503
+
+    asyncio.run(scenario())
+    assert any("is not listed" in line and str(name) in line for line in darkroom_log)
+
+
+@pytest.mark.parametrize("field", ["user", "safety_identifier"])
+def test_who_a_client_asks_for_is_not_kept(field: str, store_uri: str) -> None:
+    async def scenario() -> None:
+        async with replica(store_uri, FakeDrawers(), idle=True) as one:
+            asked = await one.post({**SEVEN, field: "ann@example.org"}, "k")
+            assert asked.status_code == 202
+            job = asked.json()
+            assert job["request"] == SEVEN
+            again = await one.post({**SEVEN, field: "bob@example.org"}, "k")
+            assert (again.status_code, again.json()["id"]) == (200, job["id"])
+            refused = await one.post({**SEVEN, field: 7})
+            assert (refused.status_code, refused.json()["error"]["param"]) == (400, field)
+            store = open_store(store_uri)
+            assert not any(b"example.org" in store.get(key) for key in keys_of(store_uri))
 
     asyncio.run(scenario())
 

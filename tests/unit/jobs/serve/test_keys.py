@@ -76,6 +76,19 @@ def test_keys_are_rotated_without_a_restart_and_nothing_opens_when_they_are_gone
     assert owner(ring, BOB) is None
 
 
+def test_while_a_key_takes_anothers_place_both_are_that_names(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"ann {ANN}\nann {BOB}\n")
+    ring = KeyRing(str(path))
+    assert (owner(ring, ANN), owner(ring, BOB)) == ("ann", "ann")
+    assert masked(f"{ANN} {BOB}") == "*** ***"
+    path.write_text(f"ann {BOB}\n")
+    assert (owner(ring, ANN), owner(ring, BOB)) == (None, "ann")
+    path.write_text(f"ann {BOB}\nann short\n")
+    with pytest.raises(ConfigError, match="under 16 characters"):
+        KeyRing(str(path))
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

@@ -51,6 +51,13 @@ def test_the_script_finds_what_it_looks_for() -> None:
     assert asked <= ids
 
 
+def test_what_the_script_offers_of_a_model_is_told() -> None:
+    offered = set(re.findall(r"\bchosen\.(\w+)", SCRIPT))
+    assert "negative_prompts" in offered
+    for told in get("/v1/models").json()["data"]:
+        assert offered <= set(told)
+
+
 def test_every_control_has_a_name() -> None:
     for tag, attributes in re.findall(r"<(input|select|textarea)\b([^>]*)>", HTML):
         (name,) = re.findall(r'\bid="([\w-]+)"', attributes)

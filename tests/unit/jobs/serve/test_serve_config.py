@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.helpers.serving import serve_config
 
@@ -43,6 +44,7 @@ def test_models_are_named_by_what_tells_them_apart(place: str, name: str) -> Non
         ({"names": ["one", "t wo"]}, r"names\.1"),
         ({"origins": ["https://a.example/path"]}, "is no origin"),
         ({"origins": ["a.example"]}, "is no origin"),
+        ({"origins": ["http://["]}, "is no origin; write https"),
         ({"port": 65536}, "port"),
         ({"prot": 1}, "did you mean 'port'"),
     ],
@@ -112,3 +114,46 @@ def test_models_keys_and_ports_are_looked_at_before_ray_starts(tmp_path: Path) -
             serving(serve_config(models=[place], port=port)),
         ):
             pass
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_loras_that_do_not_fit_are_refused_before_ray_starts(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+    from tests.helpers.finetuning import LORA_FILE, publish_lora
+    from tests.helpers.tiny_artifacts import publish_model
+    from tests.helpers.tiny_families import save_tiny
+
+    base = str(save_tiny("sd", tmp_path / "sd"))
+    (tmp_path / "ink").mkdir()
+    save_file({"unet.lora_A.weight": np.zeros((4, 8))}, tmp_path / "ink" / LORA_FILE)
+    ink = {"ink": {"model": str(tmp_path / "ink")}}
+    digits = str(publish_model(tmp_path / "digits").uri)
+    says = r"loras\.ink: got .*ink', goes over .*digits, which draws classes; leave it out, or give"
+    refuse(ConfigError, says, models=[digits, base], loras=ink)
+    place = publish_lora(tmp_path / "ink", tmp_path / "others", of="0" * 64)
+    others = {"ink": {"model": place}}
+    says = (
+        r"loras\.ink\.model: got .*others', was trained over another base .*; "
+        r"give its own base as models, or set loras\.ink\.any_base for a relative"
+    )
+    refuse(ConfigError, says, models=[base], loras=others)
+    says = r"loras\.ink\.model: got .*sd', holds 3 files of weights, and a LoRA is one"
+    refuse(ConfigError, says, models=[base], loras={"ink": {"model": base}})
+
+
+@pytest.mark.usefixtures("no_ray")
+@pytest.mark.parametrize("port", [0, 8123])
+@pytest.mark.parametrize("host", ["192.0.2.1", "127.0.0.1\0", "a" * 70])
+def test_an_address_that_is_not_this_machines_is_refused_whatever_the_port(
+    host: str, port: int, tmp_path: Path
+) -> None:
+    from tests.helpers.tiny_artifacts import publish_model
+
+    (tmp_path / "keys").write_text(f"ann {'k' * 32}\n")
+    config = serve_config(
+        models=[str(publish_model(tmp_path / "digits").uri)], keys=f"{tmp_path}/keys", host=host,
+        port=port,
+    )  # fmt: skip
+    says = "^host: .* cannot be listened at .*--host$"
+    with pytest.raises(ConfigError, match=says), serving(config):
+        pass

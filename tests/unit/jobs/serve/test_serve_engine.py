@@ -36,6 +36,7 @@ from darkroom.errors import (
     ConfigError,
     DeadlineError,
     DeviceMemoryError,
+    ReplicaLostError,
     ServingError,
 )
 from darkroom.jobs.drawing.class_conditional import ClassConditionalDrawer
@@ -227,7 +228,12 @@ def test_out_of_memory_fails_that_batch_alone_and_halves_the_cap(place: str) -> 
         close(engine)
 
 
-def test_a_model_that_fails_is_told_to_its_batch_in_one_line(place: str) -> None:
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a kernel\nfailed"), ConfigError("lora", "/srv/ink", "is unreadable")]
+)
+def test_a_model_that_fails_is_told_to_its_batch_in_one_line(
+    place: str, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     engine = engine_of(place)
     try:
         model: Any = engine._thread.models["digits"]
@@ -235,19 +241,20 @@ def test_a_model_that_fails_is_told_to_its_batch_in_one_line(place: str) -> None
 
         def fails(pictures: Any) -> None:
             model.step = step
-            raise RuntimeError("a kernel\nfailed")
+            raise error
 
         model.step = fails
         first, second = ask_alone(engine, [usual(engine), usual(engine, num_steps=3)])
-        assert str(first.error) == "the model failed (RuntimeError: a kernel failed)"
+        assert str(first.error) == "the model failed; the log of what draws says why"
         assert isinstance(first.error, ServingError)
+        assert str(error) in caplog.text
         assert second.error is None
     finally:
         close(engine)
 
 
 def test_an_engine_whose_thread_has_ended_is_not_alive(
-    place: str, monkeypatch: pytest.MonkeyPatch
+    place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = engine_of(place)
     engine.check_alive()
@@ -257,8 +264,12 @@ def test_an_engine_whose_thread_has_ended_is_not_alive(
 
     monkeypatch.setattr(engine._thread._batcher, "next_batch", broken)
     told = asyncio.run(ask(engine, usual(engine)))
-    assert "the engine failed (RuntimeError" in str(told.error)
+    assert str(told.error) == "the engine failed; the log of what draws says why"
+    assert "the batcher is broken" in caplog.text
     engine._thread._ended.result(timeout=60)
+    late = asyncio.run(ask(engine, usual(engine)))
+    for each in (told, late):
+        assert isinstance(each.error, ReplicaLostError), "another replica may draw it"
     with pytest.raises(ServingError, match="draws nothing more"):
         engine.check_alive()
 

@@ -16,16 +16,12 @@ from typing import cast
 
 import torch
 
-from darkroom.errors import (
-    ClosingError,
-    DarkroomError,
-    DeviceMemoryError,
-    ServingError,
-)
+from darkroom.errors import ClosingError, DeviceMemoryError, ReplicaLostError, ServingError
 from darkroom.jobs.batch.stage import is_out_of_memory
 from darkroom.jobs.drawing.drawer import Pixels
 from darkroom.jobs.serve.engine.batcher import Batcher
 from darkroom.jobs.serve.engine.caps import Caps, measure
+from darkroom.jobs.serve.engine.failures import logged
 from darkroom.jobs.serve.engine.joined import (
     AnyModel,
     BatchKey,
@@ -134,7 +130,8 @@ class DrawingThread:
         if not self._loaded.done():
             self._loaded.set_exception(error)
             return
-        self._stop = ServingError(f"the engine failed ({type(error).__name__}: {error})")
+        # Serve replaces this process: another may draw what is here and what still arrives.
+        self._stop = ReplicaLostError(str(logged("the engine failed", error)))
         for ticket in list(self._batcher):
             self._fail(ticket, self._stop)
 
@@ -304,9 +301,9 @@ class DrawingThread:
                 f"at most {cap} are drawn from now on"
             )
             error.__traceback__ = None  # its frames hold the tensors
-        elif not isinstance(error, DarkroomError):
-            text = " ".join(str(error).split())[:300]
-            told = ServingError(f"the model failed ({type(error).__name__}: {text})")
+        elif not isinstance(error, ServingError):
+            # Of ours as well: the request was checked, so it is about what the service loads.
+            told = logged("the model failed", error)
         for ticket in batch:
             self._fail(ticket, told)
         if is_out_of_memory(error) and torch.cuda.is_available():

@@ -26,8 +26,9 @@ def load_served(source: ModelSource, config: DrawingConfig) -> AnyModel:
     if published and finetuned_info(found, field="models", lora_field="loras") is None:
         if source.loras:
             raise ConfigError(
-                "loras", next(iter(source.loras)), f"{source.name} draws classes and takes none"
-            )
+                "loras", next(iter(source.loras)), f"{source.name} draws classes and takes none",
+                "leave it out, or give its base as the first model",
+            )  # fmt: skip
         return ServedClassModel(source, config, found)
     from darkroom.jobs.serve.engine.load_pipeline import load_text_to_image  # seconds to import
 

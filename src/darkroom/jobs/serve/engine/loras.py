@@ -40,7 +40,8 @@ class Loras:
         self._inner = {name: f"lora{at}" for at, name in enumerate(uses)}
         """The adapter's name in the pipeline, where not every character is allowed."""
         self._found = {
-            name: find_adapter(use, base, prefix=f"loras.{name}.") for name, use in uses.items()
+            name: find_adapter(use, base, field=f"loras.{name}", base_field="models")
+            for name, use in uses.items()
         }
         self._loaded: OrderedDict[str, WeakSet[Any]] = OrderedDict()
         """Name -> the pictures that are drawn with it; the one used last is last."""
@@ -89,7 +90,7 @@ class Loras:
             # peft, of a second one beside the first: just what is wanted.
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
             load_lora(
-                self._pipeline, self._uses[name], self._found[name], prefix=f"loras.{name}.",
+                self._pipeline, self._uses[name], self._found[name], field=f"loras.{name}",
                 name=self._inner[name],
             )  # fmt: skip
         self._pipeline.enable_lora()

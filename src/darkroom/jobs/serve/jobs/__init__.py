@@ -5,7 +5,7 @@
                               /attempts/...    a record for each picture, first come wins, and files
                               /manifest.json   the pictures as an artifact, with their lineage
                               /end.json        how it ended
-    <place>/kept/<time>.<job>.<owner>.json     when it is to be removed
+    <place>/kept/<time>.<job>.<owner>.json     when it is to be removed, or looked for again
     <place>/idempotency/<owner>/<digest>.json  which job an Idempotency-Key made
 
 Nothing of a job is in a replica's memory alone. `job.json`, a picture's record

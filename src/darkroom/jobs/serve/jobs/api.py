@@ -191,7 +191,11 @@ class JobsApi:
 
 
 def _page(place: JobsPlace, owner: str, num: int, after: str | None) -> list[JobState]:
-    """The owner's newest jobs, or those that are older than `after`. Blocks."""
+    """The owner's newest jobs, or those that are older than `after`. Blocks.
+
+    One that cannot be read, for it is damaged or a newer release's, is left out, or it would hide
+    all others.
+    """
     ids = [each for each in place.ids(owner) if after is None or each < after]
     found: list[JobState] = []
     for at in range(0, len(ids), num):
@@ -203,8 +207,12 @@ def _page(place: JobsPlace, owner: str, num: int, after: str | None) -> list[Job
 
 
 def _state(place: JobsPlace, owner: str, job_id: str) -> JobState | None:
-    asked = place.asked(owner, job_id)
-    return None if asked is None else state_of(place, asked)
+    try:
+        asked = place.asked(owner, job_id)
+        return None if asked is None else state_of(place, asked)
+    except IntegrityError as error:
+        _log.error("jobs: %s is not listed: %s", job_id, error)
+        return None
 
 
 def _read(place: JobsPlace, asked: AskedJob, number: int) -> tuple[KeptPicture, bytes]:

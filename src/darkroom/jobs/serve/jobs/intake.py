@@ -27,6 +27,8 @@ from darkroom.storage.manifest import decode_json, encode_json
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 MAX_KEY_CHARS = 255
 _MAX_MOVES = 20
+_NOT_KEPT = frozenset({"user", "safety_identifier"})
+"""They name a person, and nothing is drawn by them."""
 
 
 def parse_job(values: Mapping[str, Any], config: ServeConfig) -> ImagesRequest:
@@ -62,7 +64,11 @@ def new_job(
         id=new_job_id(),
         owner=owner,
         created_at=int(time.time()),
-        request={name: value for name, value in values.items() if value is not None},
+        request={
+            name: value
+            for name, value in values.items()
+            if value is not None and name not in _NOT_KEPT
+        },
         first=drawings.requests[0],
         num_pictures=len(drawings.requests),
         output_format=request.format,

@@ -43,8 +43,8 @@ class KeptPicture:
     @classmethod
     def of(cls, commit: Commit) -> KeptPicture:
         """Errors: IntegrityError for a record of another's making."""
-        fault, facts = commit.notes.get("fault"), commit.notes.get("facts")
         try:
+            fault, facts = commit.notes.get("fault"), commit.notes.get("facts")
             return cls(
                 commit.piece,
                 None if facts is None else typed_values(PictureFacts, facts),
@@ -52,7 +52,7 @@ class KeptPicture:
                 next(iter(commit.files), None),
                 parse_parents(commit.notes.get("parents", ())),
             )
-        except (TypeError, ValidationError):
+        except (AttributeError, TypeError, ValidationError):
             raise IntegrityError(f"the record of picture {commit.piece} is none of ours") from None
 
 

@@ -3,7 +3,8 @@
 All calls block. What each object is, `__init__.py` says. A job is there when its `job.json` is:
 that is written last when it begins, and goes first when it is removed. A job that has no `end.json`
 has an entry under `open/`, one that has ended has one under `kept/`; a crash in between leaves it
-with the first, and whoever takes that up does the rest.
+with the first, and whoever takes that up does the rest. One that is removed has one under `kept/`
+until nothing more is found of it: whoever draws it may learn of its end late, and writes meanwhile.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ _KEYS_PREFIX = "keys/"
 _IDEMPOTENCY_PREFIX = "idempotency/"
 _ORPHAN_SECONDS = 3600.0
 """An entry without a job is a crash's, not of one that is being written; clocks may differ."""
+_AGAIN_SECONDS = 3600.0
+"""A job that was removed is looked for again after so long: whoever drew it has stopped, and what
+was being uploaded is there; clocks may differ."""
 
 T = TypeVar("T")
 
@@ -160,17 +164,18 @@ class JobsPlace:
 
     def settle(self, asked: AskedJob, end: JobEnd) -> None:
         """What follows from the end: its entry moves from `open/` to `kept/`."""
-        note = encode_json({"idempotency": asked.idempotency})
-        self._put(_kept_key(asked, end), note)
+        key = _kept_key(end.expires_at, asked.id, owner_segment(asked.owner))
+        self._put(key, _kept_note(asked.idempotency))
         self._store.delete([open_entry(asked).key])
 
     def remove(self, asked: AskedJob, end: JobEnd) -> None:
-        """Remove a job that has ended. Whatever a crash leaves goes when the job expires."""
-        key = _kept_key(asked, end)
-        self._remove(owner_segment(asked.owner), asked.id, asked.idempotency, key)
+        """Remove a job that has ended. What a crash leaves, or who still draws it, goes later."""
+        owner = owner_segment(asked.owner)
+        key = _kept_key(end.expires_at, asked.id, owner)
+        self._remove(owner, asked.id, asked.idempotency, key, time.time())
 
     def remove_expired(self, now: float) -> int:
-        """Remove what has been kept for long enough; how many jobs."""
+        """Remove what has been kept for long enough; how many entries that was."""
         expired = [info.key for info in self._store.list(KEPT_PREFIX) if _expires(info.key) <= now]
         for key in expired:
             _, job_id, owner, _ = key.removeprefix(KEPT_PREFIX).split(".")
@@ -180,16 +185,36 @@ class JobsPlace:
                 continue
             except IntegrityError:
                 note = {}
-            self._remove(owner, job_id, note.get("idempotency"), key)
+            self._remove(owner, job_id, note.get("idempotency"), key, now)
         return len(expired)
 
-    def _remove(self, owner: str, job_id: str, idempotency: str | None, kept_key: str) -> None:
+    def _remove(
+        self, owner: str, job_id: str, idempotency: str | None, kept_key: str, now: float
+    ) -> None:
+        """Remove all of a job; without a later entry only once there was nothing in its folder."""
         folder = _folder(owner, job_id)
+        entries = {f"{OPEN_PREFIX}{job_id}.{owner}.json", kept_key}
+        if any(True for _ in self._store.list(folder)):
+            again = _kept_key(int(now + _AGAIN_SECONDS), job_id, owner)
+            self._put(again, _kept_note(idempotency))
+            entries.discard(again)
         if idempotency is not None:  # first: it must never lead to a job that is half gone
-            self._store.delete([_idempotency_key(owner, idempotency)])
+            self._drop_idempotency(owner, idempotency, job_id)
         self._store.delete([f"{folder}job.json"])
         self._store.delete([info.key for info in self._store.list(folder)])
-        self._store.delete([f"{OPEN_PREFIX}{job_id}.{owner}.json", kept_key])
+        self._store.delete(sorted(entries))
+
+    def _drop_idempotency(self, owner: str, digest: str, job_id: str) -> None:
+        """Unless it leads to another job by now, which the same key has made since."""
+        key = _idempotency_key(owner, digest)
+        try:
+            note = decode_json(self._store.get(key), uri=str(self.root / key), what="note")
+        except ObjectNotFoundError:
+            return
+        except IntegrityError:  # it leads nowhere
+            note = {"job": job_id}
+        if note.get("job") == job_id:
+            self._store.delete([key])
 
     # Idempotency keys.
 
@@ -237,8 +262,12 @@ def _folder_of(asked: AskedJob) -> str:
     return _folder(owner_segment(asked.owner), asked.id)
 
 
-def _kept_key(asked: AskedJob, end: JobEnd) -> str:
-    return f"{KEPT_PREFIX}{end.expires_at:012d}.{asked.id}.{owner_segment(asked.owner)}.json"
+def _kept_key(expires_at: int, job_id: str, owner: str) -> str:
+    return f"{KEPT_PREFIX}{expires_at:012d}.{job_id}.{owner}.json"
+
+
+def _kept_note(idempotency: str | None) -> bytes:
+    return encode_json({"idempotency": idempotency})
 
 
 def _expires(key: str) -> float:

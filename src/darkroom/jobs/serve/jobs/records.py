@@ -60,7 +60,7 @@ class AskedJob:
     created_at: int
     """Seconds since 1970."""
     request: Mapping[str, Any]
-    """The body, as it was given."""
+    """The body as it was given, less what is not kept."""
     first: DrawRequest
     """The first picture; number i of the job is number `first.index + i` of its seed."""
     num_pictures: int

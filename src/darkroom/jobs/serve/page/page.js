@@ -71,7 +71,8 @@ function chooseModel() {
   const few = named && chosen.classes.length <= MOST_BUTTONS;
   $("class-row").hidden = !few;
   $("class-list-row").hidden = !named || few;
-  $("prompt-row").hidden = $("negative-row").hidden = chosen.kind === "class";
+  $("prompt-row").hidden = chosen.kind === "class";
+  $("negative-row").hidden = !chosen.negative_prompts;
   if (few) showClasses(chosen.classes);
   else if (named) fill($("class-list"), chosen.classes.map((name) => [name, name]));
   $("steps").max = chosen.max_steps;
@@ -109,7 +110,8 @@ function asked() {
   const body = { model: chosen.id };
   if (chosen.kind === "prompt") {
     body.prompt = $("prompt").value;
-    if ($("negative").value.trim()) body.negative_prompt = $("negative").value;
+    const negative = $("negative").value;
+    if (chosen.negative_prompts && negative.trim()) body.negative_prompt = negative;
   } else if (chosen.classes.length > 0) {
     const few = chosen.classes.length <= MOST_BUTTONS;
     body.class = few ? document.querySelector("#classes input:checked").value : $("class-list").value;
