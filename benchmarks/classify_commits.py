@@ -79,7 +79,7 @@ def _run_to_the_commits(config: ClassifyConfig, batch_job: Any) -> None:
         config, kind=Kind.PREDICTIONS, rows=pictures.rows, parents=[pictures.parent]
     ) as batch:
         stages = [
-            *reading_and_decoding(config, classifier.preprocess),
+            *reading_and_decoding(config, pictures.origin, classifier.preprocess),
             modelling(config, classifier, weights),
         ]
         batch.run(stages, schema=OUTPUT_SCHEMA, description="classify", unit="pictures")

@@ -21,6 +21,7 @@ from benchmarks.growth_meter import BUCKET, CountingServer, counting_server, met
 from PIL import Image
 
 from darkroom.config import build_config
+from darkroom.jobs.batch.picture_rows import PictureOrigin
 from darkroom.jobs.batch.stage import Stage
 from darkroom.jobs.classify import job as classify_job
 from darkroom.jobs.classify.config import ClassifyConfig
@@ -81,8 +82,8 @@ def classify(num_rows: int) -> None:
     _measure("classify", num_rows, run)
 
 
-def _reading(config: ClassifyConfig, _preprocess: object) -> list[Stage]:
-    return [Stage.of(config.readers, name="read", make=partial(Read, config.to_dict()))]
+def _reading(config: ClassifyConfig, origin: PictureOrigin, _preprocess: object) -> list[Stage]:
+    return [Stage.of(config.readers, name="read", make=partial(Read, config.to_dict(), origin))]
 
 
 def _sleeping(config: ClassifyConfig, _classifier: object, _weights: object) -> Stage:

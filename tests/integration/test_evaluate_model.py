@@ -5,15 +5,22 @@ The stages run in this process, with tiny models of random weights.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers.tiny_artifacts import publish_digits, publish_model, split_digits, tiny_unet
+from tests.helpers.tiny_artifacts import (
+    publish_digits,
+    publish_model,
+    publish_samples,
+    split_digits,
+    tiny_unet,
+)
 
 from darkroom.config import build_config
-from darkroom.errors import ConfigError, OutputExistsError
+from darkroom.errors import ConfigError, InputError, OutputExistsError, UriError
 from darkroom.jobs.evaluate.config import EvaluateConfig
 from darkroom.jobs.evaluate.job import run
 from darkroom.jobs.sample.config import SampleConfig
@@ -31,6 +38,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     publish_digits(folder / "data")
     publish_model(folder / "model", tiny_unet(seed=0))
     publish_model(folder / "other", tiny_unet(seed=1))
+    publish_model(folder / "large", tiny_unet(size=16))
+    publish_model(folder / "letters", classes=("a", "b"))
     return folder
 
 
@@ -98,8 +107,87 @@ def test_what_would_be_refused_in_the_end_is_refused_before_anything_is_drawn(
 
 
 def test_settings_of_sample_want_a_model(root: Path, tmp_path: Path) -> None:
-    from tests.helpers.tiny_artifacts import publish_samples
-
     publish_samples(tmp_path / "samples", *split_digits("validation", 20))
     with pytest.raises(ConfigError, match="sample: says how a model draws, and the input is pict"):
         evaluate(root, tmp_path / "out", input=str(tmp_path / "samples"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"reference": "{root}/typo"}, r"reference: .*/typo"),
+        (
+            {"metrics": ["fid_inception"], "networks": {"inception": {"weights": "{root}/none"}}},
+            r"networks\.inception\.weights: .*there is no such file",
+        ),
+        ({"metrics": ["clip_score"]}, r"metrics: .*none can be computed"),
+        ({"metrics": ["lpips_diversity"]}, r"metrics: .*networks\.lpips is not given"),
+        ({"against": "{root}/data"}, "against: .*is a published dataset, not samples"),
+        ({"against": "{root}/typo"}, r"against: .*/typo"),
+        ({"against": "{root}/large"}, "against: got '16x16', the size that the model draws, is"),
+        ({"against": "{root}/letters"}, "against: got 'a', is a class that the reference does not"),
+        ({"sample": {**DRAWING, "classes": ["x"]}}, r"sample\.classes: got 'x', is neither a cl"),
+        ({"sample": {**DRAWING, "num_images": 4}, "metrics": ["precision_pixels"],
+          "num_neighbours": 4}, "num_neighbours: got 4, is not below the 4 pictures of input"),
+        ({"gate": {"num_images": 21}, "require": ["kid_pixels<1"]}, r"gate\.num_images: got 21"),
+        ({"require": ["clip_score>1"]}, "require: got 'clip_score>1', clip_score is not measured"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("on_existing", ["refuse", "overwrite"])
+def test_nothing_is_drawn_or_replaced_for_what_is_refused(
+    on_existing: str, changes: dict[str, Any], says: str, root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    if on_existing == "overwrite":
+        publish_samples(out / "drawn" / "input", *split_digits("validation", 20))
+    before = files_of(out)
+    changes = json.loads(json.dumps(changes).replace("{root}", str(root)))
+    with pytest.raises(InputError, match=says):
+        evaluate(root, out, on_existing=on_existing, **changes)
+    assert files_of(out) == before
+
+
+def test_overwriting_draws_anew_and_what_is_left_out_is_told_once(
+    root: Path, tmp_path: Path, darkroom_log: list[str]
+) -> None:
+    metrics = ["kernel_pixels", "clip_score"]
+    evaluate(root, tmp_path / "out", metrics=metrics)
+    assert "\n".join(darkroom_log).count("clip_score is left out") == 1
+    first = open_artifact(tmp_path / "out" / "drawn" / "input")
+    values = evaluate(root, tmp_path / "out", metrics=metrics, seed=4, on_existing="overwrite")
+    assert values["drawn"]["seed"] == 4
+    drawn = open_artifact(tmp_path / "out" / "drawn" / "input")
+    assert drawn.digest != first.digest
+    parents = {one.role: one.digest for one in open_artifact(tmp_path / "out").manifest.parents}
+    assert parents["samples"] == drawn.digest
+
+
+def test_an_evaluation_is_not_resumed_with_pictures_that_it_is_not_of(
+    root: Path, tmp_path: Path
+) -> None:
+    publish_samples(tmp_path / "samples", *split_digits("validation", 20))
+    evaluate(root, tmp_path / "out", input=str(tmp_path / "samples"), sample={})
+    before = files_of(tmp_path / "out")
+    with pytest.raises(OutputExistsError, match="an evaluation is published here, and not of"):
+        evaluate(root, tmp_path / "out", on_existing="resume")
+    assert files_of(tmp_path / "out") == before
+    (tmp_path / "out" / "manifest.json").unlink()
+    with pytest.raises(OutputExistsError, match="an evaluation was begun here, and not of"):
+        evaluate(root, tmp_path / "out", on_existing="resume")
+    assert not (tmp_path / "out" / "drawn").exists()
+
+
+@pytest.mark.parametrize(("name", "role"), [("mine", "model"), ("data", "reference")])
+def test_an_input_is_never_overwritten(name: str, role: str, root: Path, tmp_path: Path) -> None:
+    publish_model(tmp_path / "mine", tiny_unet(seed=0))
+    place = tmp_path / name if name == "mine" else root / name
+    before = files_of(place)
+    with pytest.raises(UriError, match=f"output: .*is also the job's {role}"):
+        evaluate(root, place, input=str(tmp_path / "mine"), on_existing="overwrite")
+    assert files_of(place) == before
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """All that lies there, with its bytes."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}

@@ -9,6 +9,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,17 @@ def _here() -> Iterator[None]:
     """Jobs run in this process, without Ray."""
     with prepare_here():
         yield
+
+
+def test_a_label_that_no_picture_of_idx_files_has_is_no_class(tmp_path: Path) -> None:
+    labels = np.resize(np.array([1, 9, 3], np.uint8), 60)  # as EMNIST's letters, which begin at 1
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    for name, data in idx_pair("train", images, labels).items():
+        (tmp_path / name).write_bytes(data)
+    source = {"kind": "idx", "uri": str(tmp_path), "classes": [f"class {n}" for n in range(10)]}
+    artifact = prepared(f"{tmp_path}-out", source, limits={"min_side": 8})
+    assert Dataset.of(artifact).info.classes == ("class 1", "class 3", "class 9")
+    assert Counter(row["label"] for row in rows_of(artifact)) == {0: 20, 1: 20, 2: 20}
 
 
 def rows_of(artifact: Artifact) -> list[dict[str, Any]]:

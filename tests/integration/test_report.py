@@ -17,6 +17,7 @@ from tests.helpers.tiny_artifacts import (
     publish_model,
     publish_samples,
     split_digits,
+    tiny_unet,
 )
 
 from darkroom.config import build_config
@@ -99,6 +100,18 @@ def report(output: str | Path, model: Artifact, **values: Any) -> tuple[Mapping[
     config = build_config(ReportConfig, {"input": str(model.uri), "output": str(output), **plain})
     result = run(config)
     return result, open_artifact(output, kind="report").read_bytes("report.html").decode()
+
+
+def measured(model: Artifact, data: Artifact, output: Path) -> Artifact:
+    """An evaluation of pictures that the model draws."""
+    values = {
+        "input": str(model.uri), "reference": str(data.uri), "output": str(output),
+        "metrics": ["kernel_pixels"], "num_bootstrap": 20, "num_floor_draws": 2,
+        "sample": {"num_images": 4, "num_steps": 2},
+    }  # fmt: skip
+    with stages_here():
+        evaluate_job.run(build_config(EvaluateConfig, values))
+    return open_artifact(output)
 
 
 def headings(page: str) -> list[str]:
@@ -205,10 +218,21 @@ def test_parts_of_two_runs_are_refused(finished: Run, tmp_path: Path) -> None:
     )  # fmt: skip
     with pytest.raises(DataError, match=r"evaluation: .*was made from"):
         report(tmp_path / "out", finished.model, samples=strange, evaluation=finished.evaluation)
+    mine = measured(finished.model, finished.data, tmp_path / "mine")
+    with pytest.raises(DataError, match=r"evaluation: .*is of pictures that another model drew"):
+        report(
+            tmp_path / "out", publish_model(tmp_path / "big", tiny_unet(seed=1)), evaluation=mine
+        )
     elsewhere = publish_digits(tmp_path / "data")
     with pytest.raises(DataError, match=r"input: .*was made from"):
         report(tmp_path / "out", finished.model, data=elsewhere)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_evaluation_of_the_model_itself_needs_no_samples(finished: Run, tmp_path: Path) -> None:
+    mine = measured(finished.model, finished.data, tmp_path / "mine")
+    _, page = report(tmp_path / "out", finished.model, evaluation=mine)
+    assert "Measures" in headings(page)
 
 
 def test_limit_shows_fewer_pictures(finished: Run, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A verb's config and job, found by the verb's name and imported when they are needed.
 
-The command line runs verbs by it, and `tune`, whose trials are runs of other verbs. So no verb
-imports another one.
+The command line runs verbs by it, and so do verbs whose work is in part another verb's: `tune`,
+whose trials are runs, and `evaluate`, which lets `sample` draw. So no verb imports another one.
 """
 
 from __future__ import annotations
@@ -25,3 +25,12 @@ def job_of(verb: str) -> Callable[..., Mapping[str, Any]]:
     """The verb's `run(config)`; imports ray."""
     job: Callable[..., Mapping[str, Any]] = importlib.import_module(f"darkroom.jobs.{verb}.job").run
     return job
+
+
+def foresight_of(verb: str) -> Callable[..., Any]:
+    """The verb's `foresee(config)`: refuses what its `run` would, and tells what that would make.
+
+    What it returns is not named here: configs import this module, and nothing that reads a store.
+    """
+    foresee: Callable[..., Any] = importlib.import_module(f"darkroom.jobs.{verb}.job").foresee
+    return foresee

@@ -66,11 +66,11 @@ class Rejects:
         self.add(row_id, reason, f"{type(error).__name__}: {error}", error)
 
 
-def plain_text(text: str) -> str:
+def plain_text(text: str, limit: int = _MAX_DETAIL) -> str:
     """One bounded line without secrets, lone surrogates or control characters."""
-    text = masked(text[:_MAX_READ])[: 4 * _MAX_DETAIL]
+    text = masked(text[:_MAX_READ])[: 4 * limit]
     text = " ".join(text.encode("utf-8", "backslashreplace").decode().split())
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:_MAX_DETAIL]
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:limit]
 
 
 def traceback_digest(error: BaseException) -> str:

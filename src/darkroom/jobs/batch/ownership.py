@@ -23,7 +23,7 @@ from darkroom.errors import (
     PreconditionFailedError,
     StorageError,
 )
-from darkroom.storage import ObjectStore, Parent, PartWriter, open_store
+from darkroom.storage import ObjectInfo, ObjectStore, Parent, PartWriter, open_store
 from darkroom.storage.manifest import (
     ATTEMPTS_PREFIX,
     decode_json,
@@ -102,13 +102,18 @@ class Ownership:
         return self._writer.prefix + RUN_NAME
 
 
+def begun_runs(store: ObjectStore) -> list[ObjectInfo]:
+    """The notes of all runs that were begun on an output."""
+    return [info for info in store.list(ATTEMPTS_PREFIX) if info.key.endswith(f"/{RUN_NAME}")]
+
+
 def refuse_other_command(writer: PartWriter, config: JobConfig, parents: Sequence[Parent]) -> None:
     """For --resume: what was begun here must be this very run.
 
     Errors: OutputExistsError naming what differs from the newest run that was begun here.
     """
     store = open_store(writer.output)
-    runs = [info for info in store.list(ATTEMPTS_PREFIX) if info.key.endswith(f"/{RUN_NAME}")]
+    runs = begun_runs(store)
     if not runs or any(info.key == writer.prefix + RUN_NAME for info in runs):
         return
     newest = max(runs, key=lambda info: info.modified)

@@ -63,7 +63,7 @@ def run(config: ClassifyConfig) -> dict[str, Any]:
         if batch.completed is not None:
             return _result(batch.completed)
         stages = [
-            *reading_and_decoding(config, classifier.preprocess),
+            *reading_and_decoding(config, pictures.origin, classifier.preprocess),
             modelling(config, classifier, weights),
         ]
         batch.run(stages, schema=OUTPUT_SCHEMA, description="classify", unit="pictures")
@@ -178,6 +178,7 @@ def _page(
     wanted = pc.is_in(pictures.rows[ID], predictions[ID].combine_chunks())
     html = render_predictions(
         config,
+        origin=pictures.origin,
         rows=pictures.rows.filter(wanted),
         predictions=predictions,
         rejected=batch.rejected,

@@ -12,6 +12,7 @@ import pyarrow as pa
 from PIL import Image
 
 from darkroom.jobs.artifacts.predictions import Accuracy
+from darkroom.jobs.batch.picture_rows import PictureOrigin
 from darkroom.jobs.batch.stage import ID
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.score import OTHER
@@ -36,6 +37,7 @@ _SHOWN_LABELS = 3
 def render_predictions(
     config: ClassifyConfig,
     *,
+    origin: PictureOrigin,
     rows: pa.Table,
     predictions: pa.Table,
     rejected: Sequence[Reject],
@@ -43,7 +45,7 @@ def render_predictions(
     confusion: pa.Table,
 ) -> str:
     """The page as HTML. `rows` are the listing's rows of the pictures to show."""
-    sections = [_pictures(config, rows, predictions)]
+    sections = [_pictures(config, origin, rows, predictions)]
     if len(confusion):
         sections.append(_confusion(confusion))
     if rejected:
@@ -58,9 +60,11 @@ def render_predictions(
     )
 
 
-def thumbnails(config: ClassifyConfig, rows: pa.Table) -> dict[str, Image.Image]:
+def thumbnails(
+    config: ClassifyConfig, origin: PictureOrigin, rows: pa.Table
+) -> dict[str, Image.Image]:
     """Small pictures by id; those that cannot be read are missing."""
-    data = open_reader(config).read(rows, Rejects("thumbnail"))
+    data = open_reader(config, origin).read(rows, Rejects("thumbnail"))
     found: dict[str, Image.Image] = {}
     for row_id, content in zip(rows[ID].to_pylist(), data, strict=True):
         picture = decode(
@@ -91,8 +95,10 @@ def _key_figures(
     return shown
 
 
-def _pictures(config: ClassifyConfig, rows: pa.Table, predictions: pa.Table) -> Section:
-    small = thumbnails(config, rows)
+def _pictures(
+    config: ClassifyConfig, origin: PictureOrigin, rows: pa.Table, predictions: pa.Table
+) -> Section:
+    small = thumbnails(config, origin, rows)
     blocks: list[Block] = []
     for row in predictions.to_pylist():
         if row[ID] not in small:

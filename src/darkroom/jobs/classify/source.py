@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import pyarrow as pa
 
@@ -42,6 +41,8 @@ class Pictures:
 
     rows: pa.Table
     parent: Parent
+    origin: PictureOrigin
+    """Where the tasks read them, in the version that was listed."""
     rejected: Sequence[Reject] = ()
     """Files that the listing alone rules out."""
     num_skipped: Mapping[str, int] | None = None
@@ -62,7 +63,8 @@ class PictureReader:
     concurrency: int
 
     def read(self, rows: pa.Table, rejects: Rejects) -> list[bytes | None]:
-        """Errors: DataError for a file that has changed since it was listed, those of storage."""
+        """Errors: DataError for a file that has changed since it was listed, IntegrityError for
+        data that was published anew, those of storage."""
         return self.origin.read(
             rows, rejects, max_bytes=self.max_bytes, concurrency=self.concurrency
         )
@@ -76,16 +78,14 @@ def find_pictures(config: ClassifyConfig) -> Pictures:
     return Pictures(
         _limited(pictures.rows, config),
         pictures.parent,
+        pictures.origin,
         pictures.rejected if config.limit is None else (),
         pictures.num_skipped,
     )
 
 
-def open_reader(config: ClassifyConfig) -> PictureReader:
-    """What reads the rows that `find_pictures` listed."""
-    root = parse_uri(config.input, field="input")
-    artifact = _published_once(root)
-    origin = PictureOrigin(str(root)) if artifact is None else PictureOrigin.of(artifact)
+def open_reader(config: ClassifyConfig, origin: PictureOrigin) -> PictureReader:
+    """What reads the rows that `find_pictures` listed there."""
     return PictureReader(origin, config.limits.max_bytes, config.read_concurrency)
 
 
@@ -98,12 +98,6 @@ def published(root: Uri) -> Artifact | None:
         return open_artifact(root, kind=Kind.DATASET)
     except ObjectNotFoundError:
         return None
-
-
-@cache
-def _published_once(root: Uri) -> Artifact | None:
-    """One look per worker process and run: the driver has made sure which of the two it is."""
-    return published(root)
 
 
 def _limited(rows: pa.Table, config: ClassifyConfig) -> pa.Table:
@@ -130,7 +124,8 @@ def _of_folder(root: Uri, config: ClassifyConfig) -> Pictures:
         raise _no_split(root, config)
     expected = [None if item.label is None else listing.classes[item.label] for item in items]
     rows = pa.table({"expected": expected, **rows_of_files(items)}, schema=ROW_SCHEMA)
-    return Pictures(rows, listing.parent, listing.rejects, listing.num_skipped)
+    origin = PictureOrigin(str(root))
+    return Pictures(rows, listing.parent, origin, listing.rejects, listing.num_skipped)
 
 
 def _of_dataset(artifact: Artifact, config: ClassifyConfig) -> Pictures:
@@ -145,7 +140,8 @@ def _of_dataset(artifact: Artifact, config: ClassifyConfig) -> Pictures:
         tables.append(pa.table({"expected": expected, **located}, schema=ROW_SCHEMA))
     if not tables:
         raise _no_split(artifact.uri, config)
-    return Pictures(pa.concat_tables(tables).combine_chunks(), artifact.as_parent("data"))
+    rows = pa.concat_tables(tables).combine_chunks()
+    return Pictures(rows, artifact.as_parent("data"), PictureOrigin.of(artifact))
 
 
 def _no_split(where: Uri, config: ClassifyConfig) -> DataError:

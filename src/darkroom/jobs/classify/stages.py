@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from darkroom.config import build_config
+from darkroom.jobs.batch.picture_rows import PictureOrigin
 from darkroom.jobs.batch.stage import ID, Stage
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import PictureReader, open_reader
@@ -30,11 +31,13 @@ KEPT = (ID, "path", "expected")
 """Columns that travel from the listing to the output."""
 
 
-def reading_and_decoding(config: ClassifyConfig, preprocess: Preprocess) -> list[Stage]:
+def reading_and_decoding(
+    config: ClassifyConfig, origin: PictureOrigin, preprocess: Preprocess
+) -> list[Stage]:
     """The stages before the model."""
     values = config.to_dict()
     return [
-        Stage.of(config.readers, name="read", make=partial(Read, values)),
+        Stage.of(config.readers, name="read", make=partial(Read, values, origin)),
         Stage.of(config.decoders, name="decode", make=partial(Decode, values, preprocess)),
     ]
 
@@ -42,9 +45,9 @@ def reading_and_decoding(config: ClassifyConfig, preprocess: Preprocess) -> list
 class Read:
     """Rows of the listing to rows with their encoded bytes."""
 
-    def __init__(self, config_values: dict[str, Any]) -> None:
+    def __init__(self, config_values: dict[str, Any], origin: PictureOrigin) -> None:
         config = build_config(ClassifyConfig, config_values)
-        self._reader: PictureReader = open_reader(config)
+        self._reader: PictureReader = open_reader(config, origin)
 
     def __call__(self, rows: pa.Table, rejects: Rejects) -> pa.Table:
         data = self._reader.read(rows, rejects)

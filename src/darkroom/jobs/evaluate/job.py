@@ -31,7 +31,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     Errors: those of storage, DataError for pictures that do not fit; GateError, when all is
     published, for figures that are not as required.
     """
-    measurement = plan(config, drawn_inputs(config), limit=config.limit, seed=config.seed)
+    inputs, foresight = drawn_inputs(config)
+    measurement = plan(config, inputs, limit=config.limit, seed=config.seed, foresight=foresight)
     with open_batch(
         config,
         kind=Kind.EVALUATION,

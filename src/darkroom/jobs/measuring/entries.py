@@ -6,7 +6,6 @@ A new row is one more `Entry`. Its features are a column that an extractor makes
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -42,8 +41,6 @@ CLASSIFIER, LOGITS = "classifier", "logits"
 
 FLOORS = "floors"
 """What is left out where no real pictures can stand in for drawn ones."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -223,8 +220,6 @@ def choose(metrics: Sequence[str], facts: Facts) -> tuple[tuple[str, ...], dict[
     skipped: dict[str, str] = {name: reason for name, reason in reasons.items() if reason}
     if not facts.has_training_split:
         skipped[FLOORS] = f"the reference {NO_TRAINING_SPLIT}"
-    for name, reason in skipped.items():
-        logger.warning("%s is left out: %s", name, reason)
     wanted = tuple(name for name in metrics if name not in skipped)
     if not wanted:
         raise DataError("metrics", list(metrics), f"none can be computed: {skipped}")

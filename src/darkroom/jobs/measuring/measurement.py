@@ -73,6 +73,12 @@ class Inputs:
     reference: str
     against: str | None = None
 
+    @property
+    def sets(self) -> Sequence[tuple[str, str]]:
+        """Field and place of each set of pictures that is measured."""
+        second = () if self.against is None else (("against", self.against),)
+        return (("input", self.generated), *second)
+
 
 @dataclass(frozen=True)
 class Measurement:

@@ -25,6 +25,7 @@ from darkroom.jobs.batch.picture_rows import (
     rows_of_group,
 )
 from darkroom.jobs.batch.stage import ID
+from darkroom.jobs.drawing.foreseen import ForeseenPictures
 from darkroom.jobs.measuring.comparison import AGAINST, CLASS, GENERATED, LABEL, PROMPT, SET
 from darkroom.jobs.pictures.folder import list_folder
 from darkroom.jobs.rejects import Reject
@@ -82,17 +83,37 @@ def find_generated(
         found, names = _of_folder(root, field)
     else:
         found, names = _of_samples(artifact, field)
-    chosen = sample(found.rows[ID].to_pylist(), names, limit=limit, seed=seed)
-    asked = [names[at] for at in chosen]
-    rows = _replaced(found.rows.take(pa.array(chosen, pa.int64())), CLASS, asked, pa.string())
-    rows = _replaced(rows, LABEL, _labels(asked, classes, field), pa.int64())
     found = replace(
         found,
-        rows=rows,
+        rows=_chosen(found.rows, names, classes, limit=limit, seed=seed, field=field),
         # A quick look tells of what it looked at.
         rejected=found.rejected if limit is None else (),
     )
     return found if field == "input" else _as_second(found)
+
+
+def foreseen_rows(
+    pictures: ForeseenPictures, classes: Sequence[str], *, limit: int | None, seed: int, field: str
+) -> pa.Table:
+    """The rows of pictures that are not drawn yet: where they will lie is not known.
+
+    Errors: DataError for a class that the reference lacks.
+    """
+    located: dict[str, list[Any]] = {name: [None] * len(pictures.rows) for name, _ in LOCATION}
+    located[ID] = pictures.rows["id"].to_pylist()
+    rows = picture_rows(located, prompts=pictures.rows["prompt"].to_pylist())
+    names = pictures.rows["class_name"].to_pylist()
+    return _chosen(rows, names, classes, limit=limit, seed=seed, field=field)
+
+
+def _chosen(
+    rows: pa.Table, names: Sequence[str | None], classes: Sequence[str],
+    *, limit: int | None, seed: int, field: str,
+) -> pa.Table:  # fmt: skip
+    chosen = sample(rows[ID].to_pylist(), names, limit=limit, seed=seed)
+    asked = [names[at] for at in chosen]
+    rows = _replaced(rows.take(pa.array(chosen, pa.int64())), CLASS, asked, pa.string())
+    return _replaced(rows, LABEL, _labels(asked, classes, field), pa.int64())
 
 
 def are_paired(one: ComparedPictures, other: ComparedPictures) -> bool:

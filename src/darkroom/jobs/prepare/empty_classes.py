@@ -19,6 +19,8 @@ from darkroom.jobs.rejects import Reject
 logger = logging.getLogger(__name__)
 
 _READ_AT_ONCE = 64
+_SHOWN = 5
+"""Names of classes in a message."""
 
 
 def without_empty_classes(listing: PictureListing, config: PrepareConfig) -> PictureListing:
@@ -39,10 +41,16 @@ def without_empty_classes(listing: PictureListing, config: PrepareConfig) -> Pic
     if not empty:
         return listing
     for label, found in empty.items():
+        if not found:
+            continue
         reasons = Counter(reject.reason for reject in found)
-        told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "no file"
+        told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
         name = listing.classes[label]
         logger.warning("class %s has no picture that can be used (%s): it is left out", name, told)
+    # Of labels that are bytes there may be hundreds.
+    if absent := [listing.classes[label] for label, found in empty.items() if not found]:
+        shown = ", ".join(absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
+        logger.warning("%d classes have no picture (%s): they are left out", len(absent), shown)
     kept = [label for label in range(len(listing.classes)) if label not in empty]
     number: dict[int | None, int | None] = {label: at for at, label in enumerate(kept)}
     number[None] = None

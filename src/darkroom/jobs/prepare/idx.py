@@ -157,7 +157,15 @@ class IdxFiles:
                 f"names {len(names)} classes, and labels go up to {num_classes - 1}",
                 "name every class",
             )
-        return [nfc(name) for name in names]
+        plain = [nfc(name).strip() for name in names]
+        wrong = next((name for name in plain if not name or plain.count(name) > 1), None)
+        if wrong is not None:
+            raise DataError(
+                "source.classes", list(names),
+                f"has {wrong!r} twice" if wrong else "has a name of nothing but spaces",
+                "give each class a name of its own",
+            )  # fmt: skip
+        return plain
 
 
 @lru_cache(maxsize=4)

@@ -52,7 +52,7 @@ def run(config: PrepareConfig) -> dict[str, Any]:
     if source is not None:
         check_apart(config.output, source, field="source.uri")
     listing = open_source(config.source).listing()
-    if config.source.kind in ("image_folder", "captions"):
+    if config.source.kind in ("image_folder", "captions", "idx"):
         listing = without_empty_classes(listing, config)
     pieces = plan_pieces(listing.items, config)
     _tell_of_limit(pieces, listing, config)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from darkroom.errors import ConfigError, DataError, StorageError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.dataset import Dataset
+from darkroom.jobs.artifacts.evaluation import Evaluation
 from darkroom.jobs.artifacts.model import TrainedModel
 from darkroom.jobs.artifacts.samples import Samples
 from darkroom.jobs.report.config import ReportConfig
@@ -55,6 +56,8 @@ def find_sources(config: ReportConfig) -> Sources:
         _check_parent("samples", samples, "model", model)
     if evaluation is not None and samples is not None:
         _check_parent("evaluation", evaluation, "samples", samples)
+    elif evaluation is not None:
+        _check_drawn(evaluation, model)
     data = _find_data(config, model)
     return Sources(
         TrainedModel.of(model),
@@ -99,6 +102,18 @@ def _check_parent(field: str, child: Artifact, role: str, expected: Artifact) ->
         raise DataError(
             field, str(child.uri),
             f"was made from {found}, not from {expected.uri} ({expected.digest[:12]})",
+            "give parts of one run",
+        )  # fmt: skip
+
+
+def _check_drawn(evaluation: Artifact, model: Artifact) -> None:
+    """Of pictures that are another model's; of files of a folder nobody knows whose they are."""
+    drawn = Evaluation.of(evaluation, field="evaluation").drawn
+    if drawn is not None and drawn.model not in (model.content_digest, model.digest):
+        raise DataError(
+            "evaluation", str(evaluation.uri),
+            f"is of pictures that another model drew ({drawn.model[:12]}), not {model.uri} "
+            f"({model.content_digest[:12]})",
             "give parts of one run",
         )  # fmt: skip
 

@@ -9,7 +9,9 @@ settings, the run's seed and its index. Pictures lie in the PNG tree and nowhere
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,13 +26,14 @@ from darkroom.jobs.batch.job import BatchRun, open_batch
 from darkroom.jobs.batch.stage import Stage
 from darkroom.jobs.drawing.drawer import STAGE, Request
 from darkroom.jobs.drawing.encode import encode_stage, file_name
+from darkroom.jobs.drawing.foreseen import ForeseenPictures
 from darkroom.jobs.drawing.signing import signing_of
 from darkroom.jobs.drawing.stage import DrawStage, model_stage
 from darkroom.jobs.sample.album import Album
 from darkroom.jobs.sample.config import SampleConfig
 from darkroom.jobs.sample.model import DrawingModel, model_of
 from darkroom.models.find import FoundModel
-from darkroom.storage import Artifact
+from darkroom.storage import Artifact, Parent
 
 SCHEMA = pa.schema(
     [
@@ -51,26 +54,66 @@ SCHEMA = pa.schema(
 """One row per picture, with everything needed to draw it again."""
 
 
+@dataclass(frozen=True)
+class _Order:
+    """What is to be drawn, by which model: found before anything is."""
+
+    config: SampleConfig
+    model: DrawingModel
+    album: Album
+    plan: pa.Table
+
+    @classmethod
+    def of(cls, config: SampleConfig) -> _Order:
+        """Errors: those of storage, ConfigError for what the model cannot do."""
+        signing_of(config.signing)
+        model = model_of(config)
+        return cls(config, model, Album(model.levels(config)), model.plan(config))
+
+    @property
+    def parents(self) -> Sequence[Parent]:
+        """What the pictures descend from."""
+        parents = [self.model.found.as_parent("model")]
+        if self.model.lora is not None:
+            parents.append(self.model.lora.as_parent("lora"))
+        return parents
+
+    def open(self) -> AbstractContextManager[BatchRun]:
+        """The run, after every check that needs no Ray; nothing is written yet."""
+        return open_batch(self.config, kind=Kind.SAMPLES, rows=self.plan, parents=self.parents)
+
+
 def run(config: SampleConfig) -> dict[str, Any]:
     """Draw and publish. Errors: those of storage, ConfigError for what the model cannot do."""
-    signing_of(config.signing)
-    model = model_of(config)
-    album = Album(model.levels(config))
-    plan = model.plan(config)
-    parents = [model.found.as_parent("model")]
-    if model.lora is not None:
-        parents.append(model.lora.as_parent("lora"))
-    with open_batch(config, kind=Kind.SAMPLES, rows=plan, parents=parents) as batch:
+    return _draw(_Order.of(config))
+
+
+def foresee(config: SampleConfig) -> ForeseenPictures:
+    """Find what `run` would draw, and all that it would refuse; draws nothing. Errors: as `run`."""
+    order = _Order.of(config)
+    with order.open() as batch:
+        are_drawn = batch.completed is not None
+    return ForeseenPictures(
+        order.plan.select(("id", "class_name", "prompt")),
+        order.model.shape(config),
+        order.parents,
+        are_drawn,
+        partial(_draw, order),
+    )
+
+
+def _draw(order: _Order) -> dict[str, Any]:
+    with order.open() as batch:
         if batch.completed is not None:
             return _result(batch.completed)
         batch.run(
-            _stages(config, model),
+            _stages(order.config, order.model),
             schema=SCHEMA,
-            files=album.files,
+            files=order.album.files,
             description="sample",
             unit="pictures",
         )
-        return _result(_publish(config, model, plan, album, batch))
+        return _result(_publish(order, batch))
 
 
 def _stages(config: SampleConfig, model: DrawingModel) -> list[Stage]:
@@ -115,9 +158,8 @@ def requests_of(config: SampleConfig, plan: pa.Table) -> list[Request]:
     ]
 
 
-def _publish(
-    config: SampleConfig, model: DrawingModel, plan: pa.Table, album: Album, batch: BatchRun
-) -> Artifact:
+def _publish(order: _Order, batch: BatchRun) -> Artifact:
+    config, model, album, plan = order.config, order.model, order.album, order.plan
     sheets = [batch.writer.write_bytes(GRID_FILE, album.grid(plan, batch.read))]
     if config.strip:
         sheets.append(batch.writer.write_bytes("strip.png", album.strip(plan, batch.read)))

@@ -19,6 +19,7 @@ from darkroom.jobs.drawing.class_settings import check_num_steps, check_settings
 from darkroom.jobs.drawing.lora import find_lora
 from darkroom.jobs.drawing.text_model import check_text_model
 from darkroom.jobs.pictures.decode import published_pixels
+from darkroom.jobs.pictures.shape import ImageShape
 from darkroom.jobs.sample.config import SampleConfig, TextConfig
 from darkroom.jobs.sample.plan import plan_images, plan_prompts, resolve_classes
 from darkroom.models.families.find import json_object
@@ -37,6 +38,9 @@ class DrawingModel(Protocol):
     def name(self) -> ModelName: ...
     def plan(self, config: SampleConfig) -> pa.Table:
         """A row for each picture."""
+
+    def shape(self, config: SampleConfig) -> ImageShape | None:
+        """The size of its pictures; None where only the loaded model knows it."""
 
     def levels(self, config: SampleConfig) -> list[int | None]:
         """The timestep of each frame of the strip; None for the finished picture."""
@@ -83,6 +87,9 @@ class ClassModel:
     def plan(self, config: SampleConfig) -> pa.Table:
         """Errors: ConfigError for classes that the model does not have."""
         return plan_of(config, self.trained.info)
+
+    def shape(self, config: SampleConfig) -> ImageShape | None:
+        return self.trained.info.shape
 
     def levels(self, config: SampleConfig) -> list[int | None]:
         """Errors: ConfigError for what the model cannot do."""
@@ -133,6 +140,14 @@ class TextModel:
 
     def plan(self, config: SampleConfig) -> pa.Table:
         return plan_prompts(config.total, self.prompts)
+
+    def shape(self, config: SampleConfig) -> ImageShape | None:
+        text = config.text
+        if text is None or text.height is None or text.width is None:
+            return None  # each pipeline has a size of its own
+        # Some pipelines round what is no multiple of 16.
+        is_kept = not (text.height % 16 or text.width % 16)
+        return ImageShape(text.height, text.width, 3) if is_kept else None
 
     def levels(self, config: SampleConfig) -> list[int | None]:
         """Errors: ConfigError for more steps than the schedule has."""

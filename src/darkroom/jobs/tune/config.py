@@ -97,7 +97,7 @@ class TuneConfig(JobConfig):
     """Runs at a time; null is as many as the cluster has room for. 1 with run.workers.num_workers 0
     trains in this process, without Ray."""
     max_starts: Annotated[PositiveInt, operational()] = 5
-    """A trial whose process was lost so many times is given up."""
+    """A trial or a confirming run whose process was lost so many times is given up."""
 
     @field_validator("space", mode="before")
     @classmethod

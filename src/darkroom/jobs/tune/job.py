@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -62,7 +63,7 @@ def run(config: TuneConfig) -> dict[str, Any]:
             best = study.best()
             if best is None:
                 raise TrainingError(_all_failed(study))
-            confirmed = _confirm(config, crew, best.tried)
+            confirmed = confirm(config, crew, best.tried)
         return _result(publish(output, config, study, confirmed))
 
 
@@ -128,8 +129,7 @@ def run_trials(study: Study, config: TuneConfig, crew: Crew) -> None:
                 _end(Ending(state="stopped"), number)
                 continue
             if not study.start(number):
-                error = f"its process was lost {config.max_starts} times"
-                _end(Ending(state="failed", error=error), number)
+                _end(_lost(config), number)
                 continue
             begun.add(number)
             errand = Errand.trial(number, suggestion.tried)
@@ -166,26 +166,48 @@ def _show(bar: Progress, study: Study) -> None:
     bar.advance(1, **({} if best is None else {"best": best.ending.value, "of": best.number}))
 
 
-def _confirm(config: TuneConfig, crew: Crew, best: Any) -> dict[str, dict[int, Ending]]:
-    """The best config and the untuned one with further seeds: what -> seed -> ending."""
+def confirm(
+    config: TuneConfig, crew: Crew, best: Mapping[str, Any]
+) -> dict[str, dict[int, Ending]]:
+    """The best config and the untuned one with further seeds: what -> seed -> ending.
+
+    A run whose process is lost is started again as a trial is. Errors: as `run`.
+    """
     endings: dict[str, dict[int, Ending]] = {"best": {}, "untuned": {}}
     errands = {
         (what, seed): Errand.confirming(what, seed, tried)
         for seed in range(config.base.seed + 1, config.base.seed + 1 + config.confirm)
         for what, tried in (("best", best), ("untuned", {}))
     }
-    waiting = iter(errands.values())
     if not errands:
         return {}
+    by_name = {errand.name: key for key, errand in errands.items()}
+    waiting = deque(errands.values())
+    starts: Counter[str] = Counter()
+
+    def following() -> Errand | None:
+        if not waiting:
+            return None
+        errand = waiting.popleft()
+        starts[errand.name] += 1
+        return errand
+
     with progress(len(errands), "confirm", "run") as bar:
-        ended = crew.work(lambda: next(waiting, None), lambda _errand, _step, _loss: False)
-        by_name = {errand.name: key for key, errand in errands.items()}
-        for errand, ending in ended:
+        for errand, found in crew.work(following, lambda _errand, _step, _loss: False):
+            if found is None and starts[errand.name] < config.max_starts:
+                waiting.append(errand)
+                continue
+            ending = found or _lost(config)
+            if ending.state == "failed":
+                logger.warning("%s failed: %s", errand.name, ending.error)
             what, seed = by_name[errand.name]
-            lost = Ending(state="failed", error="its process was lost")
-            endings[what][seed] = ending or lost
+            endings[what][seed] = ending
             bar.advance()
     return endings
+
+
+def _lost(config: TuneConfig) -> Ending:
+    return Ending(state="failed", error=f"its process was lost {config.max_starts} times")
 
 
 def _all_failed(study: Study) -> str:

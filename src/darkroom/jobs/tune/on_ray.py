@@ -28,6 +28,7 @@ from darkroom.jobs.tune.config import TuneConfig
 from darkroom.jobs.tune.crew import NextErrand, Watch
 from darkroom.jobs.tune.study import Ending
 from darkroom.jobs.tune.trial import HALVED, Errand, run_errand
+from darkroom.messages import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -191,6 +192,6 @@ def _result(reference: Any) -> Ending | None:
         lines = str(cause).strip().splitlines() or [type(cause).__name__]
         return Ending(state="failed", error=lines[-1])
     except RayError as error:
-        logger.warning("a trial's process was lost: %s", str(error).splitlines()[0])
+        logger.warning("a run's process was lost: %s", first_line(error))
         return None
     return ending

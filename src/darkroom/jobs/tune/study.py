@@ -22,12 +22,14 @@ from optuna.trial import TrialState as State
 
 from darkroom.jobs.artifacts.study import TrialState
 from darkroom.jobs.measuring.names import larger_is_better
+from darkroom.jobs.rejects import plain_text
 from darkroom.jobs.tune.config import TuneConfig
 from darkroom.jobs.tune.halving import pruner_of, rungs_of
 from darkroom.jobs.tune.journal import StudyJournal
 from darkroom.jobs.tune.sampling import PointSampler, sampler_for, suggest, values_of
 from darkroom.jobs.tune.settings import at
 from darkroom.jobs.tune.space import grid_points
+from darkroom.messages import MAX_MESSAGE
 from darkroom.storage import open_store
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,10 @@ class Ending:
     worker_seconds: float = 0.0
     seconds: float = 0.0
     """From its start to its end in this driver, waiting included."""
+
+    def __post_init__(self) -> None:
+        # However one is made, it is published: in the journal, the table of trials and the page.
+        object.__setattr__(self, "error", plain_text(self.error, MAX_MESSAGE))
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def run_errand(
     except (FencedError, StorageError, StorageAccessError):
         raise
     except (DarkroomError, ArithmeticError, ValueError, RuntimeError) as error:
-        return ending("failed", error=" ".join(str(error).split()) or type(error).__name__)
+        return ending("failed", error=str(error).strip() or type(error).__name__)
 
 
 def _finite(value: Any) -> float | None:

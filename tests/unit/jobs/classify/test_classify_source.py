@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from tests.helpers.pictures import encoded, thumbnail
+from tests.helpers.tiny_artifacts import publish_digits
 
-from darkroom.errors import DataError
+from darkroom.errors import DataError, IntegrityError
 from darkroom.jobs.classify.config import ClassifyConfig
 from darkroom.jobs.classify.source import find_pictures, open_reader
 from darkroom.jobs.pictures.config import LimitsConfig
 from darkroom.jobs.rejects import Rejects
+from darkroom.storage import Parent
 
 JPEG = encoded(thumbnail())
 
@@ -76,15 +79,28 @@ def test_large_files_are_rejected_unread_and_changed_ones_stop_the_job(tmp_path:
     folder = fill(tmp_path / "in", "a/1.jpg", "a/2.jpg")
     (folder / "a/2.jpg").write_bytes(JPEG + bytes(10))
     settings = config(folder, limits=LimitsConfig(max_bytes=len(JPEG)))
-    rows = find_pictures(settings).rows
+    pictures = find_pictures(settings)
+    rows, reader = pictures.rows, open_reader(settings, pictures.origin)
     rejects = Rejects("read")
-    assert open_reader(settings).read(rows, rejects) == [JPEG, None]
+    assert reader.read(rows, rejects) == [JPEG, None]
     assert [(reject.id, reject.reason) for reject in rejects.found] == [
         ("a/2.jpg", "too_many_bytes")
     ]
     (folder / "a/1.jpg").write_bytes(JPEG[:-1])
     with pytest.raises(DataError, match=r"a/1\.jpg.* has changed since it was listed"):
-        open_reader(settings).read(rows, Rejects("read"))
+        reader.read(rows, Rejects("read"))
+
+
+def test_data_that_are_published_anew_are_not_read_as_those_that_were_listed(
+    tmp_path: Path,
+) -> None:
+    publish_digits(tmp_path / "data")
+    settings = config(tmp_path / "data", split="test")
+    pictures = find_pictures(settings)
+    shutil.rmtree(tmp_path / "data")
+    publish_digits(tmp_path / "data", parents=[Parent("source", "other", "5" * 64, "digits")])
+    with pytest.raises(IntegrityError, match="was published anew while this run read it"):
+        open_reader(settings, pictures.origin).read(pictures.rows, Rejects("read"))
 
 
 def test_a_split_of_a_folder_with_split_folders(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+from tests.helpers.idx_files import idx_pair
 from tests.helpers.pictures import encoded, thumbnail
 
 from darkroom.config import build_config
@@ -48,6 +50,20 @@ def test_a_class_without_a_usable_picture_is_left_out_and_said(
         ("ants/2.png", "empty"),
     }
     said = "class ants has no picture that can be used (1 empty, 1 truncated)"
+    assert said in "\n".join(darkroom_log)
+
+
+def test_labels_of_mnist_files_that_no_picture_has_are_no_classes(
+    tmp_path: Path, darkroom_log: list[str]
+) -> None:
+    labels = np.array([1, 9, 3, 1], np.uint8)
+    images = np.zeros((4, 16, 16), np.uint8)
+    files = idx_pair("train", images, labels)
+    found = usable(tmp_path, files, "idx")
+    assert list(found.classes) == ["1", "3", "9"]
+    assert [found.classes[item.label or 0] for item in found.items] == ["1", "9", "3", "1"]
+    assert not found.rejects
+    said = "7 classes have no picture (0, 2, 4, 5, 6, ...): they are left out"
     assert said in "\n".join(darkroom_log)
 
 

@@ -78,6 +78,21 @@ def test_classes_may_be_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("shoe", "bag", "shoe"), "has 'shoe' twice; give each class a name of its own"),
+        (("Cafe\u0301", "bag", "Caf\u00e9"), "has 'Caf\u00e9' twice"),
+        (("shoe", "bag", " shoe"), "has 'shoe' twice"),
+        (("shoe", "bag", " "), "has a name of nothing but spaces"),
+    ],
+)
+def test_two_classes_never_have_one_name(names: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    line = refusal(tmp_path, idx_pair("train", IMAGES, LABELS), classes=names)
+    assert line.startswith("source.classes: got [")
+    assert says in line
+
+
+@pytest.mark.parametrize(
     ("files", "line"),
     [
         ({}, "holds no train-images-idx3-ubyte"),
