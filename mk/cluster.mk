@@ -39,7 +39,7 @@ light-queues: setup ## The same with Kueue's released manager: quota, queueing, 
 light-gitops: setup $(GITOPS_STAMP) ## The same with Argo CD on our entry points: from nothing to Healthy (builds it: minutes, once)
 	$(TESTCLUSTER) gitops -- $(ARGS)
 
-light-flux: setup ## The same with Flux's source and helm controllers, the chart in our S3 (builds them: minutes, once)
+light-flux: setup $(GITOPS_STAMP) ## The same with Flux on our entry points, and on a Bucket in our S3 (builds it: minutes, once)
 	$(TESTCLUSTER) flux -- $(ARGS)
 
 smoke: setup $(if $(E2E_CONTEXT),,$(CLUSTER_STAMP)) ## The few tests that say whether it runs on Kubernetes at all; as in CI

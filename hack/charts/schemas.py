@@ -59,14 +59,15 @@ class MissingToolError(Exception):
     """A program or module is not there and could not be had; tests that need it skip."""
 
 
-def download(module: str, **environment: str) -> Path:
+def download(module: str) -> Path:
     """The module's folder in Go's cache."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [go_command(), "mod", "download", "-json", module]
         done = subprocess.run(
             command,
             cwd=scratch,
-            env={**os.environ, **environment},
+            # One may ask for a newer Go, also to be fetched.
+            env={**os.environ, "GOTOOLCHAIN": "auto"},
             capture_output=True,
             text=True,
             check=False,

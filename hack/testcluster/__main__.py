@@ -70,15 +70,13 @@ def queues(pytest_arguments: list[str]) -> int:
 def gitops(pytest_arguments: list[str]) -> int:
     """Runs tests/gitops on a control plane with Argo CD; returns pytest's exit status."""
     binaries.build([*LIGHT, *argocd.PROGRAMS])
-    hack = HERE.parent
-    environment = path_with_binaries() | {"PYTHONPATH": f"{hack}:{hack / 'charts'}"}
-    return _pytest("gitops", ["--timeout=1200", *pytest_arguments], environment)
+    return _entry_points("gitops", pytest_arguments)
 
 
 def flux_releases(pytest_arguments: list[str]) -> int:
     """Runs tests/flux on a control plane with Flux; returns pytest's exit status."""
-    binaries.build([*LIGHT, *flux.PROGRAMS])
-    return _pytest("flux", ["--timeout=900", *pytest_arguments], path_with_binaries())
+    binaries.build([*LIGHT, *flux.PROGRAMS, "helm"])
+    return _entry_points("flux", pytest_arguments)
 
 
 def smoke(pytest_arguments: list[str]) -> int:
@@ -112,6 +110,13 @@ def shell(command: list[str]) -> None:
     os.environ |= path_with_binaries()
     inside = machine.node_command(*(command or ["bash"]))
     os.execvp(inside[0], inside)  # noqa: S606
+
+
+def _entry_points(suite: str, arguments: list[str]) -> int:
+    """Runs a suite that takes other projects' kinds from where the charts' tests have them."""
+    hack = HERE.parent
+    environment = path_with_binaries() | {"PYTHONPATH": f"{hack}:{hack / 'charts'}"}
+    return _pytest(suite, ["--timeout=1200", *arguments], environment)
 
 
 def _e2e_tests(arguments: list[str], environment: dict[str, str]) -> int:

@@ -145,10 +145,12 @@ MODULES = [
         "flux",
         {
             "FLUX_SOURCE": "github.com/fluxcd/source-controller",
+            "FLUX_KUSTOMIZE": "github.com/fluxcd/kustomize-controller",
             "FLUX_HELM": "github.com/fluxcd/helm-controller",
         },
         {
             "source-controller": "github.com/fluxcd/source-controller",
+            "kustomize-controller": "github.com/fluxcd/kustomize-controller",
             "helm-controller": "github.com/fluxcd/helm-controller",
         },
     ),

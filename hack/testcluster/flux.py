@@ -1,8 +1,7 @@
-"""Flux beside the control plane: source-controller and helm-controller, as processes.
+"""Flux beside the control plane: its source, kustomize and helm controllers, as processes.
 
 Upstream's own kinds and permissions, bound to an account for each of them in one namespace, as in a
-usual installation. kustomize-controller cannot be had as a Go module: who tests applies what it
-would.
+usual installation.
 """
 
 import json
@@ -13,14 +12,15 @@ from testcluster.binaries import source_directory
 from testcluster.control_plane import LOOPBACK, ControlPlane, free_ports, is_well
 
 NAMESPACE = "flux-system"
-SOURCE, HELM = "source-controller", "helm-controller"
-PROGRAMS = [SOURCE, HELM]
-_MODULES = {SOURCE: "FLUX_SOURCE", HELM: "FLUX_HELM"}
-_KINDS = ["buckets.source", "helmcharts.source", "helmreleases.helm"]
+SOURCE, KUSTOMIZE, HELM = "source-controller", "kustomize-controller", "helm-controller"
+PROGRAMS = [SOURCE, KUSTOMIZE, HELM]
+_MODULES = {SOURCE: "FLUX_SOURCE", KUSTOMIZE: "FLUX_KUSTOMIZE", HELM: "FLUX_HELM"}
+_KINDS = ["buckets.source", "gitrepositories.source", "helmcharts.source", "helmreleases.helm"]
+_KINDS += ["kustomizations.kustomize"]
 
 
 def start(plane: ControlPlane) -> None:
-    """Installs both and starts them. The programs must be built.
+    """Installs them and starts them. The programs must be built.
 
     Errors: RuntimeError naming the log of what ended.
     """
@@ -32,16 +32,15 @@ def start(plane: ControlPlane) -> None:
         _install(plane, program, folder / program)
     plane.wait_for_kinds(*(f"{kind}.toolkit.fluxcd.io" for kind in _KINDS))
     (storage,) = free_ports(1)
-    # Without a Service, the other controller is told the address itself.
+    # Without a Service, the other controllers are told the address itself.
     own = {
         SOURCE: [
             f"--storage-path={artifacts}",
             f"--storage-addr={LOOPBACK}:{storage}",
             f"--storage-adv-addr={LOOPBACK}:{storage}",
         ],
-        HELM: [],
     }
-    health = {program: _start(plane, program, own[program], folder) for program in PROGRAMS}
+    health = {program: _start(plane, program, own.get(program, []), folder) for program in PROGRAMS}
     plane.wait_until(lambda: all(is_well(port, "/readyz") for port in health.values()))
 
 

@@ -185,7 +185,7 @@ def test_the_merge_is_argo_cds_word_for_word() -> None:
     version = versions()["ARGOCD_VERSION"]
     assert f"controller/sync.go of {version}" in ours
     # The module wants a newer Go than the pins': Go fetches that for itself.
-    theirs = download(f"github.com/argoproj/argo-cd/v3@{version}", GOTOOLCHAIN="auto")
+    theirs = download(f"github.com/argoproj/argo-cd/v3@{version}")
     functions = re.findall(r"^func .*?^}\n", ours, re.MULTILINE | re.DOTALL)
     assert len(functions) == 4
     source = (theirs / "controller/sync.go").read_text()

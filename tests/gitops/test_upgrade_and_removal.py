@@ -80,3 +80,16 @@ def test_a_deleted_application_leaves_the_cluster_unless_it_has_the_finalizer(
     assert ours.get("secret", "darkroom-s3-keys")
     enter()
     assert ours.get("raycluster", NAME)["metadata"]["uid"] != cluster
+
+
+def test_the_namespace_stays_when_what_brought_it_goes(gitops: GitOps, ours: Kubectl) -> None:
+    """Also with the finalizer: people's keys are in it, and jobs that are kept."""
+    applications, name = gitops.applications, "darkroom-tenancy"
+    applications.patch(name, {"metadata": {"finalizers": [FINALIZER]}})
+    applications.kubectl("delete", "application", name, timeout=180)
+    assert ours.run("get", "localqueue", "gpu").returncode != 0
+    assert "deletionTimestamp" not in gitops.cluster.get("namespace", NAMESPACE)["metadata"]
+    assert ours.get("secret", "darkroom-s3-keys")
+    entry = gitops.repository.checkout / "manifests/clusters/dev/argocd"
+    applications.kubectl("apply", f"--kustomize={entry}")
+    applications.until("the queue", lambda: is_settled(applications.get(name)))

@@ -1,102 +1,56 @@
-"""The development release under Flux: what Flux says of it, and how a test has it look again."""
+"""The development release under Flux: its versions, its pool, and how its values change."""
 
 from __future__ import annotations
 
-import json
-import secrets
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import yaml
-from testcluster import flux
-from testcluster.client import Kubectl, wait_for
-from tests.helpers.pods_by_hand import run_pods
-from tests.helpers.release import upload_folder
+from tests.helpers.flux_objects import FluxObjects
+from tests.helpers.queued import workers
 
 NAME, NAMESPACE = "darkroom", "darkroom-dev"
-BUCKET = "charts"
-SECONDS = 180
+KIND = "helmrelease"
 Object = dict[str, Any]
 
 
 class FluxRelease:
-    """A HelmRelease, its values' ConfigMap, and the Bucket with its chart."""
+    """A HelmRelease of the cluster, and what it has made."""
 
-    def __init__(self, cluster: Kubectl, charts: Path) -> None:
-        self.cluster = cluster
-        self.kubectl = cluster.within(NAMESPACE)
-        self.charts = charts
-        """The folder that the bucket is a copy of."""
+    def __init__(self, flux: FluxObjects, namespace: str = NAMESPACE) -> None:
+        self.flux = flux
+        self.namespace = namespace
+        self.kubectl = flux.cluster.within(namespace)
 
-    def until(self, what: str, seen: Callable[[], Any], *, pods: bool = True) -> Any:
-        """Waits; meanwhile the pods run, unless the test has them wait."""
+    def is_ready(self) -> bool:
+        return self.flux.is_ready(KIND, NAME, self.namespace)
 
-        def look() -> Any:
-            if pods:
-                run_pods(self.cluster)
-            return seen()
-
-        return wait_for(what, look, seconds=SECONDS, explain=self._explain)
-
-    def holds(self, kind: str, name: str, namespace: str, condition: str = "Ready") -> bool:
-        """Whether a condition is true, of the spec as it is now."""
-        found = self.cluster.within(namespace).run("get", kind, name, "--output=json")
-        item = json.loads(found.stdout) if found.returncode == 0 else {}
-        conditions = item.get("status", {}).get("conditions", [])
-        return any(
-            (each["type"], each["status"]) == (condition, "True")
-            and each.get("observedGeneration") == item["metadata"]["generation"]
-            for each in conditions
-        )
-
-    def condition(self, kind: str) -> Object:
-        """A condition of the release; empty when it has none of the kind."""
-        found = self.kubectl.get("helmrelease", NAME).get("status", {}).get("conditions", [])
-        return next((dict(c) for c in found if c["type"] == kind), {})
+    def condition(self, condition: str) -> Object:
+        return self.flux.condition(KIND, NAME, self.namespace, condition)
 
     def history(self) -> list[Object]:
         """The release's versions, the newest first."""
-        return list(self.kubectl.get("helmrelease", NAME)["status"]["history"])
+        return list(self.kubectl.get(KIND, NAME)["status"]["history"])
 
     def version(self) -> int:
         return int(self.history()[0]["version"])
 
-    def set_values(self, change: Callable[[Object], object]) -> None:
-        """Changes the ConfigMap of the values, as kustomize-controller does after a commit."""
-        found = self.kubectl.get("configmap", "cluster-values")
-        values = yaml.safe_load(found["data"]["values.yaml"])
-        change(values)
-        patch = json.dumps({"data": {"values.yaml": yaml.safe_dump(values)}})
-        self.kubectl("patch", "configmap", "cluster-values", "--type=merge", f"--patch={patch}")
-
-    def publish_charts(self) -> None:
-        """Puts the charts into the bucket anew, and has Flux look there."""
-        upload_folder(self.charts, f"s3://{BUCKET}")
-        self.reconcile("bucket", "darkroom", flux.NAMESPACE)
-
-    def reconcile(self, kind: str, name: str, namespace: str) -> None:
-        """Has Flux look again, as `flux reconcile` does, and waits until it has."""
-        token = secrets.token_hex(4)
-        kubectl = self.cluster.within(namespace)
-        asked = f"reconcile.fluxcd.io/requestedAt={token}"
-        kubectl("annotate", kind, name, asked, "--overwrite")
-
-        def handled() -> bool:
-            status = kubectl.get(kind, name).get("status", {})
-            return bool(status.get("lastHandledReconcileAt") == token)
-
-        self.until(f"a look at {kind} {name}", handled)
-
     def upgraded(self, before: int) -> None:
         """Waits until a version later than `before` is ready."""
+        self.flux.until("the upgrade", lambda: self.is_ready() and self.version() > before)
 
-        def is_newer() -> bool:
-            return self.holds("helmrelease", NAME, NAMESPACE) and self.version() > before
+    def reconcile(self) -> None:
+        self.flux.reconcile(KIND, NAME, self.namespace)
 
-        self.until("the upgrade", is_newer)
+    def pool(self) -> Object:
+        (found,) = self.kubectl.get("raycluster", NAME)["spec"]["workerGroupSpecs"]
+        return dict(found)
 
-    def _explain(self) -> str:
-        kinds = "helmreleases,helmcharts,buckets,pods"
-        shown = self.cluster.run("get", kinds, "--all-namespaces", "--output=wide").stdout
-        return shown + self.kubectl.run("get", "events", "--sort-by=.lastTimestamp").stdout[-4000:]
+    def image(self) -> str:
+        return str(self.pool()["template"]["spec"]["containers"][0]["image"])
+
+    def workers(self) -> list[str]:
+        """Names of workers that are not on their way out."""
+        return workers(self.kubectl, NAME, gated=False)
+
+    def keys(self) -> Object:
+        """Those that the chart made for the S3 server of development."""
+        return dict(self.kubectl.get("secret", f"{NAME}-s3")["data"])

@@ -14,19 +14,10 @@ from testcluster.control_plane import ControlPlane, control_plane
 from testcluster.light import start_operator
 from testcluster.settings import PROJECT
 from tests.helpers.applications import Applications
-from tests.helpers.charts_of_others import served_charts
-from tests.helpers.git_repository import ENVIRONMENT, GitRepository
-from tests.helpers.git_server import served_repositories
+from tests.helpers.git_repository import GitRepository
+from tests.helpers.served_entry_points import served_entry_points
 
 HEALTH = PROJECT / "manifests" / "clusters" / "argocd-health.yaml"
-# What the manifests ask a person to set to the repository's own.
-OURS = "https://git.example.com/ml/darkroom"
-# Where the entry points take other projects' charts from; all are served in one place here.
-THEIRS = {
-    "kuberay": "https://ray-project.github.io/kuberay-helm",
-    "kueue": "registry.k8s.io/kueue/charts",
-    "prometheus": "https://prometheus-community.github.io/helm-charts",
-}
 
 
 @dataclass(frozen=True)
@@ -57,19 +48,10 @@ class GitOps:
 @contextmanager
 def new_gitops(folder: Path) -> Iterator[GitOps]:
     """Starts all of it in an empty folder: nothing of ours is in the cluster but the checks."""
-    (folder / "git").mkdir()
     with (
         control_plane(folder / "cluster") as plane,
-        served_charts(folder / "charts") as charts,
-        served_repositories(folder / "git", ENVIRONMENT) as git_server,
+        served_entry_points(folder / "served") as repository,
     ):
-        repository = GitRepository(folder / "git", git_server)
-        for path in sorted((repository.checkout / "manifests").rglob("*.yaml")):
-            if OURS in path.read_text():
-                repository.replace(str(path), OURS, repository.url)
-        for name, address in THEIRS.items():
-            repository.replace(f"manifests/infrastructure/argocd/{name}.yaml", address, charts)
-        repository.commit("ours")
         argocd.start(plane)
         cluster = Kubectl(f"--kubeconfig={plane.admin}")
         applications = Applications(cluster)
