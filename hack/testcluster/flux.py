@@ -39,6 +39,8 @@ def start(plane: ControlPlane) -> None:
             f"--storage-addr={LOOPBACK}:{storage}",
             f"--storage-adv-addr={LOOPBACK}:{storage}",
         ],
+        # By default a Kustomization looks at what it depends on every 30 s: for tests, a long time.
+        KUSTOMIZE: ["--requeue-dependency=3s"],
     }
     health = {program: _start(plane, program, own.get(program, []), folder) for program in PROGRAMS}
     plane.wait_until(lambda: all(is_well(port, "/readyz") for port in health.values()))

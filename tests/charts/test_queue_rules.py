@@ -42,12 +42,13 @@ def test_a_finding_that_refuses_is_one_that_kueue_has() -> None:
 QUEUE = {"kueue": {"queueName": "gpu"}}
 JOB = {"verb": "train", "output": "s3://bucket/run"}
 MANY: dict[str, Any] = {f"p{index}": {} for index in range(15)}
+FIXED = {"autoscaler": {"enabled": False}, "pools": {"cpu": {"minReplicas": 1}}}
 CHARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "cluster": ("darkroom-cluster", {}),
     "cluster of a fixed size": ("darkroom-cluster", {"autoscaler": {"enabled": False}}),
     "cluster of many pools": ("darkroom-cluster", {"pools": MANY}),
     "job": ("darkroom-job", JOB),
-    "job of a fixed size": ("darkroom-job", {**JOB, "autoscaler": {"enabled": False}}),
+    "job of a fixed size": ("darkroom-job", {**JOB, **FIXED}),
     "job without a submitter": ("darkroom-job", {**JOB, "submission": {"mode": "HTTPMode"}}),
     "job of many pools": ("darkroom-job", {**JOB, "pools": MANY}),
 }
