@@ -76,6 +76,42 @@ def test_flux(name: str, environment: str) -> None:
     assert holds == ({expected} if expected else set())
 
 
+def condition(kind: str, status: str, reason: str) -> dict[str, str]:
+    return {"type": kind, "status": status, "reason": reason}
+
+
+STALLED = condition("Stalled", "True", "RetriesExceeded")
+# Conditions of a release of generation 2, the generation they are of, which expression holds.
+RELEASES = [
+    ([], None, None),
+    ([condition("Ready", "Unknown", "Progressing")], 2, None),
+    ([condition("Ready", "True", "UpgradeSucceeded")], 2, "current"),
+    ([condition("Ready", "True", "InstallSucceeded")], 1, None),
+    ([condition("Ready", "False", "ArtifactFailed")], 2, None),
+    ([condition("Ready", "False", "InstallFailed")], 2, "failed"),
+    ([condition("Ready", "False", "UpgradeFailed")], 2, "failed"),
+    ([condition("Ready", "False", "RollbackSucceeded"), STALLED], 2, "failed"),
+]
+
+
+@pytest.mark.parametrize(("conditions", "generation", "expected"), RELEASES)
+def test_flux_of_a_release(
+    conditions: list[dict[str, str]], generation: int | None, expected: str | None
+) -> None:
+    """By the states of helm-controller 1.4: one that failed is told at once, though it retries."""
+    status: dict[str, Any] = {"conditions": conditions} if conditions else {}
+    if generation is not None:
+        status["observedGeneration"] = generation
+    item = {"kind": "HelmRelease", "metadata": {"generation": 2}, "status": status}
+    expressions = flux_expressions("dev")["HelmRelease"]
+    holds = {
+        word
+        for word in ("current", "failed")
+        if answer("gitops-health", object=item, cel=expressions[word])
+    }
+    assert holds == ({expected} if expected else set())
+
+
 def flux_expressions(environment: str) -> dict[str, dict[str, str]]:
     """Kind -> expressions, of every Flux Kustomization of an environment; all must agree."""
     found: dict[str, dict[str, str]] = {}

@@ -105,3 +105,10 @@ def test_shell_programs_stop_at_the_first_error() -> None:
         assert path.read_text().startswith("#!/usr/bin/env bash\n"), path
         assert "\nset -euo pipefail\n" in path.read_text(), path
         assert path.stat().st_mode & 0o111, f"{path} is not executable"
+
+
+def test_tests_read_our_log_by_the_fixture_that_always_hears_it(texts: dict[Path, str]) -> None:
+    """After a command in the same process `caplog` is empty: such a test depends on its order."""
+    capturing = "LogCapture" + "Fixture"
+    found = [str(p) for p, text in texts.items() if p.suffix == ".py" and capturing in text]
+    assert found == []

@@ -232,7 +232,7 @@ def test_out_of_memory_fails_that_batch_alone_and_halves_the_cap(place: str) -> 
     "error", [RuntimeError("a kernel\nfailed"), ConfigError("lora", "/srv/ink", "is unreadable")]
 )
 def test_a_model_that_fails_is_told_to_its_batch_in_one_line(
-    place: str, error: Exception, caplog: pytest.LogCaptureFixture
+    place: str, error: Exception, darkroom_log: list[str]
 ) -> None:
     engine = engine_of(place)
     try:
@@ -247,14 +247,14 @@ def test_a_model_that_fails_is_told_to_its_batch_in_one_line(
         first, second = ask_alone(engine, [usual(engine), usual(engine, num_steps=3)])
         assert str(first.error) == "the model failed; the log of what draws says why"
         assert isinstance(first.error, ServingError)
-        assert str(error) in caplog.text
+        assert str(error) in "\n".join(darkroom_log)
         assert second.error is None
     finally:
         close(engine)
 
 
 def test_an_engine_whose_thread_has_ended_is_not_alive(
-    place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    place: str, monkeypatch: pytest.MonkeyPatch, darkroom_log: list[str]
 ) -> None:
     engine = engine_of(place)
     engine.check_alive()
@@ -265,7 +265,7 @@ def test_an_engine_whose_thread_has_ended_is_not_alive(
     monkeypatch.setattr(engine._thread._batcher, "next_batch", broken)
     told = asyncio.run(ask(engine, usual(engine)))
     assert str(told.error) == "the engine failed; the log of what draws says why"
-    assert "the batcher is broken" in caplog.text
+    assert "the batcher is broken" in "\n".join(darkroom_log)
     engine._thread._ended.result(timeout=60)
     late = asyncio.run(ask(engine, usual(engine)))
     for each in (told, late):
