@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -28,6 +29,8 @@ class FluxEntry:
     cluster: Kubectl
     repository: GitRepository
     flux: FluxObjects
+    warnings: list[str] = field(default_factory=list)
+    """What went wrong on the way of `enter_cluster`, by Flux's own events."""
 
     def enter(self, place: str) -> list[str]:
         """Applies an entry point by the documented command; the names of its Kustomizations."""
@@ -47,6 +50,11 @@ class FluxEntry:
         self.flux.until("the operator's account", lambda: self.flux.get(*operator))
         start_operator(self.plane)
         self.flux.until("all ready", lambda: all(map(self.is_ready, names)), seconds=ENTER_SECONDS)
+        events = ["events", "--all-namespaces", "--field-selector=type=Warning", "--output=json"]
+        for event in json.loads(self.cluster("get", *events))["items"]:
+            about = event["involvedObject"]
+            if about["kind"] in {"Kustomization", "HelmRelease"}:
+                self.warnings.append(f"{about['name']}: {event['message']}")
         return names
 
     def is_ready(self, name: str) -> bool:
