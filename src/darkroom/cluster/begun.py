@@ -23,16 +23,18 @@ _READ_LATER = {
 _TO_COME = {"", "Retrying", "Suspended", "Suspending"}
 
 
-def check_begun(wanted: Object, there: Object) -> str | None:
-    """What a person should know of a RayJob that is there, as the server has it and would have it.
+def has_begun(job: Object) -> bool:
+    """Whether its one run is under way or over."""
+    return _state(job) not in _TO_COME
 
-    None where the job has yet to run. Errors: InputError when a change would never run.
+
+def check_unchanged(wanted: Object, there: Object) -> str:
+    """What a person should know of a job that has begun, as the server has it and would have it.
+
+    Errors: InputError when it would be another: the change would never run.
     """
-    status = there.get("status") or {}
-    state = str(status.get("jobDeploymentStatus") or "")
-    if state in _TO_COME:
-        return None
-    since = f"of {status['startTime']}, {state}" if status.get("startTime") else state
+    started = (there.get("status") or {}).get("startTime")
+    since = f"of {started}, {_state(there)}" if started else _state(there)
     if _run_of(wanted) != _run_of(there):
         raise InputError(
             label(wanted),
@@ -43,6 +45,18 @@ def check_begun(wanted: Object, there: Object) -> str | None:
     return f"{label(wanted)} was there already, just like this: it is that run ({since})"
 
 
-def _run_of(job: Object) -> Object:
+def _state(job: Object) -> str:
+    return str((job.get("status") or {}).get("jobDeploymentStatus") or "")
+
+
+def _run_of(job: Object) -> Any:
     spec = job.get("spec") or {}
-    return {name: value for name, value in spec.items() if name not in _READ_LATER}
+    return _said({name: value for name, value in spec.items() if name not in _READ_LATER})
+
+
+def _said(value: Any) -> Any:
+    """Without what is empty, at any depth: the operator's own writing adds `scaleStrategy: {}`."""
+    if isinstance(value, dict):
+        plain = {key: _said(each) for key, each in value.items()}
+        return {key: each for key, each in plain.items() if each not in (None, "", [], {})}
+    return [_said(each) for each in value] if isinstance(value, list) else value

@@ -73,9 +73,10 @@ class Cluster:
         self._core = client.CoreV1Api(self._api)
         self._dynamic: Any = None
 
-    def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
+    def apply(self, manifest: Object, *, dry_run: bool = False, force: bool = False) -> Object:
         """Server-side apply; creation where the server is to choose the name (generateName).
 
+        force: as `force_conflicts`, for this one.
         Returns the object as the server has it. Errors: RefusedError, ClusterError.
         """
         resource = self._resource(manifest)
@@ -90,7 +91,7 @@ class Cluster:
                 applied = resource.server_side_apply(
                     body=manifest,
                     name=metadata["name"],
-                    force_conflicts=self._force_conflicts,
+                    force_conflicts=self._force_conflicts or force,
                     **arguments,
                 )
             else:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from darkroom.cluster import kubernetes_yaml
-from darkroom.cluster.begun import check_begun
+from darkroom.cluster.begun import check_unchanged, has_begun
 from darkroom.cluster.finding import Finding, label
 from darkroom.cluster.rules import check_manifest
 from darkroom.errors import InputError
@@ -29,7 +29,7 @@ class Applier(Protocol):
 
     namespace: str
 
-    def apply(self, manifest: Object, *, dry_run: bool = False) -> Object: ...
+    def apply(self, manifest: Object, *, dry_run: bool = False, force: bool = False) -> Object: ...
     def get(self, api_version: str, kind: str, name: str) -> Object | None: ...
 
 
@@ -130,27 +130,37 @@ def check_rules(objects: Iterable[Object]) -> list[Finding]:
     return [finding for _, finding in found]
 
 
-def check_dry_run(cluster: Applier, objects: Sequence[Object]) -> list[str]:
-    """Ask the API server about every object; what to know of RayJobs that are there already.
+def check_dry_run(cluster: Applier, objects: Sequence[Object]) -> dict[str, str]:
+    """Ask the API server about every object.
 
     A namespace that comes with them is not there yet: what lies in it is checked by its apply.
+    Returns label -> what to know of RayJobs that have begun; to apply them takes force.
     Errors: InputError.
     """
     coming = {item["metadata"]["name"] for item in objects if item["kind"] == "Namespace"}
-    notes = []
+    begun: dict[str, str] = {}
     for item in objects:
+        there = _begun(cluster, item)
         try:
-            wanted = cluster.apply(item, dry_run=True)
+            # The operator writes a job that it begins as a whole, and owns its pools by that.
+            wanted = cluster.apply(item, dry_run=True, force=there is not None)
         except InputError as error:
             namespace = item["metadata"].get("namespace") or cluster.namespace
             if namespace in coming and f'namespaces "{namespace}" not found' in str(error):
                 continue
             raise
-        if item["kind"] == "RayJob" and (name := item["metadata"].get("name")):
-            there = cluster.get(item["apiVersion"], "RayJob", name)
-            if there is not None and (note := check_begun(wanted, there)):
-                notes.append(note)
-    return notes
+        if there is not None:
+            begun[label(item)] = check_unchanged(wanted, there)
+    return begun
+
+
+def _begun(cluster: Applier, item: Object) -> Object | None:
+    """The RayJob of that name, if it has begun."""
+    name = item["metadata"].get("name")
+    if item["kind"] != "RayJob" or not name:
+        return None
+    there = cluster.get(item["apiVersion"], "RayJob", name)
+    return there if there is not None and has_begun(there) else None
 
 
 def in_order(objects: Iterable[Object]) -> list[Object]:

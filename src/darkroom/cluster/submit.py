@@ -12,6 +12,7 @@ from pathlib import Path
 
 from darkroom.cluster import postmortem, scheduled
 from darkroom.cluster.client import Cluster, Object
+from darkroom.cluster.finding import label
 from darkroom.cluster.follow_job import JobFollower
 from darkroom.cluster.follow_service import ServiceFollower
 from darkroom.cluster.following import PENDING_TIMEOUT_SECONDS, Follower, Verdict
@@ -58,12 +59,12 @@ def submit(
     _take_namespace(cluster, objects, namespace)
     if for_job:
         return _run_of_schedule(cluster, objects[0], logs, open_store)
-    for note in check_dry_run(cluster, objects):
-        say(note)
+    begun = check_dry_run(cluster, objects)
     name = ""
     for item in in_order(objects):
-        name = cluster.apply(item)["metadata"]["name"]
-        say(f"applied {item['kind']}/{name} in {cluster.namespace}")
+        note = begun.get(label(item))
+        name = cluster.apply(item, force=note is not None)["metadata"]["name"]
+        say(note or f"applied {item['kind']}/{name} in {cluster.namespace}")
         if follow and item["kind"] in FOLLOWED:
             code = follow_until_the_end(
                 cluster,

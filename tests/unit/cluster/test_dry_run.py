@@ -26,12 +26,16 @@ class Server:
     """Takes what it is given, but for what lies in namespaces that are not there."""
 
     namespace = "ml"
+    owned = False
+    """Whether the operator has written the job, and owns its pools by that."""
 
     def __init__(self, there: Object | None = None, namespaces: tuple[str, ...] = ("ml",)) -> None:
         self.there, self.namespaces = there, namespaces
 
-    def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
+    def apply(self, manifest: Object, *, dry_run: bool = False, force: bool = False) -> Object:
         assert dry_run
+        if self.owned and not force:
+            raise RefusedError("RayJob/train", None, "others have written what this sets")
         namespace = manifest["metadata"].get("namespace", self.namespace)
         if manifest["kind"] != "Namespace" and namespace not in self.namespaces:
             problem = f'refused by the API server: namespaces "{namespace}" not found'
@@ -56,19 +60,23 @@ def test_a_change_of_a_job_that_has_begun_would_never_run(state: str) -> None:
 
 @pytest.mark.parametrize("state", ["", "Suspended", "Suspending", "Retrying"])
 def test_a_job_that_is_still_to_run_may_change(state: str) -> None:
-    assert check_dry_run(Server(begun(state)), [job("other")]) == []
+    assert check_dry_run(Server(begun(state)), [job("other")]) == {}
 
 
 def test_what_the_operator_reads_as_it_goes_may_change() -> None:
     server = Server(begun("Running", ttlSecondsAfterFinished=10))
-    (note,) = check_dry_run(server, [job(ttlSecondsAfterFinished=20, suspend=True)])
+    (note,) = check_dry_run(server, [job(ttlSecondsAfterFinished=20, suspend=True)]).values()
     assert "was there already" in note
 
 
 def test_the_same_job_again_is_the_run_that_was_and_said() -> None:
-    (note,) = check_dry_run(Server(begun("Complete")), [job()])
+    pools = [{"groupName": "cpu", "template": {"spec": {}}}]
+    written = [{**pools[0], "scaleStrategy": {}, "template": {"metadata": {}, "spec": {}}}]
+    server = Server(begun("Complete", rayClusterSpec={"workerGroupSpecs": written}))
+    server.owned = True
+    (note,) = check_dry_run(server, [job(rayClusterSpec={"workerGroupSpecs": pools})]).values()
     assert "2026-11-01T08:00:00Z, Complete" in note
-    assert check_dry_run(Server(None), [job()]) == []
+    assert check_dry_run(Server(None), [job()]) == {}
 
 
 def test_a_namespace_may_come_with_what_lies_in_it() -> None:
@@ -76,7 +84,7 @@ def test_a_namespace_may_come_with_what_lies_in_it() -> None:
     inside = job()
     inside["metadata"]["namespace"] = "new"
     objects = [inside, namespace]
-    assert check_dry_run(Server(None), objects) == []
+    assert check_dry_run(Server(None), objects) == {}
     assert [item["kind"] for item in in_order(objects)] == ["Namespace", "RayJob"]
     with pytest.raises(RefusedError, match='namespaces "new" not found'):
         check_dry_run(Server(None), [inside])
