@@ -28,7 +28,6 @@ from darkroom.errors import (
     DarkroomError,
     DataError,
     PreconditionFailedError,
-    StorageAccessError,
     StorageError,
 )
 from darkroom.jobs.artifacts.batch import BatchInfo
@@ -43,6 +42,7 @@ from darkroom.jobs.batch.piece import Piece, check_ids, cut, even_lengths, ids_d
 from darkroom.jobs.batch.preflight import cpus_needed
 from darkroom.jobs.batch.round import Round
 from darkroom.jobs.batch.stage import ID, MERGING, WRITING, Stage
+from darkroom.jobs.leftovers import remove_leftovers
 from darkroom.jobs.rejects import Reject, write_dead_letters
 from darkroom.jobs.session import local_num_cpus, ray_session
 from darkroom.storage import Artifact, FileEntry, Output, Parent, open_output
@@ -269,17 +269,12 @@ class BatchRun:
         self.check_rejects()
 
     def _sweep(self, entries: Iterable[FileEntry]) -> None:
-        """After publishing: remove the commits, and files that nothing names.
-
-        The output is there by now, so a job does not fail for what cannot be removed.
-        """
+        """After publishing: remove the commits, and files that nothing names."""
         keep = {*(entry.key for entry in entries), self.writer.prefix + RUN_NAME}
         store = open_store(self._output.uri)
-        try:
-            store.delete([i.key for i in store.list(self.writer.prefix) if i.key not in keep])
-        except (StorageAccessError, StorageError) as error:
-            place = f"{self.writer.output}/{self.writer.prefix}"
-            _log.warning("published; records of its commits stay in %s: %s", place, error)
+        left = (i.key for i in store.list(self.writer.prefix) if i.key not in keep)
+        place = f"{self.writer.output}/{self.writer.prefix}"
+        remove_leftovers(store, left, f"records of its commits stay in {place}")
 
 
 @contextmanager

@@ -25,6 +25,7 @@ import psutil
 from darkroom.errors import DarkroomError, ObjectNotFoundError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.model import OutOfMemory, TrainedInfo
+from darkroom.jobs.leftovers import remove_leftovers
 from darkroom.jobs.training.goodput import Attempt, GoodputAccount
 from darkroom.jobs.training.memory_events import joined
 from darkroom.storage import PointerState, RunPointer, open_artifact, open_store, parse_uri
@@ -105,10 +106,7 @@ class AccountRecords:
     def delete(self) -> None:
         """Remove all records: the published manifest has them."""
         self._executor.shutdown(wait=True)
-        try:
-            self._store.delete(self._keys())
-        except DarkroomError as error:
-            logger.warning("the goodput account's records could not be removed: %s", error)
+        remove_leftovers(self._store, self._keys(), "the goodput account's records are not removed")
 
     def _keys(self) -> list[str]:
         try:

@@ -16,16 +16,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from darkroom.errors import (
-    ConfigError,
-    DarkroomError,
-    InterruptedBySignal,
-    OutputExistsError,
-    StorageError,
-)
+from darkroom.errors import ConfigError, InterruptedBySignal, OutputExistsError, StorageError
 from darkroom.jobs.artifacts import Kind
 from darkroom.jobs.artifacts.columns import check_columns
 from darkroom.jobs.artifacts.info import names_of
+from darkroom.jobs.leftovers import remove_leftovers
 from darkroom.jobs.session import local_num_cpus, ray_session
 from darkroom.jobs.training.checkpoint import LIVE_PREFIX, RunAddress, checkpoint_to_export
 from darkroom.jobs.training.config import TrainingConfig
@@ -194,12 +189,9 @@ def _local_cpus(config: TrainingConfig) -> int | None:
 
 
 def _delete_live_view(output: str) -> None:
-    """The model is published by now, so the run does not fail for what cannot be removed."""
     store = open_store(output)
-    try:
-        store.delete([item.key for item in store.list(f"{LIVE_PREFIX}/")])
-    except DarkroomError as error:
-        logger.warning("published; the live page stays in %s/%s: %s", output, LIVE_PREFIX, error)
+    left = (item.key for item in store.list(f"{LIVE_PREFIX}/"))
+    remove_leftovers(store, left, f"the live page stays in {output}/{LIVE_PREFIX}")
 
 
 def _summary(trainable: Trainable[Any], model: Artifact) -> dict[str, Any]:
