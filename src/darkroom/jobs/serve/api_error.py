@@ -65,6 +65,11 @@ def invalid(param: str | None, problem: str, *, code: str = "invalid_value") -> 
     return ApiError(400, f"{param}: {problem}" if param else problem, code=code, param=param)
 
 
+def not_ready() -> ApiError:
+    """503 while nothing can draw."""
+    return ApiError(503, "no model is loaded yet", code="not_ready", retry_after=5)
+
+
 def unknown(what: str, name: str, known: list[str]) -> str:
     """`unknown sampler 'dim'; did you mean 'ddim'?`"""
     name = name[:100]

@@ -22,7 +22,7 @@ from ray.serve.handle import DeploymentHandle
 
 from darkroom.config import build_config
 from darkroom.errors import ReplicaLostError
-from darkroom.jobs.serve.api_error import ApiError
+from darkroom.jobs.serve.api_error import not_ready
 from darkroom.jobs.serve.config import ServeConfig
 from darkroom.jobs.serve.drawers import Drawn
 from darkroom.jobs.serve.http_api import HttpApi
@@ -118,9 +118,7 @@ class HandleDrawers:
         except _LOST as error:
             raise ReplicaLostError(f"what drew is lost ({type(error).__name__})") from error
         except DeploymentUnavailableError as error:
-            raise ApiError(
-                503, "no model is loaded yet", code="not_ready", retry_after=5
-            ) from error
+            raise not_ready() from error
         except RayTaskError as error:
             # Ray's own is of the cause's type too, and its text is the traceback.
             raise error.cause from None

@@ -27,7 +27,7 @@ from starlette.responses import JSONResponse, Response
 
 from darkroom.jobs.drawing.signing import signing_of
 from darkroom.jobs.serve.admission import Admission
-from darkroom.jobs.serve.api_error import ApiError, unknown
+from darkroom.jobs.serve.api_error import ApiError, not_ready, unknown
 from darkroom.jobs.serve.client_gone import ClientGoneError, EventStream
 from darkroom.jobs.serve.config import ServeConfig
 from darkroom.jobs.serve.drawers import Drawers
@@ -176,9 +176,7 @@ class HttpApi:
                     self._answered_at = self._asked_at = time.monotonic()
         except Exception as error:  # whatever keeps replicas from answering
             if ready or not self._known:
-                raise ApiError(
-                    503, "no model is loaded yet", code="not_ready", retry_after=5
-                ) from error
+                raise not_ready() from error
             self._asked_at = time.monotonic()  # no other request waits for them, either
         return self._known
 

@@ -131,7 +131,7 @@ class DrawingThread:
             self._loaded.set_exception(error)
             return
         # Serve replaces this process: another may draw what is here and what still arrives.
-        self._stop = ReplicaLostError(str(logged("the engine failed", error)))
+        self._stop = ReplicaLostError(logged("the engine failed", error))
         for ticket in list(self._batcher):
             self._fail(ticket, self._stop)
 
@@ -303,7 +303,7 @@ class DrawingThread:
             error.__traceback__ = None  # its frames hold the tensors
         elif not isinstance(error, ServingError):
             # Of ours as well: the request was checked, so it is about what the service loads.
-            told = logged("the model failed", error)
+            told = ServingError(logged("the model failed", error))
         for ticket in batch:
             self._fail(ticket, told)
         if is_out_of_memory(error) and torch.cuda.is_available():

@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 import traceback
 
-from darkroom.errors import ServingError
 from darkroom.messages import masked
 
 _log = logging.getLogger("darkroom.serve")
 
 
-def logged(problem: str, error: BaseException) -> ServingError:
+def logged(problem: str, error: BaseException) -> str:
     """What to tell; the error itself is logged."""
     _log.error("%s: %s", problem, masked("".join(traceback.format_exception(error))))
-    return ServingError(f"{problem}; the log of what draws says why")
+    return f"{problem}; the log of what draws says why"
