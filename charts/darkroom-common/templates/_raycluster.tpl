@@ -123,11 +123,16 @@ workerGroupSpecs:
   {{- end }}
 {{- end -}}
 
+{{/* Workers that a merged pool is rendered with, unless it runs with others. */}}
+{{- define "darkroom.poolReplicas" -}}
+{{- ternary .minReplicas .replicas (kindIs "invalid" .replicas) | int64 -}}
+{{- end -}}
+
 {{/* Takes dict: root, name, pool (merged), live (the group as it runs, or nothing), more (as above). */}}
 {{- define "darkroom.workerGroup" -}}
 {{- $root := .root -}}
 {{- $pool := .pool -}}
-{{- $replicas := ternary $pool.minReplicas $pool.replicas (kindIs "invalid" $pool.replicas) -}}
+{{- $replicas := include "darkroom.poolReplicas" $pool -}}
 {{- $autoscales := $root.Values.autoscaler.enabled -}}
 {{- if and $autoscales .live -}}
 {{- $replicas = max (int $pool.minReplicas) (min (int $pool.maxReplicas) (int (default 0 .live.replicas))) -}}

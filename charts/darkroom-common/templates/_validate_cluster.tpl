@@ -34,8 +34,8 @@ what it is rendered with. Takes dict: root, rule, problem.
 {{- range $values := $root.Values.pools -}}
 {{- $pool := include "darkroom.pool" (dict "root" $root "pool" $values) | fromJson -}}
 {{- if and (not (kindIs "invalid" $values)) $pool.enabled -}}
-{{- $rendered := ternary $pool.minReplicas $pool.replicas (kindIs "invalid" $pool.replicas) -}}
-{{- $workers = add $workers (ternary $pool.maxReplicas $rendered $autoscales | int64) -}}
+{{- $rendered := include "darkroom.poolReplicas" $pool | int64 -}}
+{{- $workers = add $workers (ternary (int64 $pool.maxReplicas) $rendered $autoscales) -}}
 {{- end -}}
 {{- end -}}
 {{- if not $workers -}}
