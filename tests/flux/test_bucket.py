@@ -18,10 +18,10 @@ from testcluster.client import Kubectl
 from testcluster.control_plane import control_plane
 from testcluster.light import install_operator, start_operator
 from testcluster.settings import PROJECT
+from tests.helpers.dev_pool import maximum
 from tests.helpers.flux_bucket import BucketRelease
 from tests.helpers.flux_objects import FluxObjects
 from tests.helpers.flux_release import KIND, NAME, Object
-from tests.helpers.queued import scale
 
 from darkroom.storage import EmbeddedServer
 
@@ -61,19 +61,8 @@ def release(
 @pytest.fixture
 def scaled(release: BucketRelease) -> Iterator[BucketRelease]:
     """The release where two workers run that the autoscaler asked for; afterwards none."""
-    scale(release.kubectl, NAME, 2)
-    release.flux.until("two workers", lambda: len(release.workers()) == 2)
-    yield release
-    scale(release.kubectl, NAME, 0, *release.workers())
-    release.flux.until("no workers", lambda: not release.workers())
-
-
-def set_maximum(release: BucketRelease, number: int) -> None:
-    def change(values: Object) -> None:
-        assert values["pools"]["cpu"]["maxReplicas"] != number
-        values["pools"]["cpu"]["maxReplicas"] = number
-
-    release.set_values(change)
+    with release.scaled():
+        yield release
 
 
 def test_the_release_is_installed_from_the_bucket(release: BucketRelease) -> None:
@@ -92,7 +81,7 @@ def test_changed_values_reach_a_pool_and_keep_the_autoscalers_number(scaled: Buc
     """helm-controller renders with a look at the cluster: the keys that the chart made stay."""
     made, running = scaled.keys(), scaled.workers()
     before = scaled.version()
-    set_maximum(scaled, 5)
+    scaled.set_values(maximum(5))
     scaled.upgraded(before)
     assert (scaled.pool()["maxReplicas"], scaled.pool()["replicas"]) == (5, 2)
     assert scaled.workers() == running
@@ -123,7 +112,7 @@ def test_what_others_wrote_is_left_alone(scaled: BucketRelease) -> None:
     assert scaled.version() == before
     assert (scaled.pool()["maxReplicas"], scaled.pool()["replicas"]) == (limit, 2)
     # A person's change goes at the next upgrade, the autoscaler's number does not.
-    set_maximum(scaled, limit - 10)
+    scaled.set_values(maximum(limit - 10))
     scaled.upgraded(before)
     assert (scaled.pool()["maxReplicas"], scaled.pool()["replicas"]) == (limit - 10, 2)
 

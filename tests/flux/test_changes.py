@@ -8,32 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.helpers.flux_entry import FluxEntry
-from tests.helpers.flux_release import NAME, NAMESPACE, FluxRelease, Object
-from tests.helpers.queued import scale
-
-VALUES = "manifests/overlays/dev/values/cluster-values.yaml"
+from testcluster import flux
+from tests.helpers.dev_pool import VALUES, commit_maximum
+from tests.helpers.flux_entry import KIND, FluxEntry
+from tests.helpers.flux_release import NAME, NAMESPACE, FluxRelease
 
 
 @pytest.fixture
 def scaled(entered: FluxRelease) -> Iterator[FluxRelease]:
     """The release where two workers run that the autoscaler asked for; afterwards none."""
-    scale(entered.kubectl, NAME, 2)
-    entered.flux.until("two workers", lambda: len(entered.workers()) == 2)
-    yield entered
-    scale(entered.kubectl, NAME, 0, *entered.workers())
-    entered.flux.until("no workers", lambda: not entered.workers())
-
-
-def set_maximum(entry: FluxEntry, number: int) -> str:
-    """Commits another maxReplicas of the pool; the revision."""
-
-    def change(values: Object) -> None:
-        assert values["pools"]["cpu"]["maxReplicas"] != number
-        values["pools"]["cpu"]["maxReplicas"] = number
-
-    entry.repository.edit(VALUES, change)
-    return entry.repository.commit(f"{number} workers")
+    with entered.scaled():
+        yield entered
 
 
 def arrives(entry: FluxEntry, release: FluxRelease, revision: str, maximum: int) -> None:
@@ -49,7 +34,7 @@ def test_a_changed_pool_arrives_and_keeps_the_autoscalers_number(
 ) -> None:
     made, running = scaled.keys(), scaled.workers()
     maximum = scaled.pool()["maxReplicas"] + 1
-    arrives(entry, scaled, set_maximum(entry, maximum), maximum)
+    arrives(entry, scaled, commit_maximum(entry.repository, maximum), maximum)
     assert scaled.pool()["replicas"] == 2
     assert scaled.workers() == running
     assert scaled.keys() == made
@@ -57,7 +42,7 @@ def test_a_changed_pool_arrives_and_keeps_the_autoscalers_number(
 
 def test_back_by_git(entry: FluxEntry, entered: FluxRelease) -> None:
     before = entered.pool()["maxReplicas"]
-    arrives(entry, entered, set_maximum(entry, before + 2), before + 2)
+    arrives(entry, entered, commit_maximum(entry.repository, before + 2), before + 2)
     arrives(entry, entered, entry.repository.revert(), before)
 
 
@@ -67,7 +52,7 @@ def test_a_commit_that_the_chart_refuses_changes_nothing_and_says_so(
     cluster = entered.kubectl.get("raycluster", NAME)["metadata"]
     entry.repository.edit(VALUES, lambda values: values["pools"]["cpu"].update(maxReplica=1))
     entry.repository.commit("a slip")
-    entry.flux.reconcile("gitrepository", "darkroom", "flux-system")
+    entry.flux.reconcile("gitrepository", "darkroom", flux.NAMESPACE)
     entry.flux.until(
         "the refusal", lambda: "maxReplica" in entered.condition("Ready").get("message", "")
     )
@@ -85,11 +70,10 @@ def test_a_manifest_that_does_not_build_stops_nothing_that_runs(
     place = "manifests/overlays/dev/release/kustomization.yaml"
     entry.repository.edit(place, lambda found: found["resources"].append("missing.yaml"))
     entry.repository.commit("a file forgotten")
-    entry.flux.reconcile("gitrepository", "darkroom", "flux-system")
+    entry.flux.reconcile("gitrepository", "darkroom", flux.NAMESPACE)
 
     def refused() -> bool:
-        kind = "kustomizations.kustomize.toolkit.fluxcd.io"
-        said = entry.flux.condition(kind, "darkroom", "flux-system", "Ready")
+        said = entry.flux.condition(KIND, "darkroom", flux.NAMESPACE, "Ready")
         return said.get("reason") == "BuildFailed" and "missing.yaml" in said["message"]
 
     entry.flux.until("the refusal", refused)
@@ -102,7 +86,7 @@ def test_what_a_person_changed_of_the_namespace_is_put_back(entry: FluxEntry) ->
     """The label is pod security's: kustomize-controller corrects what it applied itself."""
     label = "pod-security.kubernetes.io/enforce"
     entry.cluster("label", "namespace", NAMESPACE, f"{label}=privileged", "--overwrite")
-    entry.flux.reconcile("kustomizations.kustomize.toolkit.fluxcd.io", "darkroom", "flux-system")
+    entry.flux.reconcile(KIND, "darkroom", flux.NAMESPACE)
 
     def put_back() -> bool:
         labels = entry.cluster.get("namespace", NAMESPACE)["metadata"]["labels"]

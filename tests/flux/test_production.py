@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 from testcluster import flux
-from testcluster.light import start_operator
 from testcluster.settings import PROJECT
 from tests.helpers.flux_entry import KIND, FluxEntry, new_flux_entry
 from tests.helpers.flux_release import NAME, FluxRelease
@@ -29,11 +28,8 @@ def test_production_waits_for_its_image_and_leaves_operators_and_jobs(
 ) -> None:
     """One test, for each step stands on the one before."""
     until, release = production.flux.until, FluxRelease(production.flux, NAMESPACE)
-    names = production.enter("production/flux")
+    names = production.begin_cluster("production")
     assert {*OPERATORS, "darkroom"} == {*names}
-    operator = ("serviceaccount", "kuberay-operator", "kuberay-system")
-    until("the operator's account", lambda: production.flux.get(*operator))
-    start_operator(production.plane)
     until("the operators", lambda: all(map(production.is_ready, OPERATORS)), seconds=420)
     # Without a digest nothing is installed, and the release says what is missing.
     until(

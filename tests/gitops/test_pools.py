@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 from testcluster.client import Kubectl
+from tests.helpers.dev_pool import VALUES, commit_maximum
 from tests.helpers.gitops import GitOps
 from tests.helpers.queued import scale
 
 NAME, NAMESPACE = "darkroom", "darkroom-dev"
-VALUES = "manifests/overlays/dev/values/cluster-values.yaml"
 Object = dict[str, Any]
 
 
@@ -50,17 +50,6 @@ def generation(ours: Kubectl) -> int:
     return int(ours.get("raycluster", NAME)["metadata"]["generation"])
 
 
-def set_maximum(gitops: GitOps, number: int) -> str:
-    """Commits another maxReplicas of the pool; the revision."""
-
-    def change(values: Object) -> None:
-        assert values["pools"]["cpu"]["maxReplicas"] != number
-        values["pools"]["cpu"]["maxReplicas"] = number
-
-    gitops.repository.edit(VALUES, change)
-    return gitops.repository.commit(f"{number} workers")
-
-
 def test_what_the_autoscaler_wrote_starts_no_sync(gitops: GitOps, scaled: Kubectl) -> None:
     before = gitops.applications.get(NAME)["status"]["operationState"]["finishedAt"]
     written = generation(scaled)
@@ -88,7 +77,7 @@ def test_a_sync_of_something_else_does_not_write_the_cluster(
 
 def test_a_changed_pool_arrives_and_no_worker_goes(gitops: GitOps, scaled: Kubectl) -> None:
     workers = running(scaled)
-    gitops.applications.reaches(NAME, set_maximum(gitops, 5))
+    gitops.applications.reaches(NAME, commit_maximum(gitops.repository, 5))
     # The rendered number arrives too: the autoscaler puts its own back at its next decision.
     assert (pool(scaled)["maxReplicas"], pool(scaled)["replicas"]) == (5, 0)
 
@@ -113,7 +102,7 @@ def test_what_a_person_changed_is_put_back(gitops: GitOps) -> None:
 def test_back_by_git(gitops: GitOps) -> None:
     ours = gitops.cluster.within(NAMESPACE)
     before = pool(ours)["maxReplicas"]
-    gitops.applications.reaches(NAME, set_maximum(gitops, before + 2))
+    gitops.applications.reaches(NAME, commit_maximum(gitops.repository, before + 2))
     assert pool(ours)["maxReplicas"] == before + 2
     gitops.applications.reaches(NAME, gitops.repository.revert())
     assert pool(ours)["maxReplicas"] == before
@@ -124,7 +113,7 @@ def test_back_by_argo_cds_history(gitops: GitOps) -> None:
     ours, applications = gitops.cluster.within(NAMESPACE), gitops.applications
     before = pool(ours)["maxReplicas"]
     last = applications.get(NAME)["status"]["history"][-1]
-    newest = set_maximum(gitops, before + 3)
+    newest = commit_maximum(gitops.repository, before + 3)
     applications.reaches(NAME, newest)
     policy = applications.get(NAME)["spec"]["syncPolicy"]
     applications.patch(NAME, {"spec": {"syncPolicy": {"automated": None}}})

@@ -33,7 +33,7 @@ class BucketRelease(FluxRelease):
         upload_folder(self.charts, f"s3://{BUCKET}")
         self.flux.cluster.within(flux.NAMESPACE).apply(*_bucket(s3))
         self.flux.until(
-            "the charts", lambda: self.flux.is_ready("bucket", "darkroom", "flux-system")
+            "the charts", lambda: self.flux.is_ready("bucket", "darkroom", flux.NAMESPACE)
         )
         self.kubectl("apply", "--server-side", f"--kustomize={_environment(scratch)}")
         self.flux.until("the release", self.is_ready)

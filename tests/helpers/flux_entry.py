@@ -39,16 +39,21 @@ class FluxEntry:
         rendered = yaml.safe_load_all(self.cluster("kustomize", str(folder)))
         return [item["metadata"]["name"] for item in rendered if item["kind"] == "Kustomization"]
 
-    def enter_cluster(self, environment: str) -> list[str]:
-        """Enters a cluster's, and waits until all of it is ready.
+    def begin_cluster(self, environment: str) -> list[str]:
+        """Enters a cluster's, and starts the operator when its account has come.
 
         A kubelet would run the pod of the operator's Deployment; here the program runs beside the
-        cluster, as the account that came with it.
+        cluster, as that account.
         """
         names = self.enter(f"{environment}/flux")
         operator = ("serviceaccount", "kuberay-operator", kuberay.NAMESPACE)
         self.flux.until("the operator's account", lambda: self.flux.get(*operator))
         start_operator(self.plane)
+        return names
+
+    def enter_cluster(self, environment: str) -> list[str]:
+        """The same, and waits until all of it is ready."""
+        names = self.begin_cluster(environment)
         self.flux.until("all ready", lambda: all(map(self.is_ready, names)), seconds=ENTER_SECONDS)
         events = ["events", "--all-namespaces", "--field-selector=type=Warning", "--output=json"]
         for event in json.loads(self.cluster("get", *events))["items"]:

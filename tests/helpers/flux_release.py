@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tests.helpers.flux_objects import FluxObjects
-from tests.helpers.queued import workers
+from tests.helpers.queued import scale, workers
 
 NAME, NAMESPACE = "darkroom", "darkroom-dev"
 KIND = "helmrelease"
@@ -50,6 +52,15 @@ class FluxRelease:
     def workers(self) -> list[str]:
         """Names of workers that are not on their way out."""
         return workers(self.kubectl, NAME, gated=False)
+
+    @contextmanager
+    def scaled(self) -> Iterator[None]:
+        """While two workers run that the autoscaler asked for; afterwards none."""
+        scale(self.kubectl, NAME, 2)
+        self.flux.until("two workers", lambda: len(self.workers()) == 2)
+        yield
+        scale(self.kubectl, NAME, 0, *self.workers())
+        self.flux.until("no workers", lambda: not self.workers())
 
     def keys(self) -> Object:
         """Those that the chart made for the S3 server of development."""
